@@ -1,0 +1,2 @@
+//! Words that the daemon and its eBPF programs both speak: names and layouts, no code that touches a kernel.
+#![no_std]

@@ -1,0 +1,2 @@
+//! What the eBPF objects share.
+#![no_std]

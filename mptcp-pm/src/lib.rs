@@ -1,0 +1,1 @@
+//! The daemon as a library: the binary, the lab and the benchmarks drive the same code.

@@ -1,0 +1,2 @@
+//! The `mptcp-pm` program.
+fn main() {}

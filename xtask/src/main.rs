@@ -1,0 +1,2 @@
+//! Set-up, build, checks, demonstration and benchmarks: `cargo xtask COMMAND`.
+fn main() {}
