@@ -1,4 +1,6 @@
 //! The kernel objects that the core reasons about, in the kernel's own terms.
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use bitflags::bitflags;
@@ -258,4 +260,64 @@ pub struct Snapshot {
     pub routes: Vec<Route>,
     /// The rules of both families.
     pub rules: Vec<Rule>,
+}
+
+/// A sysctl that MPTCP depends on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Sysctl {
+    /// `net.mptcp.enabled`: 1 lets sockets speak MPTCP.
+    Enabled,
+    /// `net.mptcp.path_manager` (6.15): `kernel` or `userspace`.
+    PathManager,
+    /// `net.mptcp.pm_type`, its older form: 0 is the kernel's path manager.
+    PathManagerType,
+    /// `net.ipv4.conf.NAME.rp_filter`: 1 drops what comes in by another interface than the best one out.
+    /// The kernel uses the greater one of the interface's and of `all`.
+    ReversePathFilter(String),
+}
+
+impl fmt::Display for Sysctl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Enabled => f.write_str("net.mptcp.enabled"),
+            Self::PathManager => f.write_str("net.mptcp.path_manager"),
+            Self::PathManagerType => f.write_str("net.mptcp.pm_type"),
+            Self::ReversePathFilter(interface) => write!(f, "net.ipv4.conf.{interface}.rp_filter"),
+        }
+    }
+}
+
+impl From<Sysctl> for String {
+    fn from(sysctl: Sysctl) -> Self {
+        sysctl.to_string()
+    }
+}
+
+impl TryFrom<String> for Sysctl {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        match name.as_str() {
+            "net.mptcp.enabled" => Ok(Self::Enabled),
+            "net.mptcp.path_manager" => Ok(Self::PathManager),
+            "net.mptcp.pm_type" => Ok(Self::PathManagerType),
+            other => other
+                .strip_prefix("net.ipv4.conf.")
+                .and_then(|rest| rest.strip_suffix(".rp_filter"))
+                .map(|interface| Self::ReversePathFilter(interface.to_owned()))
+                .ok_or_else(|| format!("unknown sysctl {other:?}")),
+        }
+    }
+}
+
+/// What the core asks the kernel for, beside routing netlink.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// The endpoints of the kernel's path manager.
+    pub endpoints: Vec<Endpoint>,
+    /// Its limits.
+    pub limits: Option<Limits>,
+    /// The sysctls that exist, as text without the line's end.
+    pub sysctls: BTreeMap<Sysctl, String>,
 }

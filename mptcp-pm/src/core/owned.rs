@@ -1,0 +1,47 @@
+//! What this daemon put into the kernel where the kernel keeps no author: endpoints, limits, sysctls.
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::action::NewEndpoint;
+use super::world::{Endpoint, EndpointFlags, Limits, Sysctl};
+
+/// The content of the state file. Routes and rules are not here: they carry our protocol number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owned {
+    /// The endpoints that we added, or were about to add.
+    pub endpoints: Vec<NewEndpoint>,
+    /// The limits that were there before us.
+    pub limits: Option<Replaced<Limits>>,
+    /// The sysctls that were there before us.
+    pub sysctls: BTreeMap<Sysctl, Replaced<String>>,
+}
+
+/// A value that we replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaced<T> {
+    /// What was there.
+    pub before: T,
+    /// What we wrote: when something else is there at the end, it is somebody else's and stays.
+    pub ours: T,
+}
+
+/// Flags that the kernel lets anybody change on a living endpoint: they say nothing about its author.
+const CHANGEABLE: EndpointFlags = EndpointFlags::BACKUP.union(EndpointFlags::FULLMESH);
+
+impl Owned {
+    /// Whether an endpoint is ours.
+    pub fn has(&self, endpoint: &Endpoint) -> bool {
+        self.endpoints.iter().any(|claim| claim.is_claim_on(endpoint))
+    }
+}
+
+impl NewEndpoint {
+    /// Whether this is the claim on an endpoint: its address, its interface and the flags that cannot be changed.
+    pub fn is_claim_on(&self, endpoint: &Endpoint) -> bool {
+        endpoint.port == 0
+            && self.addr == endpoint.addr
+            && endpoint.ifindex == Some(self.ifindex)
+            && self.flags.difference(CHANGEABLE) == endpoint.flags.difference(CHANGEABLE)
+    }
+}

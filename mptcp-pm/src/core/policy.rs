@@ -1,0 +1,385 @@
+//! World and configuration to the desired state of the kernel.
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::action::NewEndpoint;
+use super::observed::World;
+use super::owned::Owned;
+use super::uplink::{self, Class, Unused, Uplink};
+use super::world::{
+    Endpoint, EndpointFlags, Family, IfIndex, Limits, MAIN_TABLE, OUR_PROTOCOL, Route, RouteKind, Rule, Sysctl,
+};
+use crate::config::{Config, Profile, Role};
+
+/// The tables of the uplinks start here; an uplink's is this plus the index of its interface.
+pub const TABLE_BASE: u32 = 0x4d50_0000;
+
+/// The rule that looks up the main table without its default routes for traffic from an uplink's address.
+/// After what VPNs and administrators put in place by hand, before the main table's own rule at 32766.
+pub const RULE_MAIN: u32 = 30_500;
+
+/// The rule that then looks up the uplink's own table.
+pub const RULE_UPLINK: u32 = 30_501;
+
+/// How many subflows and announced addresses every kernel takes (`MPTCP_PM_ADDR_MAX`; 64 from 7.2).
+pub const LIMITS_EVERYWHERE: u32 = 8;
+
+/// The state of the kernel that is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// Every interface with what was decided for it.
+    pub uplinks: Vec<Uplink>,
+    /// Our endpoints.
+    pub endpoints: Vec<NewEndpoint>,
+    /// Endpoints of ours whose uplink is lost and that stay because there is no other: a connection whose last
+    /// subflow is closed dies after `net.mptcp.close_timeout`, one that is left alone goes on when the path returns.
+    pub stranded: Vec<Endpoint>,
+    /// The limits.
+    pub limits: Option<Limits>,
+    /// Our rules.
+    pub rules: Vec<Rule>,
+    /// Our routes.
+    pub routes: Vec<Route>,
+    /// The sysctls that have to be other than they are or were.
+    pub sysctls: BTreeMap<Sysctl, String>,
+}
+
+/// What was learned of this kernel by trying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// How many endpoints it holds.
+    pub endpoints: usize,
+    /// The greatest limit that it takes.
+    pub limits: u32,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self { endpoints: usize::from(u8::MAX), limits: 64 }
+    }
+}
+
+/// What is wanted.
+pub fn desire(world: &World, config: &Config, owned: &Owned, capacity: Capacity) -> Desired {
+    let mut uplinks = uplink::find(world, config);
+    let beside_vpn = separate_vpns(&mut uplinks, world, config);
+    let foreign = foreign(world, owned);
+    let places = places(&uplinks);
+    let endpoints = endpoints(&places, &uplinks, &foreign, config, capacity);
+    let stranded = if beside_vpn { Vec::new() } else { stranded(&uplinks, &places, world, owned) };
+    let used: Vec<&Uplink> = uplinks.iter().filter(|uplink| uplink.unused.is_none()).collect();
+    Desired {
+        limits: Some(limits(endpoints.len(), world, config, owned, capacity)),
+        rules: places.iter().flat_map(rules).collect(),
+        routes: used.iter().flat_map(|uplink| routes(uplink, world)).collect(),
+        sysctls: sysctls(&used, world),
+        endpoints,
+        stranded,
+        uplinks,
+    }
+}
+
+/// The sysctls that matter for these links; the core asks for them.
+pub fn relevant_sysctls(world: &World) -> Vec<Sysctl> {
+    let names = world.links.values().filter(|link| !link.loopback).map(|link| link.name.clone());
+    [Sysctl::Enabled, Sysctl::PathManager, Sysctl::PathManagerType]
+        .into_iter()
+        .chain(std::iter::once("all".to_owned()).chain(names).map(Sysctl::ReversePathFilter))
+        .collect()
+}
+
+/// The routing table of an uplink.
+pub const fn table_of(ifindex: IfIndex) -> u32 {
+    TABLE_BASE.wrapping_add(ifindex)
+}
+
+/// While a VPN carries the default route, connections begin inside it, and the kernel's path manager would add
+/// subflows beside it: the other uplinks stand aside. The same the other way round. Says whether a VPN carries.
+fn separate_vpns(uplinks: &mut [Uplink], world: &World, config: &Config) -> bool {
+    if config.vpn {
+        return false;
+    }
+    let carrier = vpn_with_default_route(uplinks, world).map(|vpn| vpn.name.clone());
+    for uplink in uplinks.iter_mut().filter(|uplink| uplink.unused.is_none()) {
+        uplink.unused = match &carrier {
+            Some(name) if uplink.class != Class::Vpn => Some(Unused::deliberate(format!(
+                "stands aside: {name} is a VPN and carries the default route (share-with-vpn = true lifts this)"
+            ))),
+            None if uplink.class == Class::Vpn => {
+                Some(Unused::deliberate("stands aside: it is a VPN, and the default route is beside it"))
+            }
+            _ => None,
+        };
+    }
+    carrier.is_some()
+}
+
+/// The VPN that new connections go through. In the main table the metrics decide; a default route in another table
+/// is how VPNs overrule the main one by rules. A pair of halves of the address space counts as a default route.
+fn vpn_with_default_route<'a>(uplinks: &'a [Uplink], world: &World) -> Option<&'a Uplink> {
+    let covers = |route: &&Route| {
+        route.dst.prefix_len() <= 1 && route.kind == RouteKind::Unicast && route.protocol != OUR_PROTOCOL
+    };
+    uplinks.iter().filter(|uplink| uplink.class == Class::Vpn).find(|vpn| {
+        world.routes.iter().filter(covers).any(|route| {
+            route.hops.iter().any(|hop| hop.ifindex == vpn.ifindex)
+                && (route.table != MAIN_TABLE || route.dst.prefix_len() == 1 || is_best(route, world))
+        })
+    })
+}
+
+fn is_best(route: &Route, world: &World) -> bool {
+    !world.routes.iter().any(|other| {
+        other.table == route.table && other.dst == route.dst && other.metric < route.metric
+    })
+}
+
+/// An address in use and the uplink that it is used on.
+struct Place {
+    addr: IpAddr,
+    ifindex: IfIndex,
+}
+
+/// The addresses in use, best uplink first. An address that stands on two interfaces is used on the better one:
+/// the kernel holds one endpoint for it.
+fn places(uplinks: &[Uplink]) -> Vec<Place> {
+    let mut places: Vec<Place> = Vec::new();
+    for uplink in preferred(uplinks) {
+        for addr in uplink.families.iter().flat_map(|access| access.addresses.iter().copied()) {
+            if !places.iter().any(|place| place.addr == addr) {
+                places.push(Place { addr, ifindex: uplink.ifindex });
+            }
+        }
+    }
+    places
+}
+
+/// The uplinks in use, best first: by role, then what costs nothing, then as the routing table prefers them.
+fn preferred(uplinks: &[Uplink]) -> Vec<&Uplink> {
+    let mut used: Vec<&Uplink> = uplinks.iter().filter(|uplink| uplink.unused.is_none()).collect();
+    used.sort_by_key(|uplink| (uplink.role.map_or(1, rank), uplink.metered, uplink.metric(), uplink.ifindex));
+    used
+}
+
+/// Our endpoints, as many as the kernel's table has room for.
+fn endpoints(
+    places: &[Place],
+    uplinks: &[Uplink],
+    foreign: &[&Endpoint],
+    config: &Config,
+    capacity: Capacity,
+) -> Vec<NewEndpoint> {
+    let best = preferred(uplinks).first().map(|uplink| uplink.ifindex);
+    let flags_of = |ifindex| {
+        let uplink = uplinks.iter().find(|uplink| uplink.ifindex == ifindex);
+        uplink.map_or(EndpointFlags::SUBFLOW, |uplink| flags(uplink, best == Some(ifindex), config))
+    };
+    places
+        .iter()
+        .filter(|place| !foreign.iter().any(|endpoint| endpoint.addr == place.addr))
+        .take(capacity.endpoints.saturating_sub(foreign.len()))
+        .map(|&Place { addr, ifindex }| NewEndpoint { addr, ifindex, flags: flags_of(ifindex) })
+        .collect()
+}
+
+/// Endpoints that somebody else made. One of them with an address that we want serves as well as ours.
+pub fn foreign<'a>(world: &'a World, owned: &Owned) -> Vec<&'a Endpoint> {
+    world
+        .observation
+        .iter()
+        .flat_map(|observation| &observation.endpoints)
+        .filter(|endpoint| !endpoint.flags.contains(EndpointFlags::IMPLICIT) && !owned.has(endpoint))
+        .collect()
+}
+
+const fn rank(role: Role) -> u8 {
+    match role {
+        Role::Primary => 0,
+        Role::Secondary => 1,
+        Role::Backup => 2,
+        Role::Off => 3,
+    }
+}
+
+/// `light`: one path carries, the others stand by. `heavy`: all carry; what costs money stands by. `site`: the
+/// addresses are announced, and the clients decide. A role in the configuration overrules the profile.
+fn flags(uplink: &Uplink, best: bool, config: &Config) -> EndpointFlags {
+    if let Some(flags) = uplink.flags {
+        return flags;
+    }
+    let base = match config.profile {
+        Profile::Light | Profile::Heavy => EndpointFlags::SUBFLOW,
+        Profile::Site => EndpointFlags::SIGNAL,
+    };
+    let stands_by = match uplink.role {
+        Some(Role::Primary | Role::Off) => false,
+        Some(Role::Backup) => true,
+        Some(Role::Secondary) => config.profile == Profile::Light && !best,
+        None => match config.profile {
+            Profile::Light => !best,
+            Profile::Heavy | Profile::Site => uplink.metered,
+        },
+    };
+    if stands_by { base | EndpointFlags::BACKUP } else { base }
+}
+
+/// See [`Desired::stranded`]. What the owner switched off, or what would leak beside a VPN, is not lost but unwanted.
+fn stranded(uplinks: &[Uplink], places: &[Place], world: &World, owned: &Owned) -> Vec<Endpoint> {
+    let unwanted = |ifindex| {
+        uplinks.iter().any(|uplink| {
+            uplink.ifindex == ifindex && uplink.unused.as_ref().is_some_and(|unused| !unused.lost)
+        })
+    };
+    let ours = world.observation.iter().flat_map(|seen| &seen.endpoints).filter(|seen| owned.has(seen));
+    ours.filter(|endpoint| {
+        let family = Family::of(&endpoint.addr);
+        !places.iter().any(|place| Family::of(&place.addr) == family)
+            && !endpoint.ifindex.is_some_and(unwanted)
+    })
+    .cloned()
+    .collect()
+}
+
+/// Room for every uplink and for what the peer announces, never smaller than what was there before us.
+fn limits(
+    endpoints: usize,
+    world: &World,
+    config: &Config,
+    owned: &Owned,
+    capacity: Capacity,
+) -> Limits {
+    let seen = world.observation.as_ref().and_then(|seen| seen.limits);
+    let before = owned.limits.map(|replaced| replaced.before).or(seen);
+    let accepted = match config.profile {
+        Profile::Light => 2,
+        Profile::Heavy | Profile::Site => 4,
+    };
+    let accepted = accepted.max(before.map_or(0, |limits| limits.add_addr_accepted));
+    let accepted = config.limits.add_addr_accepted.unwrap_or(accepted).min(capacity.limits);
+    let needed = u32::try_from(endpoints).unwrap_or(u32::MAX).saturating_add(accepted);
+    let needed = needed.max(LIMITS_EVERYWHERE).max(before.map_or(0, |limits| limits.subflows));
+    Limits {
+        subflows: config.limits.subflows.unwrap_or(needed).min(capacity.limits),
+        add_addr_accepted: accepted,
+    }
+}
+
+/// Two rules for each address: specific routes of the main table first (the local network, containers, VPNs), then
+/// the uplink's own default route.
+fn rules(place: &Place) -> [Rule; 2] {
+    let rule = |priority, table, suppress_prefix_len| Rule {
+        family: Family::of(&place.addr),
+        priority,
+        src: Some(IpNet::from(place.addr)),
+        table,
+        suppress_prefix_len,
+        protocol: OUR_PROTOCOL,
+        foreign_selectors: false,
+    };
+    [rule(RULE_MAIN, MAIN_TABLE, Some(0)), rule(RULE_UPLINK, table_of(place.ifindex), None)]
+}
+
+/// The uplink's table: its default route, and a refusal for every network that a VPN leads to, so that no subflow
+/// that is bound to the uplink goes there beside the VPN.
+fn routes(uplink: &Uplink, world: &World) -> Vec<Route> {
+    uplink
+        .families
+        .iter()
+        .flat_map(|access| {
+            let default = Route {
+                table: table_of(uplink.ifindex),
+                dst: default_net(access.family),
+                metric: metric_in_table(access.family),
+                protocol: OUR_PROTOCOL,
+                kind: RouteKind::Unicast,
+                hops: vec![access.hop.clone()],
+                source: None,
+            };
+            let refusals = vpn_networks(uplink, access.family, world).into_iter().map(|dst| Route {
+                table: table_of(uplink.ifindex),
+                dst,
+                metric: metric_in_table(access.family),
+                protocol: OUR_PROTOCOL,
+                kind: RouteKind::Unreachable,
+                hops: Vec::new(),
+                source: None,
+            });
+            std::iter::once(default).chain(refusals).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn default_net(family: Family) -> IpNet {
+    let unspecified = match family {
+        Family::V4 => IpAddr::from([0_u8; 4]),
+        Family::V6 => IpAddr::from([0_u16; 8]),
+    };
+    // A prefix length of 0 is valid for both families.
+    IpNet::new_assert(unspecified, 0)
+}
+
+/// IPv6 turns a metric of 0 into 1024 (`IP6_RT_PRIO_USER`): say it, so that what is read equals what was asked for.
+const fn metric_in_table(family: Family) -> u32 {
+    match family {
+        Family::V4 => 0,
+        Family::V6 => 1024,
+    }
+}
+
+fn vpn_networks(uplink: &Uplink, family: Family, world: &World) -> Vec<IpNet> {
+    if uplink.class == Class::Vpn {
+        return Vec::new();
+    }
+    let is_vpn = |index| world.links.get(&index).is_some_and(|link| uplink::class(link) == Class::Vpn);
+    let mut networks: Vec<IpNet> = world
+        .routes
+        .iter()
+        .filter(|route| {
+            route.family() == family
+                && route.table == MAIN_TABLE
+                && route.kind == RouteKind::Unicast
+                && route.dst.prefix_len() > 1
+                && !is_link_scoped(&route.dst)
+                && route.hops.iter().any(|hop| is_vpn(hop.ifindex))
+        })
+        .map(|route| route.dst)
+        .collect();
+    networks.sort();
+    networks.dedup();
+    networks
+}
+
+/// Networks that mean another link on every link: fe80::/10, ff00::/8, 169.254.0.0/16.
+fn is_link_scoped(net: &IpNet) -> bool {
+    match net.addr() {
+        IpAddr::V4(addr) => addr.is_link_local() || addr.is_multicast(),
+        IpAddr::V6(addr) => addr.is_unicast_link_local() || addr.is_multicast(),
+    }
+}
+
+/// MPTCP on, the kernel's path manager in charge, and no strict reverse path filter where several ways are in use.
+fn sysctls(used: &[&Uplink], world: &World) -> BTreeMap<Sysctl, String> {
+    let mut wanted = BTreeMap::new();
+    if used.is_empty() {
+        return wanted;
+    }
+    let fixed = [(Sysctl::Enabled, "1"), (Sysctl::PathManager, "kernel")];
+    wanted.extend(fixed.into_iter().map(|(key, value)| (key, value.to_owned())));
+    if world.sysctl(&Sysctl::PathManager).is_none() {
+        wanted.insert(Sysctl::PathManagerType, "0".into());
+    }
+    let everywhere = strictness(world, "all");
+    for uplink in used {
+        if everywhere.max(strictness(world, &uplink.name)) == 1 {
+            wanted.insert(Sysctl::ReversePathFilter(uplink.name.clone()), "2".into());
+        }
+    }
+    wanted
+}
+
+fn strictness(world: &World, interface: &str) -> u8 {
+    let key = Sysctl::ReversePathFilter(interface.to_owned());
+    world.sysctl(&key).and_then(|value| value.parse().ok()).unwrap_or(0)
+}
