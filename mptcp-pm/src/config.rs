@@ -1,0 +1,163 @@
+//! The configuration: what the owner of the machine wants, resolved from one TOML file and checked whole.
+//!
+//! `packaging/mptcp-pm.toml` explains every key. [`Config::default`] is what happens without a file.
+mod error;
+mod matching;
+mod resolve;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::path::{Path, PathBuf};
+
+use crate::core::world::EndpointFlags;
+
+pub use error::{Error, Problem};
+pub use matching::{Match, NameGlob};
+
+/// Where the daemon looks for its configuration.
+pub const DEFAULT_FILE: &str = "/etc/mptcp-pm/mptcp-pm.toml";
+
+/// The control socket, unless the configuration or the command line names another.
+pub const DEFAULT_SOCKET: &str = "/run/mptcp-pm/control";
+
+/// The group whose members may ask for the status, unless the configuration names another.
+pub const DEFAULT_GROUP: &str = "mptcp-pm";
+
+/// All that can be configured.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// For whom paths are managed (`profile`).
+    pub profile: Profile,
+    /// Who manages the paths of each connection (`manager`).
+    pub manager: Manager,
+    /// What is known about uplinks (`[[uplink]]`); the first that matches an interface holds.
+    pub uplinks: Vec<UplinkRule>,
+    /// VPN and other uplinks may serve the same connection (`share-with-vpn`).
+    pub vpn: bool,
+    /// Fixed limits of the kernel's path manager (`[limits]`).
+    pub limits: LimitsSetting,
+    /// The control socket (`[control]`).
+    pub control: Control,
+}
+
+/// A preset for a kind of user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Profile {
+    /// Lowest cost and battery use.
+    #[default]
+    Light,
+    /// Best performance and resilience.
+    Heavy,
+    /// A multihomed server: signals its addresses, serves from all of them.
+    Site,
+}
+
+impl Profile {
+    /// Its word in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Light => "light",
+            Self::Heavy => "heavy",
+            Self::Site => "site",
+        }
+    }
+}
+
+/// Who manages the paths of each connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Manager {
+    /// The kernel's path manager: one policy for all connections, which survives the daemon.
+    #[default]
+    Kernel,
+    /// The daemon, connection by connection. [`Config::parse`] refuses it in this version.
+    Daemon,
+}
+
+/// The part that an uplink plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Used first.
+    Primary,
+    /// Used beside the primary ones.
+    Secondary,
+    /// Stands by, and carries data when the others fail.
+    Backup,
+    /// Not used.
+    Off,
+}
+
+impl Role {
+    /// Its word in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Secondary => "secondary",
+            Self::Backup => "backup",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// What is known about the interfaces that match: one `[[uplink]]` table. Whatever is left out is for the
+/// policy to decide.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UplinkRule {
+    /// Which interfaces are meant (`match`).
+    pub matching: Match,
+    /// Who provides the access (`provider`).
+    pub provider: Option<String>,
+    /// The part that it plays (`role`).
+    pub role: Option<Role>,
+    /// Whether its traffic costs money (`metered`).
+    pub metered: Option<bool>,
+    /// The flags of its endpoints (`flags`), never empty.
+    pub flags: Option<EndpointFlags>,
+}
+
+/// Fixed limits of the kernel's path manager, per connection. What is left out follows from the uplinks that
+/// exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitsSetting {
+    /// Subflows beside the initial one (`subflows`), 0 to 64.
+    pub subflows: Option<u32>,
+    /// Announced addresses of the peer that are accepted (`add-addr-accepted`), 0 to 64.
+    pub add_addr_accepted: Option<u32>,
+}
+
+/// The control socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Its absolute path (`socket`).
+    pub socket: PathBuf,
+    /// The group whose members may ask for the status (`group`); where it does not exist, only root may.
+    pub group: String,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { socket: DEFAULT_SOCKET.into(), group: DEFAULT_GROUP.into() }
+    }
+}
+
+impl Config {
+    /// Resolves the text of a configuration; `file_name` is for the error.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with all that is wrong; of a text that is no TOML, what TOML itself refuses.
+    pub fn parse(text: &str, file_name: &str) -> Result<Self, Error> {
+        resolve::config(text).map_err(|problems| Error::Refused { file: file_name.to_owned(), problems })
+    }
+
+    /// Reads and resolves a file.
+    ///
+    /// # Errors
+    /// [`Error::Read`] where it cannot be read, and those of [`Config::parse`].
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let file = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, &file),
+            Err(source) => Err(Error::Read { file, source }),
+        }
+    }
+}

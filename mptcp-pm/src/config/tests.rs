@@ -1,0 +1,258 @@
+//! Tests of the configuration: what is understood, and what is refused where with which words.
+use proptest::prelude::*;
+
+use super::*;
+use crate::core::world::Link;
+
+const SAMPLE: &str = include_str!("../../../packaging/mptcp-pm.toml");
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, "test.toml").unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn refusal(text: &str) -> String {
+    Config::parse(text, "test.toml").expect_err("must be refused").to_string()
+}
+
+/// A file with one `[[uplink]]` table.
+fn uplink(keys: &str) -> String {
+    format!("[[uplink]]\n{keys}\n")
+}
+
+fn link(name: &str, kind: Option<&str>, mac: [u8; 6]) -> Link {
+    Link {
+        index: 2,
+        name: name.into(),
+        kind: kind.map(Into::into),
+        hardware: 1,
+        mac: mac.into(),
+        up: true,
+        carrier: true,
+        loopback: false,
+        master: None,
+    }
+}
+
+const MAC: [u8; 6] = [2, 0, 0x5e, 0x10, 0, 1];
+
+#[test]
+fn an_empty_file_and_the_sample_as_it_is_are_the_defaults() {
+    assert_eq!(parse(""), Config::default());
+    assert_eq!(parse(SAMPLE), Config::default());
+    let Config { profile, manager, vpn, .. } = Config::default();
+    assert_eq!((profile, manager, vpn), (Profile::Light, Manager::Kernel, false));
+}
+
+#[test]
+fn the_sample_with_its_settings_uncommented_uses_every_key() {
+    let config = parse(&SAMPLE.replace("#:", ""));
+    assert_eq!(config.limits, LimitsSetting { subflows: Some(4), add_addr_accepted: Some(4) });
+    assert_eq!(config.control, Control::default());
+    let roles: Vec<_> = config.uplinks.iter().map(|rule| rule.role).collect();
+    assert_eq!(roles, [Some(Role::Backup), Some(Role::Primary), Some(Role::Secondary)]);
+    assert_eq!(config.uplinks[0].matching.kind.as_deref(), Some("wwan"));
+    assert_eq!(config.uplinks[0].metered, Some(true));
+    assert_eq!(config.uplinks[1].matching.mac, Some(MAC));
+    assert_eq!(config.uplinks[1].flags, Some(EndpointFlags::SUBFLOW));
+    assert_eq!(config.uplinks[1].provider.as_deref(), Some("Example Fibre"));
+}
+
+#[test]
+fn the_sample_fits_eighty_columns() {
+    let longest = SAMPLE.lines().max_by_key(|line| line.chars().count()).expect("has lines");
+    assert!(longest.chars().count() <= 80, "{longest}");
+}
+
+#[test]
+fn all_conditions_of_a_match_must_hold() {
+    let config = parse(&uplink("match = { name = \"wl*\", mac = \"02:00:5e:10:00:01\", kind = \"wwan\" }"));
+    let rule = &config.uplinks[0];
+    assert!(rule.matches(&link("wlan0", Some("wwan"), MAC)));
+    assert!(rule.matches_by_name(&link("wlan0", Some("wwan"), MAC)));
+    assert!(!rule.matches(&link("eth0", Some("wwan"), MAC)));
+    assert!(!rule.matches(&link("wlan0", None, MAC)));
+    assert!(!rule.matches(&link("wlan0", Some("wwan"), [2; 6])));
+}
+
+#[test]
+fn only_a_name_matches_by_name() {
+    let config = parse(&uplink("match = { mac = \"02:00:5E:10:00:01\" }"));
+    assert!(config.uplinks[0].matches(&link("tun0", Some("tun"), MAC)));
+    assert!(!config.uplinks[0].matches_by_name(&link("tun0", Some("tun"), MAC)));
+}
+
+#[test]
+fn globs_know_classes_and_alternatives() {
+    let config = parse(&uplink("match = { name = \"{en,eth}[0-9]*\" }"));
+    let names = ["en0s1", "eth0", "enp0", "wlan0"];
+    let matched = names.map(|name| config.uplinks[0].matches(&link(name, None, MAC)));
+    assert_eq!(matched, [true, true, false, false]);
+}
+
+#[test]
+fn mistakes_are_refused_with_place_and_remedy() {
+    let cases = [
+        ("profil = \"light\"", "test.toml:1:1: unknown key \"profil\": known here: profile, manager"),
+        ("profile = 3", "1:11: wrong type, integer: expected a string"),
+        ("\nprofile = \"tiny\"", "2:11: unknown value \"tiny\": use one of \"light\", \"heavy\", \"site\""),
+        (
+            "manager = \"daemon\"",
+            "1:11: \"daemon\" is not available in this version: use manager = \"kernel\"",
+        ),
+        ("share-with-vpn = \"yes\"", "1:18: wrong type, string: expected true or false"),
+        ("share_with_vpn = true", "known here: profile, manager, share-with-vpn"),
+        ("limits = 3", "1:10: wrong type, integer: expected a table"),
+        ("[limits]\nsubflows = 65", "2:12: 65 is out of range: use a whole number from 0 to 64"),
+        ("[limits]\nsubflows = -1", "2:12: -1 is out of range"),
+        ("[limits]\nsubflows = 1.5", "2:12: wrong type, float"),
+        ("[control]\nsocket = \"run/x\"", "2:10: no absolute path of a file"),
+        ("[control]\ngroup = \"\"", "2:9: empty string"),
+        ("[uplink]\nrole = \"off\"", "wrong type, table: expected tables: begin each with [[uplink]]"),
+        ("uplink = [1]", "1:11: wrong type, integer: expected tables"),
+        ("profile = ", "test.toml:1:11: not TOML: "),
+        ("profile = \"light\"\nprofile = \"light\"", "2:1: not TOML: duplicate key"),
+    ];
+    for (text, expected) in cases {
+        let message = refusal(text);
+        assert!(message.contains(expected), "{text:?}: {message}");
+    }
+}
+
+#[test]
+fn a_socket_path_must_fit_into_a_socket_address() {
+    let path = |bytes: usize| format!("[control]\nsocket = \"/{}\"", "x".repeat(bytes - 1));
+    assert_eq!(parse(&path(107)).control.socket.as_os_str().len(), 107);
+    assert!(refusal(&path(108)).contains("108 bytes are too long"));
+}
+
+#[test]
+fn mistakes_in_an_uplink_are_refused_with_place_and_remedy() {
+    let cases = [
+        ("role = \"off\"", "test.toml:1:1: [[uplink]] without match: add match = { name = \"…\" }"),
+        ("match = {}", "2:9: match without a condition: give it name, mac or kind"),
+        ("match = \"wl*\"", "2:9: wrong type, string: expected a table"),
+        ("match = { nam = \"wl*\" }", "2:11: unknown key \"nam\": known here: name, mac, kind"),
+        ("match = { name = \"wl[\" }", "2:18: bad pattern \"wl[\""),
+        ("match = { name = \"averyverylongname\" }", "no interface can be called"),
+        ("match = { name = \"\" }", "2:18: empty string"),
+        ("match = { mac = \"02:00:5e:10:00\" }", "2:17: no hardware address of an interface"),
+        ("match = { mac = \"03:00:5e:10:00:01\" }", "no hardware address of an interface"),
+        ("match = { mac = \"02:00:5e:10:00:+1\" }", "no hardware address of an interface"),
+        ("match = { name = \"a\" }\nprovider = \" \"", "3:12: empty string"),
+        ("match = { name = \"a\" }\nprovider = \"a\\nb\"", "3:12: control character"),
+        ("match = { name = \"a\" }\nrole = \"main\"", "use one of \"primary\", \"secondary\""),
+        ("match = { name = \"a\" }\nmetered = 1", "3:11: wrong type, integer: expected true or false"),
+        ("match = { name = \"a\" }\nflags = \"subflow\"", "3:9: wrong type, string: expected a list"),
+        ("match = { name = \"a\" }\nflags = [\"subflows\"]", "use one of \"signal\", \"subflow\""),
+        ("match = { name = \"a\" }\nflags = []", "3:9: these flags put the uplink to no use"),
+        ("match = { name = \"a\" }\nflags = [\"backup\"]", "these flags put the uplink to no use"),
+        ("match = { name = \"a\" }\nflags = [\"implicit\"]", "only the kernel makes implicit endpoints"),
+        (
+            "match = { name = \"a\" }\nflags = [\"signal\", \"fullmesh\"]",
+            "the kernel refuses signal with fullmesh",
+        ),
+        ("match = { name = \"a\" }\nflags = [\"laminar\", \"fullmesh\"]", "fullmesh overrides laminar"),
+        (
+            "match = { name = \"a\" }\nrole = \"off\"\nflags = [\"subflow\"]",
+            "4:9: flags for an uplink that is off",
+        ),
+        (
+            "match = { name = \"a\" }\nrole = \"primary\"\nflags = [\"subflow\", \"backup\"]",
+            "4:9: flag \"backup\" for a primary uplink: use role = \"backup\"",
+        ),
+    ];
+    for (keys, expected) in cases {
+        let message = refusal(&uplink(keys));
+        assert!(message.contains(expected), "{keys:?}: {message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+    }
+}
+
+#[test]
+fn a_table_that_can_never_apply_is_refused() {
+    let both = |first: &str, second: &str| {
+        let table = |conditions| uplink(&format!("match = {{ {conditions} }}"));
+        Config::parse(&(table(first) + &table(second)), "test.toml").map_err(|error| error.to_string())
+    };
+    let never = "test.toml:3:1: never applies: [[uplink]] number 1 matches all of it first";
+    for (first, second) in [
+        ("name = \"wl*\"", "name = \"wl*\""),
+        ("name = \"wl*\"", "name = \"wlan0\""),
+        ("name = \"wl*\"", "name = \"wl*\", kind = \"wwan\""),
+        ("mac = \"02:00:5e:10:00:0a\"", "mac = \"02:00:5E:10:00:0A\""),
+    ] {
+        let message = both(first, second).expect_err("must be refused");
+        assert!(message.starts_with(never), "{first} {second}: {message}");
+    }
+    assert!(both("name = \"wlan0\"", "name = \"wl*\"").is_ok());
+    assert!(both("name = \"wl*\", kind = \"wwan\"", "name = \"wl*\"").is_ok());
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_in_the_order_of_the_text() {
+    let text = "profile = 1\n[[uplink]]\nmatch = { name = \"a\" }\nrole = \"x\"\nmeterd = true\n[limit]\n";
+    let message = refusal(text);
+    let places: Vec<_> = message.lines().map(|line| line.split(": ").next().expect("a place")).collect();
+    assert_eq!(places, ["test.toml:1:11", "test.toml:4:8", "test.toml:5:1", "test.toml:6:2"], "{message}");
+}
+
+#[test]
+fn columns_count_characters() {
+    assert!(
+        refusal("\"é\" = 1\n[control]\ngroup = \"ü\"\n\"üüü\" = 2").contains("test.toml:4:1: unknown key")
+    );
+    assert!(refusal(&uplink("match = { name = \"é*\", mac = 3 }")).contains("2:30: wrong type"));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = Config::load(Path::new("/nonexistent/mptcp-pm.toml")).expect_err("is not there");
+    assert!(error.to_string().starts_with("cannot read the configuration /nonexistent/mptcp-pm.toml: "));
+}
+
+/// Pieces of which half-right files are made.
+const PIECES: [&str; 22] = [
+    "[[uplink]]",
+    "[uplink]",
+    "[limits]",
+    "[control]",
+    "\n",
+    "\n",
+    "match",
+    "name",
+    "mac",
+    "kind",
+    " = ",
+    " = ",
+    "{ ",
+    " }",
+    "[ ",
+    " ]",
+    ", ",
+    "\"wl*\"",
+    "\"signal\"",
+    "flags",
+    "role = \"off\"",
+    "3",
+];
+
+proptest! {
+    #[test]
+    fn arbitrary_text_never_panics(text in "\\PC*") {
+        let _ = Config::parse(&text, "test.toml").map_err(|error| error.to_string());
+    }
+
+    #[test]
+    fn half_right_text_is_read_or_refused_inside_the_text(
+        pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..24)
+    ) {
+        let text = pieces.concat();
+        if let Err(Error::Refused { problems, .. }) = Config::parse(&text, "test.toml") {
+            prop_assert!(!problems.is_empty());
+            for Problem { line, column, .. } in problems {
+                prop_assert!(line >= 1 && line <= text.matches('\n').count() + 1);
+                prop_assert!(column >= 1 && column <= text.len() + 1);
+            }
+        }
+    }
+}
