@@ -10,7 +10,9 @@ mod values;
 
 use std::path::{Path, PathBuf};
 
-use crate::core::world::EndpointFlags;
+use serde::{Deserialize, Serialize};
+
+use crate::core::world::{EndpointFlags, Link};
 
 pub use error::{Error, Problem};
 pub use matching::{Match, NameGlob};
@@ -75,7 +77,8 @@ pub enum Manager {
 }
 
 /// The part that an uplink plays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Used first.
     Primary,
@@ -141,6 +144,11 @@ impl Default for Control {
 }
 
 impl Config {
+    /// The first table that is about an interface.
+    pub fn rule_for(&self, link: &Link) -> Option<&UplinkRule> {
+        self.uplinks.iter().find(|rule| rule.matches(link))
+    }
+
     /// Resolves the text of a configuration; `file_name` is for the error.
     ///
     /// # Errors

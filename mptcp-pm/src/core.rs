@@ -323,12 +323,15 @@ impl Reading {
     }
 }
 
-const fn interface_of(change: &Change) -> Option<IfIndex> {
+/// The interface that a change is about. Routes and rules of our own are the echo of what we did.
+fn interface_of(change: &Change) -> Option<IfIndex> {
     match change {
         Change::Link(link) => Some(link.index),
         Change::LinkGone(ifindex) | Change::AddressGone(ifindex, _) => Some(*ifindex),
         Change::Address(address) => Some(address.ifindex),
-        // Routes and rules change when we change them: they forgive nothing.
+        Change::Route(route) | Change::RouteGone(route) if route.protocol != world::OUR_PROTOCOL => {
+            route.hops.first().map(|hop| hop.ifindex)
+        }
         Change::Route(_) | Change::RouteGone(_) | Change::Rule(_) | Change::RuleGone(_) => None,
     }
 }

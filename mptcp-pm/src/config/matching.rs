@@ -59,9 +59,10 @@ impl UplinkRule {
             && kind.as_ref().is_none_or(|kind| link.kind.as_ref() == Some(kind))
     }
 
-    /// Whether the table is about this interface and names it: then it is used whatever its kind.
-    pub fn matches_by_name(&self, link: &Link) -> bool {
-        self.matching.name.is_some() && self.matches(link)
+    /// Whether the table asks for its interfaces by name or kind: they are then used whatever their kind. A hardware
+    /// address does not say so much: a bridge or a VLAN has that of its port.
+    pub fn is_explicit(&self) -> bool {
+        self.matching.name.is_some() || self.matching.kind.is_some()
     }
 }
 

@@ -68,17 +68,17 @@ fn all_conditions_of_a_match_must_hold() {
     let config = parse(&uplink("match = { name = \"wl*\", mac = \"02:00:5e:10:00:01\", kind = \"wwan\" }"));
     let rule = &config.uplinks[0];
     assert!(rule.matches(&link("wlan0", Some("wwan"), MAC)));
-    assert!(rule.matches_by_name(&link("wlan0", Some("wwan"), MAC)));
+    assert!(rule.is_explicit());
     assert!(!rule.matches(&link("eth0", Some("wwan"), MAC)));
     assert!(!rule.matches(&link("wlan0", None, MAC)));
     assert!(!rule.matches(&link("wlan0", Some("wwan"), [2; 6])));
 }
 
 #[test]
-fn only_a_name_matches_by_name() {
+fn only_a_name_is_explicit() {
     let config = parse(&uplink("match = { mac = \"02:00:5E:10:00:01\" }"));
     assert!(config.uplinks[0].matches(&link("tun0", Some("tun"), MAC)));
-    assert!(!config.uplinks[0].matches_by_name(&link("tun0", Some("tun"), MAC)));
+    assert!(!config.uplinks[0].is_explicit());
 }
 
 #[test]

@@ -68,7 +68,10 @@ impl World {
                 let known = self.routes.len();
                 self.routes.retain(|known| !(same_key(known, &route) && same_hops(known, &route)));
                 let changed = self.routes.len() != known;
-                Effect { changed, unsure: !changed && self.routes.iter().any(|known| same_key(known, &route)) }
+                Effect {
+                    changed,
+                    unsure: !changed && self.routes.iter().any(|known| same_key(known, &route)),
+                }
             }
             Change::Rule(rule) => {
                 let changed = !self.rules.contains(&rule);

@@ -146,9 +146,10 @@ fn stale_routes(desired: &Desired, world: &World) -> Vec<Route> {
 
 /// Whether a stale route stands where a wanted one has to go.
 fn blocks_another(stale: &Route, desired: &Desired) -> bool {
-    desired.routes.iter().any(|wanted| {
-        wanted.table == stale.table && wanted.dst == stale.dst && wanted.metric == stale.metric
-    })
+    desired
+        .routes
+        .iter()
+        .any(|wanted| wanted.table == stale.table && wanted.dst == stale.dst && wanted.metric == stale.metric)
 }
 
 fn missing_rules(desired: &Desired, world: &World) -> impl Iterator<Item = Rule> {

@@ -9,7 +9,8 @@ use super::observed::World;
 use super::owned::Owned;
 use super::uplink::{self, Class, Unused, Uplink};
 use super::world::{
-    Endpoint, EndpointFlags, Family, IfIndex, Limits, MAIN_TABLE, OUR_PROTOCOL, Route, RouteKind, Rule, Sysctl,
+    Endpoint, EndpointFlags, Family, IfIndex, Limits, MAIN_TABLE, OUR_PROTOCOL, Route, RouteKind, Rule,
+    Sysctl,
 };
 use crate::config::{Config, Profile, Role};
 
@@ -131,9 +132,10 @@ fn vpn_with_default_route<'a>(uplinks: &'a [Uplink], world: &World) -> Option<&'
 }
 
 fn is_best(route: &Route, world: &World) -> bool {
-    !world.routes.iter().any(|other| {
-        other.table == route.table && other.dst == route.dst && other.metric < route.metric
-    })
+    !world
+        .routes
+        .iter()
+        .any(|other| other.table == route.table && other.dst == route.dst && other.metric < route.metric)
 }
 
 /// An address in use and the uplink that it is used on.
@@ -243,13 +245,7 @@ fn stranded(uplinks: &[Uplink], places: &[Place], world: &World, owned: &Owned) 
 }
 
 /// Room for every uplink and for what the peer announces, never smaller than what was there before us.
-fn limits(
-    endpoints: usize,
-    world: &World,
-    config: &Config,
-    owned: &Owned,
-    capacity: Capacity,
-) -> Limits {
+fn limits(endpoints: usize, world: &World, config: &Config, owned: &Owned, capacity: Capacity) -> Limits {
     let seen = world.observation.as_ref().and_then(|seen| seen.limits);
     let before = owned.limits.map(|replaced| replaced.before).or(seen);
     let accepted = match config.profile {

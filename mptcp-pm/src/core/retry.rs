@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::action::Subject;
 use super::world::IfIndex;
 
-/// After so many attempts without a change in the world an action is given up.
+/// An action that fails so many times without a change in the world is given up.
 pub const MAX_ATTEMPTS: u32 = 8;
 
 /// The first pause; each further one is twice as long.
@@ -43,7 +43,7 @@ impl Retries {
     /// Whether a subject may be attempted now.
     pub fn verdict(&self, subject: &Subject, now: Duration) -> Verdict {
         let Some(attempts) = self.attempts.get(subject) else { return Verdict::Now };
-        if attempts.count >= MAX_ATTEMPTS {
+        if attempts.error.is_some() && attempts.count >= MAX_ATTEMPTS {
             return Verdict::GivenUp;
         }
         let until = attempts.last + pause(attempts);
@@ -78,9 +78,8 @@ impl Retries {
 
     /// Forgets what is long ago and no longer wanted.
     pub fn prune(&mut self, wanted: impl Fn(&Subject) -> bool, now: Duration) {
-        self.attempts.retain(|subject, attempts| {
-            wanted(subject) || now.saturating_sub(attempts.last) < FORGET_AFTER
-        });
+        self.attempts
+            .retain(|subject, attempts| wanted(subject) || now.saturating_sub(attempts.last) < FORGET_AFTER);
     }
 
     /// The error of the last attempt at each subject that failed.
@@ -97,7 +96,7 @@ fn pause(attempts: &Attempts) -> Duration {
     let free = if attempts.error.is_none() { 3 } else { 1 };
     match attempts.count.checked_sub(free) {
         None => Duration::ZERO,
-        Some(step) => FIRST_PAUSE * 2_u32.saturating_pow(step),
+        Some(step) => FIRST_PAUSE * 2_u32.saturating_pow(step.min(24)),
     }
 }
 

@@ -104,11 +104,44 @@ pub fn class(link: &Link) -> Class {
 /// The kinds are `rtnl_link_ops.kind` in the kernel's drivers/net and net/.
 fn class_of_kind(kind: &str, link: &Link) -> Class {
     const TUNNELS: [&str; 24] = [
-        "amneziawg", "erspan", "fou", "geneve", "gre", "gretap", "gtp", "ip6_vti", "ip6erspan", "ip6gre", "ip6gretap",
-        "ip6tnl", "ipip", "ipsec", "l2tp", "ovpn", "ovpn-dco", "sit", "tun", "vti", "vti6", "vxlan", "wireguard", "xfrm",
+        "amneziawg",
+        "erspan",
+        "fou",
+        "geneve",
+        "gre",
+        "gretap",
+        "gtp",
+        "ip6_vti",
+        "ip6erspan",
+        "ip6gre",
+        "ip6gretap",
+        "ip6tnl",
+        "ipip",
+        "ipsec",
+        "l2tp",
+        "ovpn",
+        "ovpn-dco",
+        "sit",
+        "tun",
+        "vti",
+        "vti6",
+        "vxlan",
+        "wireguard",
+        "xfrm",
     ];
     const VIRTUAL: [&str; 12] = [
-        "batadv", "bridge", "dummy", "hsr", "ifb", "netkit", "nlmon", "openvswitch", "vcan", "vrf", "vsockmon", "vxcan",
+        "batadv",
+        "bridge",
+        "dummy",
+        "hsr",
+        "ifb",
+        "netkit",
+        "nlmon",
+        "openvswitch",
+        "vcan",
+        "vrf",
+        "vsockmon",
+        "vxcan",
     ];
     match kind {
         "wwan" | "rmnet" => Class::Cellular,
@@ -159,7 +192,7 @@ fn judge(link: &Link, world: &World, config: &Config) -> Uplink {
 
 /// Why an interface cannot be used, most fundamental first.
 fn objection(link: &Link, uplink: &Uplink, rule: Option<&UplinkRule>, world: &World) -> Option<Unused> {
-    let named = rule.is_some_and(UplinkRule::is_explicit);
+    let named = rule.is_some_and(|rule| rule.is_explicit());
     if link.loopback {
         return Some(Unused::deliberate("is the loopback interface"));
     }
