@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// The objects' files, sorted, so that equal folders give equal code.
 fn objects(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files =
-        fs::read_dir(&dir)?.map(|entry| Ok(entry?.path().canonicalize()?)).collect::<io::Result<Vec<_>>>()?;
+        fs::read_dir(dir)?.map(|entry| entry?.path().canonicalize()).collect::<io::Result<Vec<_>>>()?;
     files.sort();
     Ok(files)
 }
