@@ -1,0 +1,108 @@
+//! The only code that speaks bpf(2): loads the embedded objects, attaches their programs, reads their maps.
+
+pub mod path_stats;
+
+mod cgroup;
+mod netns;
+mod objects;
+mod offsets;
+mod sys;
+
+use std::{io, path::PathBuf};
+
+use aya::{EbpfError, maps::MapError, programs::ProgramError};
+use nix::errno::Errno;
+use thiserror::Error;
+
+/// Why an eBPF object is not at work; the daemon does without it.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// `cargo build` alone does not build the objects.
+    #[error("loading the eBPF object {object}: built without eBPF objects, use `cargo xtask build`")]
+    NotBuilt {
+        /// The object that is missing.
+        object: &'static str,
+    },
+    /// The object is damaged, or its maps cannot be created.
+    #[error("preparing the eBPF object {object} (needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN)")]
+    Object {
+        /// The object.
+        object: &'static str,
+        /// What aya found.
+        source: Box<EbpfError>,
+    },
+    /// The object does not have what its loader expects: it is of another version.
+    #[error("the eBPF object {object} has no {part}: it is not of this version, use `cargo xtask build`")]
+    Mismatch {
+        /// The object.
+        object: &'static str,
+        /// The program or map that it lacks.
+        part: &'static str,
+    },
+    /// The kernel refuses the program; the cause has the verifier's log.
+    #[error(
+        "loading the program {program} of the eBPF object {object} (needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN)"
+    )]
+    Load {
+        /// The object.
+        object: &'static str,
+        /// The program.
+        program: &'static str,
+        /// With the verifier's log.
+        source: Box<ProgramError>,
+    },
+    /// The program is loaded but cannot be attached.
+    #[error("attaching the program {program} of the eBPF object {object} to the cgroup {}", cgroup.display())]
+    Attach {
+        /// The object.
+        object: &'static str,
+        /// The program.
+        program: &'static str,
+        /// The root of the cgroup hierarchy.
+        cgroup: PathBuf,
+        /// What the kernel says.
+        source: Box<ProgramError>,
+    },
+    /// A map cannot be read.
+    #[error("reading the map {map} of the eBPF object {object}")]
+    Map {
+        /// The object.
+        object: &'static str,
+        /// The map.
+        map: &'static str,
+        /// What the kernel says.
+        source: Box<MapError>,
+    },
+    /// No cgroup2 hierarchy is mounted whole.
+    #[error(
+        "finding the root cgroup in /proc/self/mountinfo: no cgroup2 is mounted, use `mount -t cgroup2 none DIRECTORY`"
+    )]
+    NoCgroup,
+    /// A file of the kernel's cannot be read.
+    #[error("reading {}", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The kernel's own type information cannot be read.
+    #[error("reading /sys/kernel/btf/vmlinux (a kernel with CONFIG_DEBUG_INFO_BTF has it)")]
+    Btf {
+        /// What the parser says.
+        source: Box<btf_rs::Error>,
+    },
+    /// This kernel's structures are not those that the program knows.
+    #[error(
+        "finding {structure}.{field} in the kernel's BTF: this kernel has none, and needs a newer mptcp-pm"
+    )]
+    NoField {
+        /// The kernel's structure.
+        structure: &'static str,
+        /// Its member.
+        field: &'static str,
+    },
+    /// The network namespace cannot be told apart from others.
+    #[error("asking for the cookie of the network namespace (SO_NETNS_COOKIE, Linux 5.14 and later)")]
+    NetnsCookie(#[source] Errno),
+}

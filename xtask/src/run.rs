@@ -1,0 +1,66 @@
+//! Runs what was built: the tests, the demonstration, the benchmarks.
+use anyhow::{Result, bail};
+use nix::unistd::geteuid;
+
+use crate::{
+    build, paths, process,
+    setup::{self, ensure, mptcpd},
+};
+
+/// The crate whose tests work on the running kernel, one at a time.
+const KERNEL_TESTS: &str = "tests";
+
+/// Builds, then runs all tests or those whose names contain a filter.
+pub fn test(filters: &[String]) -> Result<()> {
+    require_root("the tests")?;
+    ensure(setup::TEST)?;
+    build::all(false)?;
+    if process::attempt(process::cargo().args(["nextest", "--version"]))?.status.success() {
+        process::run(process::cargo().args(["nextest", "run", "--no-fail-fast"]).args(filters))?;
+        return process::run(process::cargo().args(["test", "--doc", "--"]).args(filters));
+    }
+    let mut pure = process::cargo();
+    pure.args([
+        "test",
+        "--no-fail-fast",
+        "--workspace",
+        "--exclude",
+        KERNEL_TESTS,
+        "--exclude",
+        "mptcp-ebpf",
+        "--",
+    ]);
+    process::run(pure.args(filters))?;
+    let mut kernel = process::cargo();
+    kernel.args(["test", "--no-fail-fast", "--package", KERNEL_TESTS, "--"]).args(filters);
+    process::run(kernel.arg("--test-threads=1"))
+}
+
+/// Builds for release and shows the daemon at work.
+pub fn demo(args: &[String]) -> Result<()> {
+    require_root("the demonstration")?;
+    ensure(setup::TEST)?;
+    build::all(true)?;
+    let mut cargo = process::cargo();
+    process::run(cargo.args(["run", "--release", "--package", "tests", "--bin", "demo", "--"]).args(args))
+}
+
+/// Builds for release and runs one benchmark; it finds mptcpd in the variable `MPTCPD`.
+pub fn bench(name: &str, args: &[String]) -> Result<()> {
+    require_root("the benchmarks")?;
+    if !paths::workspace().join(format!("tests/benches/{name}.rs")).is_file() {
+        bail!("there is no benchmark {name}: the folder tests/benches has those there are");
+    }
+    ensure(setup::BENCH)?;
+    build::all(true)?;
+    let mut cargo = process::cargo();
+    cargo.env("MPTCPD", mptcpd::path()?);
+    process::run(cargo.args(["bench", "--package", "tests", "--bench", name, "--"]).args(args))
+}
+
+fn require_root(what: &str) -> Result<()> {
+    if !geteuid().is_root() {
+        bail!("{what} need root, for network namespaces and eBPF: become root and run this again");
+    }
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! Brings what the machine lacks, step by step; a step that is done costs a look at the file system.
+pub mod mptcpd;
+
+mod apt;
+mod bpf_linker;
+mod packages;
+mod rust_src;
+mod sources;
+
+pub use bpf_linker::path as bpf_linker;
+
+use anyhow::{Context, Result, bail};
+
+/// One thing that a command needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// The standard library's source, from which `core` is built for the BPF target
+    RustSrc,
+    /// The linker that turns LLVM bitcode into an eBPF object
+    BpfLinker,
+    /// Commands that tests and demonstration call
+    Packages,
+    /// The daemon that the benchmarks compare with
+    Mptcpd,
+}
+
+/// What building needs.
+pub const BUILD: &[Step] = &[Step::RustSrc, Step::BpfLinker];
+/// What tests and demonstration need.
+pub const TEST: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages];
+/// What benchmarks need.
+pub const BENCH: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Mptcpd];
+
+/// Does every step, reports each, and fails at the end when one of them failed.
+pub fn all() -> Result<()> {
+    let mut failed = 0;
+    for &step in BENCH {
+        if step.is_done()? {
+            println!("{}: ok", step.name());
+        } else if let Err(error) = step.bring() {
+            println!("{}: {error:#}", step.name());
+            failed += 1;
+        }
+    }
+    if failed > 0 {
+        bail!("{failed} of {} steps of the set-up failed, see above", BENCH.len());
+    }
+    Ok(())
+}
+
+/// Does those of the steps that are missing, silently when none is.
+pub fn ensure(steps: &[Step]) -> Result<()> {
+    for step in steps {
+        if !step.is_done()? {
+            step.bring().with_context(|| format!("setting up {}", step.name()))?;
+        }
+    }
+    Ok(())
+}
+
+impl Step {
+    fn name(self) -> &'static str {
+        match self {
+            Self::RustSrc => "rust-src",
+            Self::BpfLinker => "bpf-linker",
+            Self::Packages => "packages",
+            Self::Mptcpd => "mptcpd",
+        }
+    }
+
+    fn is_done(self) -> Result<bool> {
+        match self {
+            Self::RustSrc => rust_src::is_done(),
+            Self::BpfLinker => bpf_linker::is_done(),
+            Self::Packages => Ok(packages::is_done()),
+            Self::Mptcpd => mptcpd::is_done(),
+        }
+    }
+
+    fn bring(self) -> Result<()> {
+        match self {
+            Self::RustSrc => rust_src::bring(),
+            Self::BpfLinker => bpf_linker::bring(),
+            Self::Packages => packages::bring(),
+            Self::Mptcpd => mptcpd::bring(),
+        }
+    }
+}
