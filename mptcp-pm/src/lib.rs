@@ -1,3 +1,4 @@
 //! The daemon as a library: the binary, the lab and the benchmarks drive the same code.
 pub mod config;
+pub mod control;
 pub mod core;
