@@ -1,0 +1,24 @@
+//! The control socket: how commands talk to the daemon.
+//!
+//! A stream socket (`unix(7)`), by default `/run/mptcp-pm/control`, mode 0660, owned by root and the group
+//! `mptcp-pm`. Who may connect may ask; who the kernel says is uid 0 (`SO_PEERCRED`) may also change.
+//!
+//! Each request is one JSON object on one line, and so is each reply, in the same order:
+//!
+//! | request | who | reply |
+//! |---|---|---|
+//! | `{"request":"ping"}` | all | `{"ok":…}`: the daemon's loop runs |
+//! | `{"request":"status"}` | all | `{"ok":{…}}`: as `mptcp-pm status --json` prints it |
+//! | `{"request":"reload"}` | uid 0 | `{"ok":…}`: the configuration is read again and holds |
+//!
+//! What fails is answered by `{"error":{"message":"…","remedy":"…"}}`. A line that is no request is answered so
+//! too, and the connection is closed: after 64 KiB without an end of line, after 10 s without a whole request,
+//! for the 17th client at once, and after anything else that is not understood.
+pub mod client;
+pub mod listener;
+pub mod protocol;
+pub mod server;
+
+pub use client::Client;
+pub use protocol::{Failure, Peer, Reply, Request};
+pub use server::{Call, Server};

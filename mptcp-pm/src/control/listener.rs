@@ -1,0 +1,240 @@
+//! The socket file: made with the right owner from its first moment, replaced after a crash, removed at the end.
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, lchown};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::Group;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::config::Control;
+
+/// Why there is no control socket.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A daemon listens there already.
+    #[error("another mptcp-pm is running{}, it listens at {}: stop it, or use --socket",
+        .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(), .path.display())]
+    Running {
+        /// The socket.
+        path: PathBuf,
+        /// The other daemon, where the kernel names it.
+        pid: Option<i32>,
+    },
+    /// Another daemon makes its socket there at this moment.
+    #[error("another mptcp-pm is starting in {}: stop it, or use --socket", .0.display())]
+    Starting(PathBuf),
+    /// There is something else.
+    #[error("{} is there and is no socket: remove it, or use --socket", .0.display())]
+    Occupied(PathBuf),
+    /// The system refuses.
+    #[error("cannot {operation} for the control socket {}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// The socket.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// A listening control socket, whose file goes with it.
+#[derive(Debug)]
+pub struct Listener {
+    path: PathBuf,
+    /// Device and inode: what somebody else puts there later is not ours to remove.
+    identity: (u64, u64),
+    socket: UnixListener,
+}
+
+impl Listener {
+    /// Makes the socket and listens; a folder that is missing is made, a dead daemon's socket is replaced.
+    ///
+    /// # Errors
+    /// Where another daemon listens, where the path is taken by something else, and what the system refuses.
+    pub fn bind(control: &Control) -> Result<Self, Error> {
+        let path = &control.socket;
+        let failed = |operation| move |source| Error::Io { operation, path: path.clone(), source };
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        make_folder(folder).map_err(failed("make the folder"))?;
+        let _only_one_at_a_time = lock(folder).map_err(|error| match error {
+            TryLockError::WouldBlock => Error::Starting(folder.to_owned()),
+            TryLockError::Error(source) => failed("lock the folder")(source),
+        })?;
+        clear(path)?;
+        let socket = bind(path, group_id(&control.group)).map_err(failed("bind and listen"))?;
+        let file = fs::symlink_metadata(path).map_err(failed("look at the file"))?;
+        Ok(Self { path: path.clone(), identity: (file.dev(), file.ino()), socket })
+    }
+
+    /// The socket, non-blocking.
+    ///
+    /// # Errors
+    /// What `dup(2)` refuses.
+    pub fn socket(&self) -> io::Result<UnixListener> {
+        self.socket.try_clone()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let ours =
+            fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.identity);
+        if ours && let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(%error, path = %self.path.display(), "cannot remove the control socket");
+        }
+    }
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o755).create(folder) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Locks a folder until the file is dropped, so that two daemons that start at once cannot both find a dead
+/// predecessor's socket and remove each other's.
+fn lock(folder: &Path) -> Result<File, TryLockError> {
+    let folder = File::open(folder).map_err(TryLockError::Error)?;
+    folder.try_lock()?;
+    Ok(folder)
+}
+
+/// Removes the socket of a daemon that is dead.
+fn clear(path: &Path) -> Result<(), Error> {
+    let failed = |operation| move |source| Error::Io { operation, path: path.to_owned(), source };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("look at the file")(error)),
+        Ok(file) if !file.file_type().is_socket() => return Err(Error::Occupied(path.to_owned())),
+        Ok(_) => (),
+    }
+    match knock(path) {
+        Ok(pid) => Err(Error::Running { path: path.to_owned(), pid }),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(failed("remove the old file"))
+        }
+        Err(error) => Err(failed("see whether a daemon listens")(error)),
+    }
+}
+
+/// Who listens at a socket. Does not wait for a daemon that is too busy to accept.
+fn knock(path: &Path) -> io::Result<Option<i32>> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+        Ok(()) => Ok(Some(getsockopt(&socket, PeerCredentials)?.pid())),
+    }
+}
+
+fn bind(path: &Path, group: u32) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    // The file gets the mode that the socket has (net/unix/af_unix.c, unix_bind_bsd): nobody else can connect
+    // before its group is right.
+    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    lchown(path, None, Some(group))?;
+    fs::set_permissions(path, Permissions::from_mode(0o660))?;
+    socket.listen(64)?;
+    Ok(socket.into())
+}
+
+/// The id of a group; root's where there is none of that name.
+fn group_id(name: &str) -> u32 {
+    match Group::from_name(name) {
+        Ok(Some(group)) => group.gid.as_raw(),
+        missing => {
+            tracing::debug!(?missing, name, "the control socket is for root alone: no such group");
+            0
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn control(folder: &Path) -> Control {
+        Control { socket: folder.join("run/control"), group: "daemon".into() }
+    }
+
+    #[test]
+    fn the_file_is_for_its_owner_and_group_and_vanishes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let control = control(folder.path());
+        let listener = Listener::bind(&control).expect("binds");
+        let file = fs::symlink_metadata(&control.socket).expect("is there");
+        assert_eq!(file.mode() & 0o7777, 0o660);
+        let daemon = Group::from_name("daemon").expect("readable").expect("Debian has it");
+        assert_eq!((file.uid(), file.gid()), (nix::unistd::geteuid().as_raw(), daemon.gid.as_raw()));
+        drop(listener);
+        assert!(!control.socket.exists());
+    }
+
+    #[test]
+    fn a_missing_group_leaves_the_socket_to_root() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let control = Control { group: "no-such-group".into(), ..control(folder.path()) };
+        let _listener = Listener::bind(&control).expect("binds");
+        assert_eq!(fs::symlink_metadata(&control.socket).expect("is there").gid(), 0);
+    }
+
+    #[test]
+    fn a_dead_daemons_socket_is_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let control = control(folder.path());
+        fs::create_dir(folder.path().join("run")).expect("a folder");
+        drop(UnixListener::bind(&control.socket).expect("binds"));
+        assert!(control.socket.exists());
+        let _listener = Listener::bind(&control).expect("replaces it");
+        assert!(knock(&control.socket).is_ok());
+    }
+
+    #[test]
+    fn a_living_daemon_is_named_and_keeps_its_socket() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let control = control(folder.path());
+        let _first = Listener::bind(&control).expect("binds");
+        let message = Listener::bind(&control).expect_err("refuses").to_string();
+        let expected = format!("another mptcp-pm is running (pid {})", std::process::id());
+        assert!(message.starts_with(&expected), "{message}");
+        assert!(knock(&control.socket).is_ok());
+    }
+
+    #[test]
+    fn a_daemon_that_does_not_accept_is_still_a_living_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let control = control(folder.path());
+        let _first = Listener::bind(&control).expect("binds");
+        let connect = || std::os::unix::net::UnixStream::connect(&control.socket).expect("connects");
+        let _backlog: Vec<_> = (0..65).map(|_| connect()).collect();
+        assert!(matches!(Listener::bind(&control), Err(Error::Running { pid: None, .. })));
+    }
+
+    #[test]
+    fn what_is_no_socket_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let control = control(folder.path());
+        fs::create_dir(folder.path().join("run")).expect("a folder");
+        fs::write(&control.socket, "precious").expect("writes");
+        assert!(matches!(Listener::bind(&control), Err(Error::Occupied(_))));
+        assert_eq!(fs::read(&control.socket).expect("is there"), b"precious");
+    }
+
+    #[test]
+    fn a_successors_socket_is_not_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let control = control(folder.path());
+        let listener = Listener::bind(&control).expect("binds");
+        fs::rename(&control.socket, folder.path().join("old")).expect("renames");
+        let _successor = Listener::bind(&control).expect("binds");
+        drop(listener);
+        assert!(control.socket.exists());
+    }
+}
