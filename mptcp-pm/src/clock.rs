@@ -1,0 +1,62 @@
+//! Notices when the clock jumps, as it does when a suspended machine wakes up.
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use tokio::io::unix::AsyncFd;
+
+/// Jumps of the realtime clock: a timer in the far future that the kernel cancels when the clock is set
+/// (`TFD_TIMER_CANCEL_ON_SET`, timerfd_create(2)). Waking up sets the clock. While it does not jump, nothing wakes.
+#[derive(Debug)]
+pub struct Jumps {
+    timer: AsyncFd<Timer>,
+}
+
+#[derive(Debug)]
+struct Timer(TimerFd);
+
+impl AsRawFd for Timer {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+impl AsFd for Timer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Jumps {
+    /// Begins to watch. Needs a tokio runtime around it.
+    ///
+    /// # Errors
+    /// Where the kernel gives no timer.
+    pub fn watch() -> std::io::Result<Self> {
+        let timer = TimerFd::new(ClockId::CLOCK_REALTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
+        let jumps = Self { timer: AsyncFd::new(Timer(timer))? };
+        jumps.arm()?;
+        Ok(jumps)
+    }
+
+    /// Waits for the next jump.
+    pub async fn next(&mut self) {
+        loop {
+            let Ok(mut ready) = self.timer.readable().await else { return std::future::pending().await };
+            ready.clear_ready();
+            // ECANCELED says that the clock was set; the timer must be armed again. Its own end is years away.
+            if self.arm().is_err() {
+                return std::future::pending().await;
+            }
+            return;
+        }
+    }
+
+    fn arm(&self) -> nix::Result<()> {
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME)?;
+        let flags = TimerSetTimeFlags::TFD_TIMER_ABSTIME | TimerSetTimeFlags::TFD_TIMER_CANCEL_ON_SET;
+        self.timer.get_ref().0.set(Expiration::OneShot(now + TimeSpec::from_duration(YEAR * 30)), flags)
+    }
+}

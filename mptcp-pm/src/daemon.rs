@@ -1,0 +1,278 @@
+//! The daemon: every event into the core, every action out of it, one at a time.
+//!
+//! ```text
+//! routing netlink ─┐
+//! signals ─────────┤
+//! control socket ──┼─> Event ─> Core ─> Action ─> Executor ─> kernel, state file
+//! clock jumps ─────┤             ^                   │
+//! deadlines ───────┘             └────── answer ─────┘
+//! ```
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::clock::Jumps;
+use crate::config::Config;
+use crate::control::{Call, Failure, Reply, Request, Server};
+use crate::core::Core;
+use crate::core::event::Event;
+use crate::executor::Executor;
+use crate::instance::Instance;
+use crate::netlink::mptcp::Mptcp;
+use crate::netlink::route::Routes;
+use crate::netlink::watch::{Notice, Watch};
+use crate::state::StateFile;
+use crate::{rivals, status};
+
+/// How long a stop may take before what is left is left.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration; the default file where there is none, if it exists.
+    pub config: Option<PathBuf>,
+    /// The control socket, in place of the configuration's.
+    pub socket: Option<PathBuf>,
+    /// The folder of the state file.
+    pub runtime_dir: PathBuf,
+}
+
+impl Options {
+    /// Reads the configuration. Only the default file may be missing.
+    fn load(&self) -> anyhow::Result<Config> {
+        let default = PathBuf::from(crate::config::DEFAULT_FILE);
+        let mut config = match &self.config {
+            Some(file) => Config::load(file)?,
+            None if default.exists() => Config::load(&default)?,
+            None => Config::default(),
+        };
+        if let Some(socket) = &self.socket {
+            config.control.socket.clone_from(socket);
+        }
+        Ok(config)
+    }
+}
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// Where it cannot start: the configuration, another daemon, the kernel; or cannot remove what is its own.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    let config = options.load()?;
+    let _instance = Instance::claim()?;
+    if let Some(rival) = rivals::mptcpd() {
+        bail!("mptcpd (process {rival}) manages the paths here: stop it first (systemctl disable --now mptcp)");
+    }
+    std::fs::create_dir_all(&options.runtime_dir)
+        .with_context(|| format!("cannot make the folder {}", options.runtime_dir.display()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    runtime.block_on(async { Daemon::start(options.clone(), config).await?.live().await })
+}
+
+/// Why the daemon comes to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Everything of ours goes.
+    Clean,
+    /// Everything stays for a successor, so that connections keep their subflows.
+    HandOver,
+}
+
+struct Daemon {
+    options: Options,
+    core: Core,
+    executor: Executor,
+    watch: Watch,
+    calls: mpsc::Receiver<Call>,
+    signals: Signals,
+    jumps: Jumps,
+    start: Instant,
+    ready: bool,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hand_over: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hand_over: signal(SignalKind::user_defined1())?,
+            reload: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+impl Daemon {
+    async fn start(options: Options, config: Config) -> anyhow::Result<Self> {
+        let signals = Signals::listen().context("cannot listen to signals")?;
+        let state = StateFile::in_dir(&options.runtime_dir);
+        let owned = state.load()?;
+        // Subscribed before anything is dumped: what changes in between is not missed.
+        let watch = Watch::open().context("cannot follow routing netlink")?;
+        let executor =
+            Executor { mptcp: Mptcp::open().await?, routes: Routes::open().context("cannot open rtnetlink")?, state };
+        let server = Server::bind(&config.control)?;
+        let (sender, calls) = mpsc::channel(1);
+        tokio::spawn(server.serve(sender));
+        let mut core = Core::new(config);
+        core.handle(Event::Inherited(owned), Duration::ZERO);
+        let jumps = Jumps::watch().context("cannot watch the clock")?;
+        Ok(Self {
+            options,
+            core,
+            executor,
+            watch,
+            calls,
+            signals,
+            jumps,
+            start: Instant::now(),
+            ready: false,
+        })
+    }
+
+    async fn live(mut self) -> anyhow::Result<()> {
+        loop {
+            self.act().await;
+            self.tell_readiness();
+            if let Some(end) = self.wait().await? {
+                return self.stop(end).await;
+            }
+        }
+    }
+
+    /// Waits for whatever comes first, and hands it to the core.
+    async fn wait(&mut self) -> anyhow::Result<Option<End>> {
+        let deadline = self.core.next_deadline().map(|at| self.start + at);
+        tokio::select! {
+            notice = self.watch.next() => self.heard(notice?),
+            Some(call) = self.calls.recv() => self.answer(call).await,
+            () = self.jumps.next() => self.feed(Event::Lost),
+            () = sleep_until(deadline) => self.feed(Event::Deadline),
+            _ = self.signals.reload.recv() => match self.reload() {
+                Ok(()) => {}
+                Err(error) => tracing::error!("the configuration stays as it was: {error:#}"),
+            },
+            _ = self.signals.terminate.recv() => return Ok(Some(End::Clean)),
+            _ = self.signals.interrupt.recv() => return Ok(Some(End::Clean)),
+            _ = self.signals.hand_over.recv() => return Ok(Some(End::HandOver)),
+        }
+        Ok(None)
+    }
+
+    /// Carries out all that the core wants now.
+    async fn act(&mut self) {
+        while let Some(action) = self.core.next_action(self.start.elapsed()) {
+            let answer = self.executor.perform(action, &mut self.watch).await;
+            self.feed(answer);
+        }
+    }
+
+    fn feed(&mut self, event: Event) {
+        self.core.handle(event, self.start.elapsed());
+    }
+
+    fn heard(&mut self, notice: Notice) {
+        match notice {
+            Notice::Change(change) => {
+                tracing::debug!(?change, "kernel");
+                self.feed(Event::Changed(change));
+            }
+            Notice::Lost => {
+                tracing::warn!("routing netlink lost messages: reading everything again");
+                self.feed(Event::Lost);
+            }
+        }
+    }
+
+    fn reload(&mut self) -> anyhow::Result<()> {
+        let config = self.options.load()?;
+        tracing::info!(profile = config.profile.name(), "configuration read");
+        self.feed(Event::Configured(config));
+        Ok(())
+    }
+
+    async fn answer(&mut self, call: Call) {
+        let reply = match call.request {
+            Request::Ping {} => Reply::Ok(serde_json::json!({ "version": env!("CARGO_PKG_VERSION") })),
+            Request::Status {} => {
+                self.feed(Event::Look);
+                self.act().await;
+                status::collect(self.core.report()).await
+            }
+            Request::Reload {} => match self.reload() {
+                Ok(()) => {
+                    self.act().await;
+                    Reply::Ok(serde_json::json!({}))
+                }
+                Err(error) => Reply::Error(Failure::new(
+                    format!("{error:#}"),
+                    "the configuration in force stays; correct the file and reload again",
+                )),
+            },
+        };
+        // A client that has gone does not want to know.
+        let _ = call.reply.send(reply);
+    }
+
+    fn tell_readiness(&mut self) {
+        if !self.ready && self.core.report().settled {
+            self.ready = true;
+            tracing::info!("ready");
+            // Without a service manager there is nobody to tell.
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        }
+    }
+
+    async fn stop(mut self, end: End) -> anyhow::Result<()> {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        if end == End::HandOver {
+            tracing::info!("handing over: everything stays as it is for a successor");
+            return Ok(());
+        }
+        tracing::info!("stopping: removing what is ours");
+        self.feed(Event::Stop);
+        let cleaned = tokio::time::timeout(STOP_LIMIT, self.clean()).await.is_ok();
+        let findings = self.core.report().findings;
+        if cleaned && findings.is_empty() {
+            return Ok(());
+        }
+        let left: Vec<String> = findings.iter().map(|f| format!("{}: {}", f.object, f.reason)).collect();
+        bail!("something of ours is left ({}): `mptcp-pm cleanup` tries again", left.join("; "));
+    }
+
+    async fn clean(&mut self) {
+        loop {
+            self.act().await;
+            if self.core.finished() {
+                return;
+            }
+            let deadline = self.core.next_deadline().map(|at| self.start + at);
+            tokio::select! {
+                notice = self.watch.next() => if let Ok(notice) = notice { self.heard(notice) },
+                () = sleep_until(deadline) => self.feed(Event::Deadline),
+            }
+        }
+    }
+}
+
+/// Without a deadline: for ever, and without a timer.
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,125 @@
+//! Carries out the core's actions and says how each went.
+use std::num::NonZeroU8;
+
+use crate::core::action::Action;
+use crate::core::event::{Event, Failure, FailureKind};
+use crate::core::world::{Observation, Sysctl};
+use crate::netlink::mptcp::{self, Mptcp};
+use crate::netlink::route::Routes;
+use crate::netlink::watch::Watch;
+use crate::state::StateFile;
+use crate::sysctl;
+
+/// Everything that the daemon writes to.
+#[derive(Debug)]
+pub struct Executor {
+    /// The kernel's path manager.
+    pub mptcp: Mptcp,
+    /// Routes and rules.
+    pub routes: Routes,
+    /// What is ours.
+    pub state: StateFile,
+}
+
+impl Executor {
+    /// Carries out one action; the event is its answer.
+    pub async fn perform(&mut self, action: Action, watch: &mut Watch) -> Event {
+        tracing::debug!(?action, "action");
+        match self.answer(&action, watch).await {
+            Ok(event) => event,
+            Err(failure) => {
+                tracing::warn!(subject = %action.subject(), error = %failure.text, "not done");
+                Event::Done(action, Err(failure))
+            }
+        }
+    }
+
+    async fn answer(&mut self, action: &Action, watch: &mut Watch) -> Result<Event, Failure> {
+        match action {
+            Action::Resync => watch.snapshot().await.map(Event::Resynced).map_err(other),
+            Action::Observe(sysctls) => self.observe(sysctls).await.map(Event::Observed),
+            action => self.write(action).await.map(|()| {
+                announce(action);
+                Event::Done(action.clone(), Ok(()))
+            }),
+        }
+    }
+
+    async fn observe(&mut self, wanted: &[Sysctl]) -> Result<Observation, Failure> {
+        let endpoints = self.mptcp.endpoints().await.map_err(refused)?;
+        let limits = Some(self.mptcp.limits().await.map_err(refused)?);
+        let mut sysctls = std::collections::BTreeMap::new();
+        for key in wanted {
+            // An interface that has just gone has no sysctl either.
+            if let Some(value) = sysctl::read(key).map_err(other)? {
+                sysctls.insert(key.clone(), value);
+            }
+        }
+        Ok(Observation { endpoints, limits, sysctls })
+    }
+
+    async fn write(&mut self, action: &Action) -> Result<(), Failure> {
+        match action {
+            Action::Save(owned) => self.state.save(owned).map_err(other),
+            Action::WriteSysctl(key, value) => sysctl::write(key, value).map_err(other),
+            Action::SetLimits(limits) => self.mptcp.set_limits(*limits).await.map_err(refused),
+            Action::AddRoute(route) => self.routes.add_route(route).await.map_err(other),
+            Action::DeleteRoute(route) => self.routes.delete_route(route).await.map_err(other),
+            Action::AddRule(rule) => self.routes.add_rule(rule).await.map_err(other),
+            Action::DeleteRule(rule) => self.routes.delete_rule(rule).await.map_err(other),
+            Action::AddEndpoint(new) => {
+                let endpoint = mptcp::NewEndpoint {
+                    addr: new.addr,
+                    port: 0,
+                    id: None::<NonZeroU8>,
+                    ifindex: Some(new.ifindex),
+                    flags: new.flags,
+                };
+                self.mptcp.add_endpoint(&endpoint).await.map_err(refused)
+            }
+            Action::DeleteEndpoint(endpoint) => match self.mptcp.delete_endpoint(endpoint.id, None).await {
+                // Somebody was quicker: it is gone.
+                Err(error) if error.is_not_found() => Ok(()),
+                result => result.map_err(refused),
+            },
+            Action::SetBackup(endpoint, on) => {
+                self.mptcp.set_backup(endpoint, *on).await.map_err(refused)
+            }
+            Action::CloseInitial(addr) => {
+                self.mptcp.delete_endpoint(0, Some(*addr)).await.map_err(refused)
+            }
+            Action::Resync | Action::Observe(_) => Ok(()),
+        }
+    }
+}
+
+/// What an owner reads in the log: the acts on endpoints; routes and the like are details.
+fn announce(action: &Action) {
+    match action {
+        Action::AddEndpoint(new) => {
+            tracing::info!(addr = %new.addr, ifindex = new.ifindex, flags = ?new.flags, "endpoint added");
+        }
+        Action::DeleteEndpoint(old) => tracing::info!(addr = %old.addr, id = old.id, "endpoint deleted"),
+        Action::SetBackup(endpoint, on) => {
+            tracing::info!(addr = %endpoint.addr, id = endpoint.id, backup = on, "endpoint changed");
+        }
+        _ => {}
+    }
+}
+
+fn refused(error: mptcp::Error) -> Failure {
+    let kind = if error.is_exists() {
+        FailureKind::Exists
+    } else if error.is_full() {
+        FailureKind::Full
+    } else if error.is_invalid() {
+        FailureKind::Invalid
+    } else {
+        FailureKind::Other
+    };
+    Failure { kind, text: error.to_string() }
+}
+
+fn other(error: impl std::fmt::Display) -> Failure {
+    Failure { kind: FailureKind::Other, text: error.to_string() }
+}
