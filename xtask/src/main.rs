@@ -4,6 +4,7 @@ mod paths;
 mod process;
 mod run;
 mod setup;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,8 @@ enum Command {
     },
     /// Clippy with warnings denied, for the host crates and for the eBPF programs
     Lint,
+    /// Check what a compiler cannot
+    Tidy,
 }
 
 fn main() -> ExitCode {
@@ -63,5 +66,6 @@ fn execute(command: Command) -> Result<()> {
         Command::Demo { args } => run::demo(&args),
         Command::Bench { name, args } => run::bench(&name, &args),
         Command::Lint => build::lint(),
+        Command::Tidy => tidy::all(),
     }
 }

@@ -16,24 +16,18 @@ pub fn test(filters: &[String]) -> Result<()> {
     ensure(setup::TEST)?;
     build::all(false)?;
     if process::attempt(process::cargo().args(["nextest", "--version"]))?.status.success() {
-        process::run(process::cargo().args(["nextest", "run", "--no-fail-fast"]).args(filters))?;
-        return process::run(process::cargo().args(["test", "--doc", "--"]).args(filters));
+        // The documentation's examples first, so that the last lines are those of the tests.
+        process::run(process::cargo().args(["test", "--quiet", "--doc", "--"]).args(filters))?;
+        return process::run(process::cargo().args(["nextest", "run", "--no-fail-fast"]).args(filters));
     }
     let mut pure = process::cargo();
-    pure.args([
-        "test",
-        "--no-fail-fast",
-        "--workspace",
-        "--exclude",
-        KERNEL_TESTS,
-        "--exclude",
-        "mptcp-ebpf",
-        "--",
-    ]);
-    process::run(pure.args(filters))?;
+    pure.args(["test", "--no-fail-fast", "--workspace", "--exclude", KERNEL_TESTS, "--"]).args(filters);
     let mut kernel = process::cargo();
-    kernel.args(["test", "--no-fail-fast", "--package", KERNEL_TESTS, "--"]).args(filters);
-    process::run(kernel.arg("--test-threads=1"))
+    kernel
+        .args(["test", "--no-fail-fast", "--package", KERNEL_TESTS, "--", "--test-threads=1"])
+        .args(filters);
+    let results = [process::run(&mut pure), process::run(&mut kernel)];
+    results.into_iter().collect()
 }
 
 /// Builds for release and shows the daemon at work.
