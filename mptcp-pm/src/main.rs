@@ -1,2 +1,6 @@
 //! The `mptcp-pm` program.
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mptcp_pm::cli::main()
+}

@@ -1,0 +1,132 @@
+//! The command line as it is written; what it means is decided elsewhere.
+pub mod pm;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::config::DEFAULT_SOCKET;
+
+/// Drives the kernel's Multipath TCP, so that several accesses serve as one
+///
+/// Every path onto the Internet that appears is put to use for MPTCP connections, every path that fails is left
+/// at once. The commands `endpoint`, `limits`, `subflow`, `announce`, `withdraw` and `priority` speak to the
+/// kernel and need no daemon.
+#[derive(Debug, Parser)]
+#[command(name = "mptcp-pm", version, max_term_width = 80, after_help = EXIT_CODES)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line is wrong.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon in the foreground
+    Run(RunArgs),
+    /// Show uplinks, endpoints and connections, and why something is not as desired
+    Status(StatusArgs),
+    /// Follow what happens to MPTCP connections, one line for each event
+    Monitor(JsonArgs),
+    /// Show or change the endpoints of the kernel's path manager
+    #[command(subcommand)]
+    Endpoint(pm::EndpointCommand),
+    /// Show or change the limits of the kernel's path manager
+    Limits(pm::LimitsArgs),
+    /// Create or destroy a subflow of one connection
+    #[command(subcommand)]
+    Subflow(pm::SubflowCommand),
+    /// Announce an address to the peer of one connection (ADD_ADDR)
+    Announce(pm::AnnounceArgs),
+    /// Withdraw an announced address from the peer of one connection (RM_ADDR)
+    Withdraw(pm::WithdrawArgs),
+    /// Make a subflow backup or active (MP_PRIO)
+    Priority(pm::PriorityArgs),
+    /// Find out why there is no second subflow
+    #[command(after_help = "Exits with 1 when there is a finding.")]
+    Doctor(JsonArgs),
+    /// Work on configuration files
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Remove what a daemon that is gone left in the kernel
+    Cleanup(CleanupArgs),
+    /// Have the daemon read its configuration again
+    Reload(SocketArgs),
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the man page, or write the pages of all commands
+    Man {
+        /// Write one page for each command into this folder
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// `run`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RunArgs {
+    /// The configuration [default: /etc/mptcp-pm/mptcp-pm.toml, if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The control socket [default: what the configuration says]
+    #[arg(long, value_name = "PATH", env = "MPTCP_PM_SOCKET")]
+    pub socket: Option<PathBuf>,
+    /// Where the daemon remembers what it owns in the kernel
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_RUNTIME_DIR)]
+    pub runtime_dir: PathBuf,
+}
+
+/// Where the daemon remembers what it owns in the kernel, unless told otherwise.
+pub const DEFAULT_RUNTIME_DIR: &str = "/run/mptcp-pm";
+
+/// `cleanup`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CleanupArgs {
+    /// Where the daemon remembered what it owns in the kernel
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_RUNTIME_DIR)]
+    pub runtime_dir: PathBuf,
+}
+
+/// `status`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct StatusArgs {
+    /// How to print.
+    #[command(flatten)]
+    pub output: JsonArgs,
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub daemon: SocketArgs,
+}
+
+/// How a command prints.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct JsonArgs {
+    /// Print JSON, which is stable
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where the daemon is.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SocketArgs {
+    /// The daemon's control socket
+    #[arg(long, value_name = "PATH", env = "MPTCP_PM_SOCKET", default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+}
+
+/// `config`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check a file, and say all that is wrong with it
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+}

@@ -1,0 +1,116 @@
+//! The program against a control socket: who may ask, who may change, what is printed, which code it exits with.
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use mptcp_pm::config::Control;
+use mptcp_pm::control::{Call, Reply, Server};
+use nix::unistd::Group;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Somebody without any right.
+const NOBODY: u32 = 65534;
+
+/// A daemon's socket that the group `daemon` may use, and the program where anybody can run it.
+struct Stage {
+    folder: tempfile::TempDir,
+    _tasks: JoinSet<()>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("opens the folder");
+        fs::copy(env!("CARGO_BIN_EXE_mptcp-pm"), folder.path().join("mptcp-pm")).expect("copies the program");
+        let control = Control { socket: folder.path().join("control"), group: "daemon".into() };
+        let server = Server::bind(&control).expect("binds: these tests need root");
+        let (calls, taken) = mpsc::channel(1);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(server.serve(calls));
+        tasks.spawn(answer(taken));
+        Self { folder, _tasks: tasks }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("control")
+    }
+
+    /// Runs the program as a user in a group; the server goes on meanwhile.
+    async fn run(&self, uid: u32, gid: u32, words: &'static [&'static str]) -> Output {
+        let mut command = Command::new("setpriv");
+        command.args([format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".into()]);
+        command.arg(self.folder.path().join("mptcp-pm")).args(words);
+        command.env("MPTCP_PM_SOCKET", self.socket());
+        tokio::task::spawn_blocking(move || command.output().expect("runs setpriv")).await.expect("ends")
+    }
+}
+
+/// A daemon that says who asks.
+async fn answer(mut taken: mpsc::Receiver<Call>) {
+    while let Some(call) = taken.recv().await {
+        let _ = call.reply.send(Reply::Ok(json!({"request": call.request, "uid": call.peer.uid})));
+    }
+}
+
+fn daemon_group() -> u32 {
+    Group::from_name("daemon").expect("readable").expect("Debian has it").gid.as_raw()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test]
+async fn root_may_ask_and_change() {
+    let stage = Stage::new();
+    let status = stage.run(0, 0, &["status", "--json"]).await;
+    let printed: Value = serde_json::from_slice(&status.stdout).expect("is JSON");
+    assert_eq!(printed, json!({"request": {"request": "status"}, "uid": 0}));
+    let reload = stage.run(0, 0, &["reload"]).await;
+    assert_eq!(reload.status.code(), Some(0), "{}", stderr(&reload));
+}
+
+#[tokio::test]
+async fn the_group_may_ask_and_not_change() {
+    let stage = Stage::new();
+    let status = stage.run(NOBODY, daemon_group(), &["status", "--json"]).await;
+    let printed: Value = serde_json::from_slice(&status.stdout).expect("is JSON");
+    assert_eq!(printed["uid"], NOBODY);
+    let reload = stage.run(NOBODY, daemon_group(), &["reload"]).await;
+    assert_eq!(reload.status.code(), Some(1));
+    assert_eq!(stderr(&reload), "mptcp-pm: only root may change something: run it as root, or with sudo\n");
+}
+
+#[tokio::test]
+async fn others_may_nothing() {
+    let stage = Stage::new();
+    for words in [&["status"][..], &["reload"]] {
+        let output = stage.run(NOBODY, NOBODY, words).await;
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).starts_with("mptcp-pm: no permission for "), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn exit_codes_tell_failure_from_wrong_usage() {
+    let code = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_mptcp-pm")).args(words).output().expect("runs");
+        output.status.code()
+    };
+    assert_eq!(code(&["completions", "bash"]), Some(0));
+    assert_eq!(code(&["config", "check", "/nonexistent"]), Some(1));
+    assert_eq!(code(&["status", "--socket", "/nonexistent/control"]), Some(1));
+    assert_eq!(code(&["frobnicate"]), Some(2));
+    assert_eq!(code(&["endpoint", "add", "192.0.2.1", "--signal", "--fullmesh"]), Some(2));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_mptcp-pm"));
+    let mut child = program.args(["completions", "bash"]).stdout(Stdio::piped()).spawn().expect("runs");
+    drop(child.stdout.take());
+    assert_eq!(child.wait().expect("ends").code(), Some(0));
+}
