@@ -4,3 +4,5 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod core;
+pub mod netlink;
+pub mod sysctl;

@@ -1,0 +1,1 @@
+//! Conversions on bytes of this kernel.

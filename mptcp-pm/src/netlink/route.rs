@@ -1,0 +1,197 @@
+//! Adds and deletes routes and rules.
+use std::{fmt, io};
+
+use futures_util::StreamExt;
+use netlink_packet_core::{
+    ErrorMessage, NLM_F_ACK, NLM_F_CAPPED, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage,
+    NetlinkPayload, NlasIterator, parse_string, parse_u32,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::AsyncSocket;
+use nix::errno::Errno;
+use rtnetlink::Handle;
+
+use super::convert;
+use crate::core::world::{Family, Route, Rule};
+
+/// A connection that writes routes and rules. Its other half is a task of the runtime, which ends with it.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    handle: Handle,
+}
+
+/// What a write came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The kernel did it.
+    Done,
+    /// There was nothing to do: what was to be added is there, what was to be deleted is not.
+    AlreadySo,
+}
+
+/// Why a write failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection.
+    #[error("connect to routing netlink: {0}")]
+    Connect(#[source] io::Error),
+    /// The kernel refused.
+    #[error("{operation} {object}: {errno}{}", detail.as_deref().map(|text| format!(": {text}")).unwrap_or_default())]
+    Refused {
+        /// What was tried.
+        operation: &'static str,
+        /// With which route or rule, as `ip` writes it, but with interface indexes.
+        object: String,
+        /// The kernel's reason.
+        errno: Errno,
+        /// The kernel's reason in words (extended acknowledgement), where it gives one.
+        detail: Option<String>,
+    },
+    /// The connection ended before the kernel answered.
+    #[error("{operation} {object}: the routing netlink connection ended without an answer")]
+    NoAnswer {
+        /// What was tried.
+        operation: &'static str,
+        /// With which route or rule.
+        object: String,
+    },
+}
+
+/// What is asked of the kernel: words for the error, flags for the request, and the errors that mean success.
+struct Operation {
+    name: &'static str,
+    flags: u16,
+    already_so: &'static [Errno],
+}
+
+/// Exclusive: without the flag, IPv6 would merge the route with another one of the same metric. `EEXIST` is
+/// success, because all that is wanted is that it be there: a crashed predecessor may have made it, or the user.
+/// If it is another one in the same place, the watch shows that ours is missing.
+const ADD: Operation =
+    Operation { name: "add", flags: NLM_F_CREATE | NLM_F_EXCL, already_so: &[Errno::EEXIST] };
+
+/// `ESRCH` (routes) and `ENOENT` (rules) are success, because the kernel is often quicker: it deletes the routes of
+/// a link that goes down. So is `ENODEV` for a link that is gone, because its routes went with it.
+const DELETE: Operation =
+    Operation { name: "delete", flags: 0, already_so: &[Errno::ESRCH, Errno::ENOENT, Errno::ENODEV] };
+
+impl Routes {
+    /// Connects in the network namespace of the calling thread; to be called within a tokio runtime.
+    pub async fn open() -> Result<Self, Error> {
+        let (mut connection, handle, _) = rtnetlink::new_connection().map_err(Error::Connect)?;
+        // Success must be said, not concluded from silence: a connection that breaks is silent too.
+        connection.set_forward_ack(true);
+        let socket = connection.socket_mut().socket_mut();
+        // Kernels before 4.12 give no words; the number of the error is enough then.
+        let _ = socket.set_ext_ack(true).and_then(|()| socket.set_cap_ack(true));
+        tokio::spawn(connection);
+        Ok(Self { handle })
+    }
+
+    /// Adds a route. IPv6 makes a metric of 0 one of 1024.
+    pub async fn add_route(&self, route: &Route) -> Result<Outcome, Error> {
+        let message = RouteNetlinkMessage::NewRoute(convert::route_message(route));
+        self.execute(&ADD, &RouteText(route), message).await
+    }
+
+    /// Deletes a route: the one with the same destination, metric, next hops and protocol.
+    pub async fn delete_route(&self, route: &Route) -> Result<Outcome, Error> {
+        let message = RouteNetlinkMessage::DelRoute(convert::route_message(route));
+        self.execute(&DELETE, &RouteText(route), message).await
+    }
+
+    /// Adds a rule.
+    pub async fn add_rule(&self, rule: &Rule) -> Result<Outcome, Error> {
+        let message = RouteNetlinkMessage::NewRule(convert::rule_message(rule));
+        self.execute(&ADD, &RuleText(rule), message).await
+    }
+
+    /// Deletes a rule: the first one that has all that is given.
+    pub async fn delete_rule(&self, rule: &Rule) -> Result<Outcome, Error> {
+        let message = RouteNetlinkMessage::DelRule(convert::rule_message(rule));
+        self.execute(&DELETE, &RuleText(rule), message).await
+    }
+
+    async fn execute(
+        &self,
+        operation: &Operation,
+        object: &dyn fmt::Display,
+        message: RouteNetlinkMessage,
+    ) -> Result<Outcome, Error> {
+        let mut request = NetlinkMessage::from(message);
+        request.header.flags = NLM_F_REQUEST | NLM_F_ACK | operation.flags;
+        let no_answer = || Error::NoAnswer { operation: operation.name, object: object.to_string() };
+        let mut replies = self.handle.clone().request(request).map_err(|_| no_answer())?;
+        while let Some(reply) = replies.next().await {
+            if let NetlinkPayload::Error(answer) = reply.payload {
+                let detail = detail(&answer, reply.header.flags & NLM_F_CAPPED != 0);
+                let errno = answer.code.map(|code| Errno::from_raw(code.get().saturating_abs()));
+                return judge(operation, object, errno, detail);
+            }
+        }
+        Err(no_answer())
+    }
+}
+
+fn judge(
+    operation: &Operation,
+    object: &dyn fmt::Display,
+    errno: Option<Errno>,
+    detail: Option<String>,
+) -> Result<Outcome, Error> {
+    match errno {
+        None => Ok(Outcome::Done),
+        Some(errno) if operation.already_so.contains(&errno) => Ok(Outcome::AlreadySo),
+        Some(errno) => {
+            Err(Error::Refused { operation: operation.name, object: object.to_string(), errno, detail })
+        }
+    }
+}
+
+/// The kernel's words (`NLMSGERR_ATTR_MSG`). They follow the header of the request and, unless the answer is
+/// capped, the rest of the request.
+fn detail(answer: &ErrorMessage, capped: bool) -> Option<String> {
+    const HEADER: usize = 16;
+    const NLMSGERR_ATTR_MSG: u16 = 1;
+    let request_len = parse_u32(answer.header.get(..4)?).ok()? as usize;
+    let echoed = if capped { HEADER } else { request_len.next_multiple_of(4) };
+    NlasIterator::new(answer.header.get(echoed..)?)
+        .flatten()
+        .find(|nla| nla.kind() == NLMSGERR_ATTR_MSG)
+        .and_then(|nla| parse_string(nla.value()).ok())
+}
+
+struct RouteText<'a>(&'a Route);
+
+impl fmt::Display for RouteText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(route) = self;
+        write!(f, "route {}", route.dst)?;
+        for hop in &route.hops {
+            if let Some(gateway) = hop.gateway {
+                write!(f, " via {gateway}")?;
+            }
+            write!(f, " dev {}{}", hop.ifindex, if hop.onlink { " onlink" } else { "" })?;
+        }
+        if let Some(source) = route.source {
+            write!(f, " src {source}")?;
+        }
+        write!(f, " metric {} table {}", route.metric, route.table)
+    }
+}
+
+struct RuleText<'a>(&'a Rule);
+
+impl fmt::Display for RuleText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(rule) = self;
+        let family = if rule.family == Family::V4 { "IPv4" } else { "IPv6" };
+        write!(f, "{family} rule {}: from ", rule.priority)?;
+        match rule.src {
+            Some(src) => write!(f, "{src}")?,
+            None => write!(f, "all")?,
+        }
+        write!(f, " lookup {}", rule.table)?;
+        rule.suppress_prefix_len.map_or(Ok(()), |len| write!(f, " suppress_prefixlength {len}"))
+    }
+}

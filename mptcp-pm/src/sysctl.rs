@@ -1,0 +1,148 @@
+//! Reads and writes the sysctls of the calling thread's network namespace.
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// A sysctl that the project reads or writes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// `net.mptcp.enabled`: whether MPTCP sockets can be made.
+    MptcpEnabled,
+    /// `net.mptcp.path_manager`: `kernel` or `userspace`, for new connections (6.15).
+    PathManager,
+    /// `net.mptcp.pm_type`: the same as a number, 0 or 1; deprecated where [`Key::PathManager`] exists.
+    PmType,
+    /// `net.mptcp.scheduler`: the packet scheduler of new connections.
+    Scheduler,
+    /// `net.mptcp.blackhole_timeout`: seconds without active MPTCP after a blackhole was met; writing resets it.
+    BlackholeTimeout,
+    /// `net.ipv4.conf.IFACE.rp_filter`: 0 none, 1 strict, 2 loose; the kernel takes the larger one of the
+    /// interface's and that of `all`.
+    RpFilter(String),
+}
+
+/// Why a sysctl could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name is none that an interface can have.
+    #[error("{0:?} is no name of an interface: it would lead out of /proc/sys/net/ipv4/conf")]
+    Name(String),
+    /// Reading failed.
+    #[error("read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Writing failed.
+    #[error("write {value:?} to {}: {source}{}", path.display(), remedy(source))]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What was to be written.
+        value: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Key {
+    /// The file of the key.
+    pub fn path(&self) -> Result<PathBuf, Error> {
+        let file = |name| Ok(Path::new("/proc/sys/net/mptcp").join(name));
+        match self {
+            Self::MptcpEnabled => file("enabled"),
+            Self::PathManager => file("path_manager"),
+            Self::PmType => file("pm_type"),
+            Self::Scheduler => file("scheduler"),
+            Self::BlackholeTimeout => file("blackhole_timeout"),
+            // As one component of the path, a name may have dots in it, as those of VLANs have.
+            Self::RpFilter(interface) => {
+                Ok(Path::new("/proc/sys/net/ipv4/conf").join(component(interface)?).join("rp_filter"))
+            }
+        }
+    }
+}
+
+/// The value of a key, without the end of the line; none where the kernel or the interface has no such key.
+pub fn read(key: &Key) -> Result<Option<String>, Error> {
+    let path = key.path()?;
+    match fs::read_to_string(&path) {
+        Ok(value) => Ok(Some(value.trim_end().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Read { path, source }),
+    }
+}
+
+/// Sets a key.
+pub fn write(key: &Key, value: &str) -> Result<(), Error> {
+    let path = key.path()?;
+    // Not `fs::write`: that asks for the file to be made where there is none.
+    let written = fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .and_then(|mut file| io::Write::write_all(&mut file, value.as_bytes()));
+    written.map_err(|source| Error::Write { path, value: value.to_owned(), source })
+}
+
+fn component(interface: &str) -> Result<&str, Error> {
+    let leads_away = matches!(interface, "" | "." | "..") || interface.contains(['/', '\0']);
+    if leads_away { Err(Error::Name(interface.to_owned())) } else { Ok(interface) }
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "; /proc/sys is mounted read-only, as in most containers: set it on the host, \
+             or start the container with this sysctl"
+        }
+        io::ErrorKind::PermissionDenied => "; run as root, or with CAP_NET_ADMIN",
+        io::ErrorKind::NotFound => "; this kernel has no such setting, or the interface is gone",
+        io::ErrorKind::InvalidInput => "; the kernel does not accept this value",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_lead_to_their_files() {
+        let path = |key: Key| key.path().unwrap().display().to_string();
+        assert_eq!(path(Key::MptcpEnabled), "/proc/sys/net/mptcp/enabled");
+        assert_eq!(path(Key::RpFilter("all".into())), "/proc/sys/net/ipv4/conf/all/rp_filter");
+        assert_eq!(path(Key::RpFilter("eth0.100".into())), "/proc/sys/net/ipv4/conf/eth0.100/rp_filter");
+    }
+
+    #[test]
+    fn names_that_lead_out_of_the_folder_are_refused() {
+        for name in ["", ".", "..", "../all", "a/b", "/etc", "a\0b"] {
+            let key = Key::RpFilter(name.into());
+            assert!(matches!(read(&key), Err(Error::Name(refused)) if refused == name));
+            assert!(matches!(write(&key, "0"), Err(Error::Name(_))));
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_reads_as_none_and_says_so_when_written() {
+        let key = Key::RpFilter("no such link".into());
+        assert_eq!(read(&key).unwrap(), None);
+        let error = write(&key, "2").unwrap_err().to_string();
+        assert!(error.contains("/proc/sys/net/ipv4/conf/no such link/rp_filter"), "{error}");
+        assert!(error.contains("the interface is gone"), "{error}");
+    }
+
+    #[test]
+    fn a_read_only_proc_is_named_with_its_remedy() {
+        let error = Error::Write {
+            path: Key::MptcpEnabled.path().unwrap(),
+            value: "1".into(),
+            source: io::Error::from(nix::errno::Errno::EROFS),
+        };
+        let text = error.to_string();
+        assert!(text.contains("/proc/sys/net/mptcp/enabled") && text.contains("read-only"), "{text}");
+    }
+}
