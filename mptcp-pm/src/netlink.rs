@@ -1,0 +1,6 @@
+//! The only code that speaks netlink: the MPTCP path manager's generic-netlink family and sock_diag.
+#[macro_use]
+mod attributes;
+pub mod mptcp;
+pub mod mptcp_wire;
+pub mod transport;
