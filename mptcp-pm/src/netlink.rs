@@ -1,5 +1,10 @@
-//! All that speaks netlink, and nothing that decides.
+//! The only code that speaks netlink: routing netlink, the MPTCP path manager's family, sock_diag.
+#[macro_use]
+mod attributes;
 pub mod convert;
 pub mod mirror;
+pub mod mptcp;
+pub mod mptcp_wire;
 pub mod route;
+pub mod transport;
 pub mod watch;

@@ -1,0 +1,173 @@
+//! Requests to the kernel over a netlink socket, and their whole answers; one request at a time.
+use std::{io, time::Duration};
+
+use netlink_packet_core::{Emitable, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader};
+use nix::errno::Errno;
+
+use self::answer::{Answer, Expect, HEADER};
+pub use self::{
+    answer::{Fault, Refusal},
+    socket::{Datagram, Datagrams, KernelSocket},
+};
+
+mod answer;
+mod socket;
+
+/// How long the kernel may take to answer. It answers within the system call that asks; only a lost
+/// answer takes longer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a dump, or a request that changes nothing, is repeated when its answer was not consistent.
+const ATTEMPTS: u32 = 4;
+
+/// Sends requests over `S` and gathers their answers.
+#[derive(Debug)]
+pub struct Client<S = KernelSocket> {
+    socket: S,
+    sequence: u32,
+    timeout: Duration,
+}
+
+impl Client {
+    /// Opens a socket of a netlink protocol (`NETLINK_GENERIC`, `NETLINK_SOCK_DIAG`).
+    pub fn open(protocol: isize) -> io::Result<Self> {
+        KernelSocket::open(protocol).map(|socket| Self::new(socket, TIMEOUT))
+    }
+}
+
+impl<S: Datagrams> Client<S> {
+    /// Speaks over a socket; `timeout` is for one whole request, repetitions included.
+    pub const fn new(socket: S, timeout: Duration) -> Self {
+        Self { socket, sequence: 0, timeout }
+    }
+
+    /// Changes something: the answer is an acknowledgement.
+    pub async fn change(&mut self, kind: u16, body: &[u8]) -> Result<(), Fault> {
+        self.limited(kind, NLM_F_ACK, body, Expect::Acknowledgement, 1).await.map(drop)
+    }
+
+    /// Asks for one thing: the answer is the body of one message.
+    pub async fn get(&mut self, kind: u16, body: &[u8]) -> Result<Vec<u8>, Fault> {
+        let bodies = self.limited(kind, 0, body, Expect::Message, ATTEMPTS).await?;
+        bodies.into_iter().next().ok_or(Fault::Malformed("an empty answer".to_owned()))
+    }
+
+    /// Asks for everything of a kind: the answer is the bodies of any number of messages.
+    pub async fn dump(&mut self, kind: u16, body: &[u8]) -> Result<Vec<Vec<u8>>, Fault> {
+        self.limited(kind, NLM_F_DUMP, body, Expect::Dump, ATTEMPTS).await
+    }
+
+    async fn limited(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        body: &[u8],
+        expect: Expect,
+        attempts: u32,
+    ) -> Result<Vec<Vec<u8>>, Fault> {
+        let timeout = self.timeout;
+        tokio::time::timeout(timeout, self.repeated(kind, flags, body, expect, attempts))
+            .await
+            .unwrap_or(Err(Fault::NoAnswer(timeout)))
+    }
+
+    async fn repeated(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        body: &[u8],
+        expect: Expect,
+        attempts: u32,
+    ) -> Result<Vec<Vec<u8>>, Fault> {
+        for _ in 1..attempts {
+            match self.once(kind, flags, body, expect).await {
+                Err(fault) if fault.is_transient() => {}
+                answer => return answer,
+            }
+        }
+        self.once(kind, flags, body, expect).await
+    }
+
+    async fn once(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        body: &[u8],
+        expect: Expect,
+    ) -> Result<Vec<Vec<u8>>, Fault> {
+        // A request that was given up may still be answered: a number of its own tells the answers apart.
+        self.sequence = self.sequence.wrapping_add(1).max(1);
+        let mut header = NetlinkHeader::default();
+        header.message_type = kind;
+        header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = self.sequence;
+        self.socket.send(&message(header, body)).await?;
+        let mut answer = Answer::new(expect, self.sequence, self.socket.port());
+        loop {
+            let datagram = self.socket.receive().await?;
+            if datagram.sender == 0 && answer.take(datagram.bytes)? {
+                return Ok(answer.into_bodies());
+            }
+        }
+    }
+}
+
+/// What an operation on an object failed with.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {object}: {fault}")]
+pub struct Error {
+    /// The operation, such as `add endpoint`.
+    pub operation: &'static str,
+    /// What it was done to, such as an address or a connection's token.
+    pub object: String,
+    /// Why.
+    pub fault: Fault,
+}
+
+impl Error {
+    pub(super) fn new(operation: &'static str, object: impl ToString, fault: impl Into<Fault>) -> Self {
+        Self { operation, object: object.to_string(), fault: fault.into() }
+    }
+
+    /// The kernel's refusal, if that is what it was.
+    pub const fn refusal(&self) -> Option<&Refusal> {
+        match &self.fault {
+            Fault::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// The error number of the kernel's refusal.
+    pub fn errno(&self) -> Option<Errno> {
+        self.refusal().map(|refusal| refusal.errno)
+    }
+
+    /// What was to be added is there already: `EEXIST` for an address, `EBUSY` for an id.
+    pub fn is_exists(&self) -> bool {
+        matches!(self.errno(), Some(Errno::EEXIST | Errno::EBUSY))
+    }
+
+    /// What was to be changed or removed is not there: an address, an id, a subflow or a connection.
+    pub fn is_not_found(&self) -> bool {
+        self.refusal().is_some_and(Refusal::is_not_found)
+    }
+
+    /// There is no room for another endpoint (`ERANGE`).
+    pub fn is_full(&self) -> bool {
+        self.errno() == Some(Errno::ERANGE)
+    }
+
+    /// The privilege is missing (`EPERM`).
+    pub fn is_denied(&self) -> bool {
+        self.errno() == Some(Errno::EPERM)
+    }
+}
+
+/// A whole netlink message; the header's length is filled in.
+fn message(mut header: NetlinkHeader, body: &[u8]) -> Vec<u8> {
+    // Requests are far shorter than 4 GiB.
+    header.length = (HEADER + body.len()) as u32;
+    let mut message = vec![0; HEADER];
+    header.emit(&mut message);
+    message.extend_from_slice(body);
+    message
+}

@@ -1,0 +1,62 @@
+//! A thread in a network namespace of its own, with loopback up, that runs one test.
+use std::{fs, net::SocketAddr, path::Path, process::Command, thread};
+
+use nix::sched::{CloneFlags, unshare};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Runs a test in a new network namespace, which ends with it.
+pub fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    let outcome = thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET)
+            .expect("this test makes a network namespace: run it as root (CAP_SYS_ADMIN)");
+        assert!(
+            Path::new("/proc/sys/net/mptcp").exists(),
+            "this test drives the kernel's MPTCP: run it on a kernel with CONFIG_MPTCP"
+        );
+        ip("link set lo up");
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test());
+    })
+    .join();
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Runs `ip` in the namespace of this thread.
+pub fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split_whitespace()).status().expect("ip(8) of iproute2");
+    assert!(status.success(), "ip {arguments}");
+}
+
+/// Sets a sysctl of the namespace of this thread, below `net.mptcp`.
+pub fn set_mptcp(name: &str, value: &str) {
+    let path = format!("/proc/thread-self/root/proc/sys/net/mptcp/{name}");
+    fs::write(&path, value).unwrap_or_else(|error| panic!("write {value} to {path}: {error}"));
+}
+
+/// A socket that speaks MPTCP.
+pub fn socket(domain: Domain) -> Socket {
+    Socket::new(domain, Type::STREAM, Some(Protocol::MPTCP)).expect("an MPTCP socket")
+}
+
+/// A connection from `local` to a listener at `remote`: the connecting and the accepted end, and the listener.
+pub fn connect(local: SocketAddr, remote: SocketAddr) -> (Socket, Socket, Socket) {
+    let listener = socket(Domain::for_address(remote));
+    listener.bind(&remote.into()).unwrap();
+    listener.listen(8).unwrap();
+    let client = socket(Domain::for_address(local));
+    client.bind(&local.into()).unwrap();
+    client.connect(&listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    // Data in both directions and its acknowledgement make the connection fully established.
+    exchange(&client, &server);
+    exchange(&server, &client);
+    (client, server, listener)
+}
+
+/// Sends some bytes from one end to the other.
+pub fn exchange(from: &Socket, to: &Socket) {
+    use std::io::{Read, Write};
+    (&*from).write_all(b"twelve bytes").unwrap();
+    (&*to).read_exact(&mut [0; 12]).unwrap();
+}
