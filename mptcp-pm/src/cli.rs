@@ -35,7 +35,7 @@ pub fn main() -> ExitCode {
 /// Does what a command says; the result is what it prints.
 fn run(command: Command) -> Result<Vec<u8>> {
     match command {
-        Command::Run(_) => bail!("the daemon is not built in yet"),
+        Command::Run(args) => daemon::run(&args.into()).map(|()| Vec::new()),
         Command::Status(args) => status(&args).map(String::into),
         Command::Reload(daemon) => reload(&daemon.socket).map(String::into),
         Command::Config(ConfigCommand::Check { file }) => check_config(&file).map(String::into),

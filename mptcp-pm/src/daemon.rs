@@ -26,7 +26,9 @@ use crate::netlink::mptcp::Mptcp;
 use crate::netlink::route::Routes;
 use crate::netlink::watch::{Notice, Watch};
 use crate::state::StateFile;
-use crate::{rivals, status};
+use crate::bpf::path_stats::PathStats;
+use crate::rivals;
+use crate::view::status::{Feature, Status};
 
 /// How long a stop may take before what is left is left.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -94,6 +96,8 @@ struct Daemon {
     calls: mpsc::Receiver<Call>,
     signals: Signals,
     jumps: Jumps,
+    /// Absent on kernels that lack what it needs: the rest works.
+    path_stats: anyhow::Result<PathStats>,
     start: Instant,
     ready: bool,
 }
@@ -122,18 +126,23 @@ impl Daemon {
         let state = StateFile::in_dir(&options.runtime_dir);
         let owned = state.load()?;
         // Subscribed before anything is dumped: what changes in between is not missed.
-        let watch = Watch::open().context("cannot follow routing netlink")?;
+        let watch = Watch::open()?;
         let executor =
-            Executor { mptcp: Mptcp::open().await?, routes: Routes::open().context("cannot open rtnetlink")?, state };
+            Executor { mptcp: Mptcp::open().await?, routes: Routes::open().await?, state };
         let server = Server::bind(&config.control)?;
         let (sender, calls) = mpsc::channel(1);
         tokio::spawn(server.serve(sender));
         let mut core = Core::new(config);
         core.handle(Event::Inherited(owned), Duration::ZERO);
         let jumps = Jumps::watch().context("cannot watch the clock")?;
+        let path_stats = PathStats::attach().map_err(anyhow::Error::from);
+        if let Err(error) = &path_stats {
+            tracing::warn!("eBPF object path_stats is absent: {error:#}");
+        }
         Ok(Self {
             options,
             core,
+            path_stats,
             executor,
             watch,
             calls,
@@ -211,7 +220,7 @@ impl Daemon {
             Request::Status {} => {
                 self.feed(Event::Look);
                 self.act().await;
-                status::collect(self.core.report()).await
+                self.status()
             }
             Request::Reload {} => match self.reload() {
                 Ok(()) => {
@@ -226,6 +235,21 @@ impl Daemon {
         };
         // A client that has gone does not want to know.
         let _ = call.reply.send(reply);
+    }
+
+    fn status(&self) -> Reply {
+        let status = Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            report: self.core.report(),
+            ebpf: vec![Feature {
+                name: "path_stats".to_owned(),
+                absent: self.path_stats.as_ref().err().map(|error| format!("{error:#}")),
+            }],
+        };
+        match serde_json::to_value(&status) {
+            Ok(value) => Reply::Ok(value),
+            Err(error) => Reply::Error(Failure::new(format!("cannot write the status: {error}"), "report this")),
+        }
     }
 
     fn tell_readiness(&mut self) {

@@ -1,11 +1,14 @@
 //! Carries out the core's actions and says how each went.
-use std::num::NonZeroU8;
+use std::collections::BTreeMap;
+
+use nix::errno::Errno;
 
 use crate::core::action::Action;
 use crate::core::event::{Event, Failure, FailureKind};
-use crate::core::world::{Observation, Sysctl};
-use crate::netlink::mptcp::{self, Mptcp};
+use crate::core::world::{EndpointFlags, Observation, Sysctl};
+use crate::netlink::mptcp::{self, Mptcp, Target};
 use crate::netlink::route::Routes;
+use crate::netlink::transport;
 use crate::netlink::watch::Watch;
 use crate::state::StateFile;
 use crate::sysctl;
@@ -48,7 +51,7 @@ impl Executor {
     async fn observe(&mut self, wanted: &[Sysctl]) -> Result<Observation, Failure> {
         let endpoints = self.mptcp.endpoints().await.map_err(refused)?;
         let limits = Some(self.mptcp.limits().await.map_err(refused)?);
-        let mut sysctls = std::collections::BTreeMap::new();
+        let mut sysctls = BTreeMap::new();
         for key in wanted {
             // An interface that has just gone has no sysctl either.
             if let Some(value) = sysctl::read(key).map_err(other)? {
@@ -63,15 +66,15 @@ impl Executor {
             Action::Save(owned) => self.state.save(owned).map_err(other),
             Action::WriteSysctl(key, value) => sysctl::write(key, value).map_err(other),
             Action::SetLimits(limits) => self.mptcp.set_limits(*limits).await.map_err(refused),
-            Action::AddRoute(route) => self.routes.add_route(route).await.map_err(other),
-            Action::DeleteRoute(route) => self.routes.delete_route(route).await.map_err(other),
-            Action::AddRule(rule) => self.routes.add_rule(rule).await.map_err(other),
-            Action::DeleteRule(rule) => self.routes.delete_rule(rule).await.map_err(other),
+            Action::AddRoute(route) => self.routes.add_route(route).await.map(drop).map_err(other),
+            Action::DeleteRoute(route) => self.routes.delete_route(route).await.map(drop).map_err(other),
+            Action::AddRule(rule) => self.routes.add_rule(rule).await.map(drop).map_err(other),
+            Action::DeleteRule(rule) => self.routes.delete_rule(rule).await.map(drop).map_err(other),
             Action::AddEndpoint(new) => {
                 let endpoint = mptcp::NewEndpoint {
                     addr: new.addr,
                     port: 0,
-                    id: None::<NonZeroU8>,
+                    id: None,
                     ifindex: Some(new.ifindex),
                     flags: new.flags,
                 };
@@ -83,7 +86,9 @@ impl Executor {
                 result => result.map_err(refused),
             },
             Action::SetBackup(endpoint, on) => {
-                self.mptcp.set_backup(endpoint, *on).await.map_err(refused)
+                let mut flags = endpoint.flags;
+                flags.set(EndpointFlags::BACKUP, *on);
+                self.mptcp.set_flags(Target::Id(endpoint.id), flags).await.map_err(refused)
             }
             Action::CloseInitial(addr) => {
                 self.mptcp.delete_endpoint(0, Some(*addr)).await.map_err(refused)
@@ -107,12 +112,12 @@ fn announce(action: &Action) {
     }
 }
 
-fn refused(error: mptcp::Error) -> Failure {
+fn refused(error: transport::Error) -> Failure {
     let kind = if error.is_exists() {
         FailureKind::Exists
     } else if error.is_full() {
         FailureKind::Full
-    } else if error.is_invalid() {
+    } else if error.errno() == Some(Errno::EINVAL) {
         FailureKind::Invalid
     } else {
         FailureKind::Other

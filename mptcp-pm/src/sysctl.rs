@@ -4,23 +4,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A sysctl that the project reads or writes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Key {
-    /// `net.mptcp.enabled`: whether MPTCP sockets can be made.
-    MptcpEnabled,
-    /// `net.mptcp.path_manager`: `kernel` or `userspace`, for new connections (6.15).
-    PathManager,
-    /// `net.mptcp.pm_type`: the same as a number, 0 or 1; deprecated where [`Key::PathManager`] exists.
-    PmType,
-    /// `net.mptcp.scheduler`: the packet scheduler of new connections.
-    Scheduler,
-    /// `net.mptcp.blackhole_timeout`: seconds without active MPTCP after a blackhole was met; writing resets it.
-    BlackholeTimeout,
-    /// `net.ipv4.conf.IFACE.rp_filter`: 0 none, 1 strict, 2 loose; the kernel takes the larger one of the
-    /// interface's and that of `all`.
-    RpFilter(String),
-}
+use crate::core::world::Sysctl;
 
 /// Why a sysctl could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -48,27 +32,23 @@ pub enum Error {
     },
 }
 
-impl Key {
-    /// The file of the key.
-    pub fn path(&self) -> Result<PathBuf, Error> {
-        let file = |name| Ok(Path::new("/proc/sys/net/mptcp").join(name));
-        match self {
-            Self::MptcpEnabled => file("enabled"),
-            Self::PathManager => file("path_manager"),
-            Self::PmType => file("pm_type"),
-            Self::Scheduler => file("scheduler"),
-            Self::BlackholeTimeout => file("blackhole_timeout"),
-            // As one component of the path, a name may have dots in it, as those of VLANs have.
-            Self::RpFilter(interface) => {
-                Ok(Path::new("/proc/sys/net/ipv4/conf").join(component(interface)?).join("rp_filter"))
-            }
+/// The file of a key.
+fn path_of(key: &Sysctl) -> Result<PathBuf, Error> {
+    let file = |name| Ok(Path::new("/proc/sys/net/mptcp").join(name));
+    match key {
+        Sysctl::Enabled => file("enabled"),
+        Sysctl::PathManager => file("path_manager"),
+        Sysctl::PathManagerType => file("pm_type"),
+        // As one component of the path, a name may have dots in it, as those of VLANs have.
+        Sysctl::ReversePathFilter(interface) => {
+            Ok(Path::new("/proc/sys/net/ipv4/conf").join(component(interface)?).join("rp_filter"))
         }
     }
 }
 
 /// The value of a key, without the end of the line; none where the kernel or the interface has no such key.
-pub fn read(key: &Key) -> Result<Option<String>, Error> {
-    let path = key.path()?;
+pub fn read(key: &Sysctl) -> Result<Option<String>, Error> {
+    let path = path_of(key)?;
     match fs::read_to_string(&path) {
         Ok(value) => Ok(Some(value.trim_end().to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -77,8 +57,8 @@ pub fn read(key: &Key) -> Result<Option<String>, Error> {
 }
 
 /// Sets a key.
-pub fn write(key: &Key, value: &str) -> Result<(), Error> {
-    let path = key.path()?;
+pub fn write(key: &Sysctl, value: &str) -> Result<(), Error> {
+    let path = path_of(key)?;
     // Not `fs::write`: that asks for the file to be made where there is none.
     let written = fs::OpenOptions::new()
         .write(true)
@@ -111,16 +91,16 @@ mod tests {
 
     #[test]
     fn keys_lead_to_their_files() {
-        let path = |key: Key| key.path().unwrap().display().to_string();
-        assert_eq!(path(Key::MptcpEnabled), "/proc/sys/net/mptcp/enabled");
-        assert_eq!(path(Key::RpFilter("all".into())), "/proc/sys/net/ipv4/conf/all/rp_filter");
-        assert_eq!(path(Key::RpFilter("eth0.100".into())), "/proc/sys/net/ipv4/conf/eth0.100/rp_filter");
+        let path = |key: Sysctl| path_of(&key).unwrap().display().to_string();
+        assert_eq!(path(Sysctl::Enabled), "/proc/sys/net/mptcp/enabled");
+        assert_eq!(path(Sysctl::ReversePathFilter("all".into())), "/proc/sys/net/ipv4/conf/all/rp_filter");
+        assert_eq!(path(Sysctl::ReversePathFilter("eth0.100".into())), "/proc/sys/net/ipv4/conf/eth0.100/rp_filter");
     }
 
     #[test]
     fn names_that_lead_out_of_the_folder_are_refused() {
         for name in ["", ".", "..", "../all", "a/b", "/etc", "a\0b"] {
-            let key = Key::RpFilter(name.into());
+            let key = Sysctl::ReversePathFilter(name.into());
             assert!(matches!(read(&key), Err(Error::Name(refused)) if refused == name));
             assert!(matches!(write(&key, "0"), Err(Error::Name(_))));
         }
@@ -128,7 +108,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_reads_as_none_and_says_so_when_written() {
-        let key = Key::RpFilter("no such link".into());
+        let key = Sysctl::ReversePathFilter("no such link".into());
         assert_eq!(read(&key).unwrap(), None);
         let error = write(&key, "2").unwrap_err().to_string();
         assert!(error.contains("/proc/sys/net/ipv4/conf/no such link/rp_filter"), "{error}");
@@ -138,7 +118,7 @@ mod tests {
     #[test]
     fn a_read_only_proc_is_named_with_its_remedy() {
         let error = Error::Write {
-            path: Key::MptcpEnabled.path().unwrap(),
+            path: path_of(&Sysctl::Enabled).unwrap(),
             value: "1".into(),
             source: io::Error::from(nix::errno::Errno::EROFS),
         };

@@ -1,0 +1,2 @@
+//! What people and machines get to see.
+pub mod status;
