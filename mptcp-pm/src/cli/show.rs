@@ -10,7 +10,7 @@ use crate::core::world::{Endpoint, EndpointFlags, IfIndex, Limits};
 const COLUMNS: usize = 80;
 
 /// One line for each endpoint, or two where one is too long.
-pub(super) fn endpoints(endpoints: &[Endpoint]) -> String {
+pub fn endpoints(endpoints: &[Endpoint]) -> String {
     if endpoints.is_empty() {
         return "no endpoints\n".into();
     }
@@ -18,7 +18,7 @@ pub(super) fn endpoints(endpoints: &[Endpoint]) -> String {
 }
 
 /// The endpoints as the help of `endpoint list` documents them.
-pub(super) fn endpoints_json(endpoints: &[Endpoint]) -> Value {
+pub fn endpoints_json(endpoints: &[Endpoint]) -> Value {
     let object = |endpoint: &Endpoint| {
         json!({
             "id": endpoint.id,
@@ -33,18 +33,37 @@ pub(super) fn endpoints_json(endpoints: &[Endpoint]) -> Value {
 }
 
 /// The limits, one line for each.
-pub(super) fn limits(limits: Limits) -> String {
+pub fn limits(limits: Limits) -> String {
     format!("subflows           {}\nadd-addr-accepted  {}\n", limits.subflows, limits.add_addr_accepted)
 }
 
 /// The limits as the help of `limits` documents them.
-pub(super) fn limits_json(limits: Limits) -> Value {
+pub fn limits_json(limits: Limits) -> Value {
     json!({ "subflows": limits.subflows, "add_addr_accepted": limits.add_addr_accepted })
 }
 
 /// JSON as it is printed: indented, with an end of line.
 pub(super) fn json(value: &Value) -> String {
     format!("{value:#}\n")
+}
+
+/// A paragraph in lines of 80 columns; those after the first are indented.
+pub(super) fn wrapped(text: &str, indent: usize) -> String {
+    let start = text.len() - text.trim_start().len();
+    let mut line = " ".repeat(start);
+    let mut lines = String::new();
+    for word in text.split_whitespace() {
+        let is_first = line.trim().is_empty();
+        if !is_first && line.chars().count() + 1 + word.chars().count() > COLUMNS {
+            lines.push_str(&line);
+            lines.push('\n');
+            line = " ".repeat(indent) + word;
+        } else {
+            line.push_str(if is_first { "" } else { " " });
+            line.push_str(word);
+        }
+    }
+    lines + &line + "\n"
 }
 
 /// Any JSON as an indented outline.
