@@ -3,28 +3,33 @@
 //! Exit codes: 0 done, 1 failed (the reason is on standard error), 2 the command line itself is wrong.
 pub mod args;
 mod check;
+mod doctor;
 mod generate;
 mod pm;
-mod show;
+pub mod show;
 #[cfg(test)]
 mod tests;
 pub mod values;
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal as _, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::Config;
 use crate::control::{Client, Request};
-use args::{Args, Command, ConfigCommand, StatusArgs};
+use crate::daemon;
+use crate::view;
+use args::{Args, CleanupArgs, Command, ConfigCommand, RunArgs, StatusArgs};
 
 /// Does what the command line of this process says.
 pub fn main() -> ExitCode {
-    match run(Args::parse().command).and_then(|output| print(&output)) {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(Args::parse().command).and_then(|outcome| outcome.print()) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("mptcp-pm: {error:#}");
             ExitCode::FAILURE
@@ -32,29 +37,89 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Does what a command says; the result is what it prints.
-fn run(command: Command) -> Result<Vec<u8>> {
+/// What a command prints, and how it ends.
+struct Outcome {
+    output: Vec<u8>,
+    code: ExitCode,
+}
+
+impl From<Vec<u8>> for Outcome {
+    fn from(output: Vec<u8>) -> Self {
+        Self { output, code: ExitCode::SUCCESS }
+    }
+}
+
+impl From<String> for Outcome {
+    fn from(output: String) -> Self {
+        output.into_bytes().into()
+    }
+}
+
+impl Outcome {
+    /// Prints; a reader that has seen enough is no failure.
+    fn print(self) -> Result<ExitCode> {
+        let mut stdout = std::io::stdout().lock();
+        match stdout.write_all(&self.output).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(error).context("cannot write to standard output")
+            }
+            _ => Ok(self.code),
+        }
+    }
+}
+
+/// Does what a command says.
+fn run(command: Command) -> Result<Outcome> {
     match command {
-        Command::Run(args) => daemon::run(&args.into()).map(|()| Vec::new()),
-        Command::Status(args) => status(&args).map(String::into),
-        Command::Reload(daemon) => reload(&daemon.socket).map(String::into),
-        Command::Config(ConfigCommand::Check { file }) => check_config(&file).map(String::into),
-        Command::Completions { shell } => Ok(generate::completions(shell)),
-        Command::Man { dir: None } => generate::man_page(),
-        Command::Man { dir: Some(dir) } => generate::man_pages(&dir).map(|()| Vec::new()),
-        Command::Monitor(_) | Command::Doctor(_) | Command::Cleanup(_) => bail!("not built in yet"),
-        Command::Endpoint(command) => pm::endpoint(command).map(String::into),
-        Command::Limits(args) => pm::limits(args).map(String::into),
-        Command::Subflow(command) => pm::subflow(command).map(String::into),
-        Command::Announce(args) => pm::announce(&args).map(String::into),
-        Command::Withdraw(args) => pm::withdraw(&args).map(String::into),
-        Command::Priority(args) => pm::priority(&args).map(String::into),
+        Command::Run(args) => run_daemon(args).map(|()| Vec::new().into()),
+        Command::Cleanup(args) => cleanup(args).map(|()| Vec::new().into()),
+        Command::Status(args) => status(&args).map(Outcome::from),
+        Command::Reload(daemon) => reload(&daemon.socket).map(Outcome::from),
+        Command::Config(ConfigCommand::Check { file }) => check_config(&file).map(Outcome::from),
+        Command::Completions { shell } => Ok(generate::completions(shell).into()),
+        Command::Man { dir: None } => generate::man_page().map(Outcome::from),
+        Command::Man { dir: Some(dir) } => generate::man_pages(&dir).map(|()| Vec::new().into()),
+        Command::Doctor(args) => doctor::run(args.json),
+        Command::Monitor(_) => bail!("not built in yet"),
+        Command::Endpoint(command) => pm::endpoint(command).map(Outcome::from),
+        Command::Limits(args) => pm::limits(args).map(Outcome::from),
+        Command::Subflow(command) => pm::subflow(command).map(Outcome::from),
+        Command::Announce(args) => pm::announce(&args).map(Outcome::from),
+        Command::Withdraw(args) => pm::withdraw(&args).map(Outcome::from),
+        Command::Priority(args) => pm::priority(&args).map(Outcome::from),
+    }
+}
+
+fn run_daemon(args: RunArgs) -> Result<()> {
+    log_to_stderr();
+    let RunArgs { config, socket, runtime_dir } = args;
+    daemon::run(&daemon::Options { config, socket, runtime_dir })
+}
+
+fn cleanup(args: CleanupArgs) -> Result<()> {
+    log_to_stderr();
+    daemon::cleanup(args.runtime_dir)
+}
+
+/// One line for each thing worth knowing; `RUST_LOG=debug` says more. A journal adds the time by itself.
+fn log_to_stderr() {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match std::env::var_os("JOURNAL_STREAM") {
+        Some(_) => log.without_time().with_ansi(false).init(),
+        None => log.with_ansi(std::io::stderr().is_terminal()).init(),
     }
 }
 
 fn status(args: &StatusArgs) -> Result<String> {
     let status = Client::connect(&args.daemon.socket)?.request(&Request::Status {})?;
-    Ok(if args.output.json { show::json(&status) } else { show::outline(&status) })
+    if args.output.json {
+        return Ok(show::json(&status));
+    }
+    let status =
+        serde_json::from_value(status).context("cannot read the daemon's status: is it another version?")?;
+    Ok(view::status::text(&status))
 }
 
 fn reload(socket: &Path) -> Result<String> {
@@ -66,13 +131,4 @@ fn check_config(file: &Path) -> Result<String> {
     let config = Config::load(file)?;
     let uplinks = config.uplinks.len();
     Ok(format!("{}: right, profile {}, {uplinks} uplink rules\n", file.display(), config.profile.name()))
-}
-
-/// Prints; a reader that has seen enough is no failure.
-fn print(output: &[u8]) -> Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(output).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("cannot write to standard output"),
-    }
 }

@@ -34,8 +34,12 @@ impl Jumps {
     /// # Errors
     /// Where the kernel gives no timer.
     pub fn watch() -> std::io::Result<Self> {
-        let timer = TimerFd::new(ClockId::CLOCK_REALTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
-        #[expect(deprecated, reason = "its successor is unsafe; the timer is owned, and closed after it is deregistered")]
+        let timer =
+            TimerFd::new(ClockId::CLOCK_REALTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; the timer is owned, and closed after it is deregistered"
+        )]
         let timer = AsyncFd::new(Timer(timer))?;
         let jumps = Self { timer };
         jumps.arm()?;

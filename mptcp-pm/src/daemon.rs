@@ -15,8 +15,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::bpf::path_stats::PathStats;
 use crate::clock::Jumps;
-use crate::config::Config;
+use crate::config::{Config, Control};
 use crate::control::{Call, Failure, Reply, Request, Server};
 use crate::core::Core;
 use crate::core::event::Event;
@@ -25,9 +26,8 @@ use crate::instance::Instance;
 use crate::netlink::mptcp::Mptcp;
 use crate::netlink::route::Routes;
 use crate::netlink::watch::{Notice, Watch};
-use crate::state::StateFile;
-use crate::bpf::path_stats::PathStats;
 use crate::rivals;
+use crate::state::StateFile;
 use crate::view::status::{Feature, Status};
 
 /// How long a stop may take before what is left is left.
@@ -68,15 +68,32 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let config = options.load()?;
     let _instance = Instance::claim()?;
     if let Some(rival) = rivals::mptcpd() {
-        bail!("mptcpd (process {rival}) manages the paths here: stop it first (systemctl disable --now mptcp)");
+        bail!(
+            "mptcpd (process {rival}) manages the paths here: stop it first (systemctl disable --now mptcp)"
+        );
     }
     std::fs::create_dir_all(&options.runtime_dir)
         .with_context(|| format!("cannot make the folder {}", options.runtime_dir.display()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the event loop")?;
-    runtime.block_on(async { Daemon::start(options.clone(), config).await?.live().await })
+    runtime()?.block_on(async {
+        let mut daemon = Daemon::new(options.clone(), config).await?;
+        daemon.open_control()?;
+        daemon.load_programs();
+        daemon.live().await
+    })
+}
+
+/// Removes what a daemon left that did not end well.
+///
+/// # Errors
+/// Where one is running, or something of ours cannot be removed.
+pub fn cleanup(runtime_dir: PathBuf) -> anyhow::Result<()> {
+    let _instance = Instance::claim()?;
+    let options = Options { config: None, socket: None, runtime_dir };
+    runtime()?.block_on(async { Daemon::new(options, Config::default()).await?.stop(End::Clean).await })
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")
 }
 
 /// Why the daemon comes to an end.
@@ -90,14 +107,17 @@ enum End {
 
 struct Daemon {
     options: Options,
+    control: Control,
     core: Core,
     executor: Executor,
     watch: Watch,
+    /// Where the control server hands its calls over; held so that the other end never closes.
+    sender: mpsc::Sender<Call>,
     calls: mpsc::Receiver<Call>,
     signals: Signals,
     jumps: Jumps,
     /// Absent on kernels that lack what it needs: the rest works.
-    path_stats: anyhow::Result<PathStats>,
+    path_stats: Option<anyhow::Result<PathStats>>,
     start: Instant,
     ready: bool,
 }
@@ -121,36 +141,47 @@ impl Signals {
 }
 
 impl Daemon {
-    async fn start(options: Options, config: Config) -> anyhow::Result<Self> {
+    /// Knows nothing yet: its first actions read the kernel.
+    async fn new(options: Options, config: Config) -> anyhow::Result<Self> {
         let signals = Signals::listen().context("cannot listen to signals")?;
         let state = StateFile::in_dir(&options.runtime_dir);
         let owned = state.load()?;
         // Subscribed before anything is dumped: what changes in between is not missed.
         let watch = Watch::open()?;
-        let executor =
-            Executor { mptcp: Mptcp::open().await?, routes: Routes::open().await?, state };
-        let server = Server::bind(&config.control)?;
-        let (sender, calls) = mpsc::channel(1);
-        tokio::spawn(server.serve(sender));
+        let executor = Executor { mptcp: Mptcp::open().await?, routes: Routes::open().await?, state };
+        let control = config.control.clone();
         let mut core = Core::new(config);
         core.handle(Event::Inherited(owned), Duration::ZERO);
+        let (sender, calls) = mpsc::channel(1);
         let jumps = Jumps::watch().context("cannot watch the clock")?;
+        Ok(Self {
+            options,
+            control,
+            core,
+            executor,
+            watch,
+            sender,
+            calls,
+            signals,
+            jumps,
+            path_stats: None,
+            start: Instant::now(),
+            ready: false,
+        })
+    }
+
+    fn open_control(&self) -> anyhow::Result<()> {
+        let server = Server::bind(&self.control)?;
+        tokio::spawn(server.serve(self.sender.clone()));
+        Ok(())
+    }
+
+    fn load_programs(&mut self) {
         let path_stats = PathStats::attach().map_err(anyhow::Error::from);
         if let Err(error) = &path_stats {
             tracing::warn!("eBPF object path_stats is absent: {error:#}");
         }
-        Ok(Self {
-            options,
-            core,
-            path_stats,
-            executor,
-            watch,
-            calls,
-            signals,
-            jumps,
-            start: Instant::now(),
-            ready: false,
-        })
+        self.path_stats = Some(path_stats);
     }
 
     async fn live(mut self) -> anyhow::Result<()> {
@@ -241,14 +272,13 @@ impl Daemon {
         let status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             report: self.core.report(),
-            ebpf: vec![Feature {
-                name: "path_stats".to_owned(),
-                absent: self.path_stats.as_ref().err().map(|error| format!("{error:#}")),
-            }],
+            ebpf: self.path_stats.iter().map(feature).collect(),
         };
         match serde_json::to_value(&status) {
             Ok(value) => Reply::Ok(value),
-            Err(error) => Reply::Error(Failure::new(format!("cannot write the status: {error}"), "report this")),
+            Err(error) => {
+                Reply::Error(Failure::new(format!("cannot write the status: {error}"), "report this"))
+            }
         }
     }
 
@@ -291,6 +321,11 @@ impl Daemon {
             }
         }
     }
+}
+
+fn feature(path_stats: &anyhow::Result<PathStats>) -> Feature {
+    let absent = path_stats.as_ref().err().map(|error| format!("{error:#}"));
+    Feature { name: "path_stats".to_owned(), absent }
 }
 
 /// Without a deadline: for ever, and without a timer.

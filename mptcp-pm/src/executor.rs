@@ -90,9 +90,7 @@ impl Executor {
                 flags.set(EndpointFlags::BACKUP, *on);
                 self.mptcp.set_flags(Target::Id(endpoint.id), flags).await.map_err(refused)
             }
-            Action::CloseInitial(addr) => {
-                self.mptcp.delete_endpoint(0, Some(*addr)).await.map_err(refused)
-            }
+            Action::CloseInitial(addr) => self.mptcp.delete_endpoint(0, Some(*addr)).await.map_err(refused),
             Action::Resync | Action::Observe(_) => Ok(()),
         }
     }

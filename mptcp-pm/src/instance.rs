@@ -11,7 +11,9 @@ const NAME: &str = "mptcp-pm";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another one is there.
-    #[error("another mptcp-pm manages this network namespace: stop it first (systemctl stop mptcp-pm), or use `mptcp-pm status` to talk to it")]
+    #[error(
+        "another mptcp-pm manages this network namespace: stop it first (systemctl stop mptcp-pm), or use `mptcp-pm status` to talk to it"
+    )]
     Taken,
     /// The lock cannot be made.
     #[error("cannot lock this network namespace: {0}")]

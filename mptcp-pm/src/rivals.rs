@@ -7,11 +7,6 @@ pub fn mptcpd() -> Option<u32> {
     process_in_our_namespace("mptcpd")
 }
 
-/// The process of NetworkManager in our network namespace.
-pub fn network_manager() -> Option<u32> {
-    process_in_our_namespace("NetworkManager")
-}
-
 /// The first process with this name (`comm`, at most 15 characters) in our network namespace.
 fn process_in_our_namespace(name: &str) -> Option<u32> {
     let ours = fs::read_link("/proc/self/ns/net").ok()?;

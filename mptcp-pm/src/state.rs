@@ -5,9 +5,6 @@ use std::path::{Path, PathBuf};
 
 use crate::core::owned::Owned;
 
-/// The folder of the state file, unless the command line or the service manager names another.
-pub const DEFAULT_DIR: &str = "/run/mptcp-pm";
-
 /// What can go wrong with the state file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -22,7 +19,9 @@ pub enum Error {
         source: io::Error,
     },
     /// It holds something else.
-    #[error("{path} is no state file of this program ({source}): move it away, then check `ip mptcp endpoint` for leftovers")]
+    #[error(
+        "{path} is no state file of this program ({source}): move it away, then check `ip mptcp endpoint` for leftovers"
+    )]
     Content {
         /// The file.
         path: PathBuf,
@@ -69,8 +68,8 @@ impl StateFile {
                 _ => Ok(()),
             };
         }
-        let json = serde_json::to_vec(owned)
-            .map_err(|source| Error::Content { path: self.path.clone(), source })?;
+        let json =
+            serde_json::to_vec(owned).map_err(|source| Error::Content { path: self.path.clone(), source })?;
         let fresh = self.path.with_extension("new");
         let written = fs::File::create(&fresh)
             .and_then(|mut file| file.write_all(&json))

@@ -94,7 +94,10 @@ mod tests {
         let path = |key: Sysctl| path_of(&key).unwrap().display().to_string();
         assert_eq!(path(Sysctl::Enabled), "/proc/sys/net/mptcp/enabled");
         assert_eq!(path(Sysctl::ReversePathFilter("all".into())), "/proc/sys/net/ipv4/conf/all/rp_filter");
-        assert_eq!(path(Sysctl::ReversePathFilter("eth0.100".into())), "/proc/sys/net/ipv4/conf/eth0.100/rp_filter");
+        assert_eq!(
+            path(Sysctl::ReversePathFilter("eth0.100".into())),
+            "/proc/sys/net/ipv4/conf/eth0.100/rp_filter"
+        );
     }
 
     #[test]

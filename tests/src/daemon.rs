@@ -194,7 +194,8 @@ pub fn await_that<T: std::fmt::Debug>(
 /// Where it is not there.
 pub fn binary() -> Result<PathBuf> {
     let this = std::env::current_exe()?;
-    let found = this.ancestors().skip(1).take(2).map(|dir| dir.join("mptcp-pm")).find(|file| is_program(file));
+    let found =
+        this.ancestors().skip(1).take(2).map(|dir| dir.join("mptcp-pm")).find(|file| is_program(file));
     found.context("the daemon is not built: use `cargo xtask test`, or `cargo xtask build` first")
 }
 

@@ -23,6 +23,14 @@ pub struct Args {
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line is wrong.";
 
+const DOCTOR_JSON: &str = "\
+Exits with 1 when there is a finding.
+
+JSON: an array of objects, one for each finding:
+  check    a word for what was looked at, which stays the same
+  finding  what is wrong
+  remedy   what to do about it";
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -47,7 +55,7 @@ pub enum Command {
     /// Make a subflow backup or active (MP_PRIO)
     Priority(pm::PriorityArgs),
     /// Find out why there is no second subflow
-    #[command(after_help = "Exits with 1 when there is a finding.")]
+    #[command(after_long_help = DOCTOR_JSON)]
     Doctor(JsonArgs),
     /// Work on configuration files
     #[command(subcommand)]

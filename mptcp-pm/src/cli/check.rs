@@ -27,6 +27,11 @@ impl Machine {
         Ok(Self { addresses: named.collect() })
     }
 
+    /// Every address with the name of its interface.
+    pub(super) fn addresses(self) -> Vec<(String, IpAddr)> {
+        self.addresses.into_iter().filter_map(|(name, addr)| Some((name, addr?))).collect()
+    }
+
     /// The flags and the interface of an endpoint to add.
     pub(super) fn endpoint(&self, args: &AddArgs) -> Result<(EndpointFlags, Option<IfIndex>)> {
         let flags = flags(args);

@@ -1,5 +1,4 @@
 //! Prints for people, in at most 80 columns wherever the words allow it, and for programs, as JSON.
-use std::fmt::Write;
 
 use nix::net::if_::if_indextoname;
 use serde_json::{Value, json};
@@ -10,7 +9,7 @@ use crate::core::world::{Endpoint, EndpointFlags, IfIndex, Limits};
 const COLUMNS: usize = 80;
 
 /// One line for each endpoint, or two where one is too long.
-pub(super) fn endpoints(endpoints: &[Endpoint]) -> String {
+pub fn endpoints(endpoints: &[Endpoint]) -> String {
     if endpoints.is_empty() {
         return "no endpoints\n".into();
     }
@@ -18,7 +17,7 @@ pub(super) fn endpoints(endpoints: &[Endpoint]) -> String {
 }
 
 /// The endpoints as the help of `endpoint list` documents them.
-pub(super) fn endpoints_json(endpoints: &[Endpoint]) -> Value {
+pub fn endpoints_json(endpoints: &[Endpoint]) -> Value {
     let object = |endpoint: &Endpoint| {
         json!({
             "id": endpoint.id,
@@ -33,12 +32,12 @@ pub(super) fn endpoints_json(endpoints: &[Endpoint]) -> Value {
 }
 
 /// The limits, one line for each.
-pub(super) fn limits(limits: Limits) -> String {
+pub fn limits(limits: Limits) -> String {
     format!("subflows           {}\nadd-addr-accepted  {}\n", limits.subflows, limits.add_addr_accepted)
 }
 
 /// The limits as the help of `limits` documents them.
-pub(super) fn limits_json(limits: Limits) -> Value {
+pub fn limits_json(limits: Limits) -> Value {
     json!({ "subflows": limits.subflows, "add_addr_accepted": limits.add_addr_accepted })
 }
 
@@ -47,11 +46,23 @@ pub(super) fn json(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-/// Any JSON as an indented outline.
-pub(super) fn outline(value: &Value) -> String {
-    let mut text = String::new();
-    outline_into(&mut text, value, 0);
-    text
+/// A paragraph in lines of 80 columns; those after the first are indented.
+pub(super) fn wrapped(text: &str, indent: usize) -> String {
+    let start = text.len() - text.trim_start().len();
+    let mut line = " ".repeat(start);
+    let mut lines = String::new();
+    for word in text.split_whitespace() {
+        let is_first = line.trim().is_empty();
+        if !is_first && line.chars().count() + 1 + word.chars().count() > COLUMNS {
+            lines.push_str(&line);
+            lines.push('\n');
+            line = " ".repeat(indent) + word;
+        } else {
+            line.push_str(if is_first { "" } else { " " });
+            line.push_str(word);
+        }
+    }
+    lines + &line + "\n"
 }
 
 fn endpoint(endpoint: &Endpoint) -> String {
@@ -81,36 +92,6 @@ fn flags(flags: EndpointFlags) -> String {
 fn name(index: IfIndex) -> Option<String> {
     // nix 0.31 gives an empty name where there is no such interface.
     if_indextoname(index).ok()?.into_string().ok().filter(|name| !name.is_empty())
-}
-
-fn outline_into(text: &mut String, value: &Value, depth: usize) {
-    let fields: Vec<(&str, &Value)> = match value {
-        Value::Object(map) => map.iter().map(|(key, value)| (key.as_str(), value)).collect(),
-        Value::Array(values) => values.iter().map(|value| ("-", value)).collect(),
-        scalar => vec![("-", scalar)],
-    };
-    for (key, value) in fields {
-        let _ = write!(text, "{:indent$}{}", "", key.replace('_', " "), indent = 2 * depth);
-        match scalar(value) {
-            Some(word) => text.push_str(&format!(" {word}\n")),
-            None => {
-                text.push('\n');
-                outline_into(text, value, depth + 1);
-            }
-        }
-    }
-}
-
-/// What fits behind its key: anything but a list or an object with something in it.
-fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::Null => Some("none".into()),
-        Value::String(text) => Some(text.clone()),
-        Value::Array(values) if values.is_empty() => Some("none".into()),
-        Value::Object(map) if map.is_empty() => Some("none".into()),
-        Value::Array(_) | Value::Object(_) => None,
-        plain => Some(plain.to_string()),
-    }
 }
 
 #[cfg(test)]
@@ -164,11 +145,5 @@ mod tests {
         let two = Limits { subflows: 2, add_addr_accepted: 0 };
         assert_eq!(limits_json(two), json!({"subflows": 2, "add_addr_accepted": 0}));
         assert_eq!(limits(two), "subflows           2\nadd-addr-accepted  0\n");
-    }
-
-    #[test]
-    fn an_outline_indents_what_is_inside() {
-        let value = json!({"a_b": 1, "list": [{"x": "y"}, 2], "none": null, "empty": []});
-        assert_eq!(outline(&value), "a b 1\nempty none\nlist\n  -\n    x y\n  - 2\nnone none\n");
     }
 }

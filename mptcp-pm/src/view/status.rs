@@ -44,14 +44,22 @@ pub fn text(status: &Status) -> String {
             limits.subflows, limits.add_addr_accepted
         );
     }
-    section(&mut out, "not as wanted", report.findings.iter().map(|finding| {
-        let end = if finding.given_up { " (given up until something changes)" } else { "" };
-        format!("{}: {}{end}", finding.object, finding.reason)
-    }));
-    section(&mut out, "ebpf", status.ebpf.iter().map(|feature| match &feature.absent {
-        None => format!("{} at work", feature.name),
-        Some(reason) => format!("{} absent: {reason}", feature.name),
-    }));
+    section(
+        &mut out,
+        "not as wanted",
+        report.findings.iter().map(|finding| {
+            let end = if finding.given_up { " (given up until something changes)" } else { "" };
+            format!("{}: {}{end}", finding.object, finding.reason)
+        }),
+    );
+    section(
+        &mut out,
+        "ebpf",
+        status.ebpf.iter().map(|feature| match &feature.absent {
+            None => format!("{} at work", feature.name),
+            Some(reason) => format!("{} absent: {reason}", feature.name),
+        }),
+    );
     out
 }
 
@@ -85,8 +93,7 @@ fn unused(uplink: &Uplink) -> Option<String> {
 
 fn endpoint(report: &EndpointReport) -> String {
     let endpoint = &report.endpoint;
-    let flags: Vec<String> =
-        endpoint.flags.iter_names().map(|(name, _)| name.to_ascii_lowercase()).collect();
+    let flags: Vec<String> = endpoint.flags.iter_names().map(|(name, _)| name.to_ascii_lowercase()).collect();
     let interface = report.interface.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
     let owner = match report.owner {
         Owner::Ours => "",
