@@ -38,7 +38,7 @@ pub struct Subflow {
     pub congestion: Option<String>,
 }
 
-/// An MPTCP listener.
+/// An MPTCP listener. One that the path manager has made for an endpoint's port shows no address; the event does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Its socket.

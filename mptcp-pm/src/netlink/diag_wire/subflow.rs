@@ -71,7 +71,7 @@ bitflags! {
 /// What MPTCP says of a subflow, in one piece.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SubflowInfo {
-    /// The peer's token.
+    /// The peer's token; 0 for the initial subflow.
     pub token_remote: u32,
     /// The local token: which connection it belongs to.
     pub token_local: u32,
