@@ -2,6 +2,8 @@
 #[macro_use]
 mod attributes;
 pub mod convert;
+pub mod diag;
+pub mod diag_wire;
 pub mod mirror;
 pub mod mptcp;
 pub mod mptcp_wire;

@@ -19,6 +19,10 @@ pub(super) trait Value: Sized {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BigEndian(pub u16);
 
+/// A value that is kept as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
 /// Reads all attributes of a buffer.
 pub(super) fn parse_all<A>(bytes: &[u8]) -> Result<Vec<A>, DecodeError>
 where
@@ -132,6 +136,20 @@ impl Value for String {
     fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
         let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
         Ok(Self::from_utf8(text.to_vec())?)
+    }
+}
+
+impl Value for Bytes {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn emit(&self, buffer: &mut [u8]) {
+        buffer.copy_from_slice(&self.0);
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Ok(Self(bytes.to_vec()))
     }
 }
 

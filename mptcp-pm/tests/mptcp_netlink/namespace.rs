@@ -1,8 +1,13 @@
 //! A thread in a network namespace of its own, with loopback up, that runs one test.
-use std::{fs, net::SocketAddr, path::Path, process::Command, thread};
+use std::{fs, net::SocketAddr, path::Path, process::Command, thread, time::Duration};
 
+use mptcp_pm::netlink::{
+    mptcp::{Events, Notice},
+    mptcp_wire::event::Event,
+};
 use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::time::timeout;
 
 /// Runs a test in a new network namespace, which ends with it.
 pub fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
@@ -46,7 +51,11 @@ pub fn connect(local: SocketAddr, remote: SocketAddr) -> (Socket, Socket, Socket
     listener.listen(8).unwrap();
     let client = socket(Domain::for_address(local));
     client.bind(&local.into()).unwrap();
-    client.connect(&listener.local_addr().unwrap()).unwrap();
+    // A listener on all addresses is reached at the client's own.
+    let remote = listener.local_addr().unwrap().as_socket().unwrap();
+    let remote =
+        if remote.ip().is_unspecified() { SocketAddr::new(local.ip(), remote.port()) } else { remote };
+    client.connect(&remote.into()).unwrap();
     let (server, _) = listener.accept().unwrap();
     // Data in both directions and its acknowledgement make the connection fully established.
     exchange(&client, &server);
@@ -59,4 +68,26 @@ pub fn exchange(from: &Socket, to: &Socket) {
     use std::io::{Read, Write};
     (&*from).write_all(b"twelve bytes").unwrap();
     (&*to).read_exact(&mut [0; 12]).unwrap();
+}
+
+/// The next event that a test waits for.
+pub async fn until(events: &mut Events, wanted: impl Fn(&Event) -> bool) -> Event {
+    let mut passed_over = Vec::new();
+    loop {
+        let event = timeout(Duration::from_secs(10), next(events))
+            .await
+            .unwrap_or_else(|_| panic!("no such event among {passed_over:#?}"));
+        if wanted(&event) {
+            return event;
+        }
+        passed_over.push(event);
+    }
+}
+
+/// The next event.
+pub async fn next(events: &mut Events) -> Event {
+    match events.next().await.unwrap() {
+        Notice::Event(event) => event,
+        Notice::Lost => panic!("events were lost"),
+    }
 }
