@@ -79,6 +79,7 @@ impl Mirror {
         if !self.seen.links.contains(&link) {
             self.seen.links.retain(|old| old.index != link.index);
             self.seen.links.push(link.clone());
+            self.in_doubt |= !link.up && self.has_multipath_over(link.index);
             changes.push(Change::Link(link));
         }
         // Also when the link says nothing new: a dump may have shown it before its routes were removed.
@@ -188,6 +189,7 @@ impl Mirror {
         }
         if is_last {
             changes.extend(self.sweep(|family, ifindex| family == Family::V4 && ifindex == gone.ifindex));
+            self.in_doubt |= self.has_multipath_over(gone.ifindex);
         }
         changes
     }
@@ -203,6 +205,15 @@ impl Mirror {
             }
         }
         changes
+    }
+
+    /// Whether the loss of this link or its addresses may leave an IPv4 route with some next hops dead. Which of
+    /// them are is remembered by the kernel alone, which removes the route with the last one.
+    fn has_multipath_over(&self, ifindex: IfIndex) -> bool {
+        self.seen.routes.iter().any(|route| {
+            let over_it = route.hops.iter().any(|hop| hop.ifindex == ifindex);
+            over_it && route.hops.len() > 1 && route.family() == Family::V4
+        })
     }
 
     /// Removes the routes all of whose next hops are dead: their link is down, or `dead` says so.
