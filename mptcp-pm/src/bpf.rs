@@ -2,6 +2,7 @@
 
 pub mod path_stats;
 
+mod btf;
 mod cgroup;
 mod netns;
 mod objects;
@@ -87,10 +88,10 @@ pub enum Error {
         source: io::Error,
     },
     /// The kernel's own type information cannot be read.
-    #[error("reading /sys/kernel/btf/vmlinux (a kernel with CONFIG_DEBUG_INFO_BTF has it)")]
+    #[error("reading {file}: it is not BTF that this program understands")]
     Btf {
-        /// What the parser says.
-        source: Box<btf_rs::Error>,
+        /// The file.
+        file: &'static str,
     },
     /// This kernel's structures are not those that the program knows.
     #[error(

@@ -69,7 +69,7 @@ fn load() -> Result<Ebpf, Error> {
     let mp_capable = types.bit("mptcp_subflow_context", "mp_capable")?;
     let mp_join = types.bit("mptcp_subflow_context", "mp_join")?;
     EbpfLoader::new()
-        // The kernel's types serve relocations, which Rust objects do not have; they would take a while to read.
+        // The kernel's types serve relocations, which Rust objects do not have.
         .btf(None)
         .override_global("NETNS_COOKIE", &cookie, true)
         .override_global("ULP_DATA", &ulp_data, true)

@@ -1,0 +1,187 @@
+//! Reads the kernel's type information (BTF, `Documentation/bpf/btf.rst`) as far as finding members of structures needs
+//! it: the bytes themselves and one index, because complete tables of the kernel's types would stay in a small daemon's
+//! memory.
+
+/// `BTF_MAGIC`, as a machine with the least significant byte first writes it.
+const MAGIC: [u8; 2] = [0x9f, 0xeb];
+const KIND_STRUCT: u32 = 4;
+const KIND_UNION: u32 = 5;
+/// The fixed part of a type: name, info, size or type.
+const TYPE_LENGTH: usize = 12;
+/// A member: name, type, offset.
+const MEMBER_LENGTH: usize = 12;
+/// Unnamed structures inside each other; the kernel's go three deep.
+const DEEPEST: u32 = 16;
+
+/// A BTF blob.
+pub struct Btf {
+    bytes: Vec<u8>,
+    /// Where each type begins; the type with id 1 is the first.
+    types: Vec<u32>,
+    strings: usize,
+}
+
+impl Btf {
+    /// Takes a blob apart; `None` when it is not BTF, of another byte order, or damaged.
+    pub fn parse(bytes: Vec<u8>) -> Option<Self> {
+        if !bytes.starts_with(&MAGIC) {
+            return None;
+        }
+        let field = |at| u32_at(&bytes, at).map(|value| value as usize);
+        let header = field(4)?;
+        let types = header.checked_add(field(8)?)?;
+        let strings = header.checked_add(field(16)?)?;
+        let types = index(&bytes, types, types.checked_add(field(12)?)?)?;
+        Some(Self { bytes, types, strings })
+    }
+
+    /// The offset of a structure's member in bits; members of unnamed structures and unions inside count as its own.
+    pub fn bit(&self, structure: &str, field: &str) -> Option<u32> {
+        let named = |at: &&u32| self.kind(**at) == Some(KIND_STRUCT) && self.is_named(**at, structure);
+        self.types.iter().filter(named).find_map(|&at| self.member(at, field, DEEPEST))
+    }
+
+    fn member(&self, at: u32, field: &str, depth: u32) -> Option<u32> {
+        let info = self.word(at, 1)?;
+        if !matches!(kind(info), KIND_STRUCT | KIND_UNION) || depth == 0 {
+            return None;
+        }
+        // With the kind flag set, the upper eight bits are the width of a bit field.
+        let mask = if info >> 31 == 1 { 0x00ff_ffff } else { u32::MAX };
+        (0..info & 0xffff).find_map(|number| {
+            let member = at + TYPE_LENGTH as u32 + number * MEMBER_LENGTH as u32;
+            let offset = self.word(member, 2)? & mask;
+            if self.is_named(member, field) {
+                return Some(offset);
+            }
+            let inner = *self.types.get(self.word(member, 1)?.checked_sub(1)? as usize)?;
+            let unnamed = self.is_named(member, "");
+            unnamed.then(|| self.member(inner, field, depth - 1)).flatten()?.checked_add(offset)
+        })
+    }
+
+    fn kind(&self, at: u32) -> Option<u32> {
+        self.word(at, 1).map(kind)
+    }
+
+    /// Whether the type or member at this place has this name.
+    fn is_named(&self, at: u32, name: &str) -> bool {
+        let start = self.word(at, 0).and_then(|offset| self.strings.checked_add(offset as usize));
+        let text = start.and_then(|start| self.bytes.get(start..));
+        text.and_then(|text| text.strip_prefix(name.as_bytes())).is_some_and(|rest| rest.first() == Some(&0))
+    }
+
+    fn word(&self, at: u32, number: usize) -> Option<u32> {
+        u32_at(&self.bytes, at as usize + 4 * number)
+    }
+}
+
+/// Where each type between two places begins.
+fn index(bytes: &[u8], mut at: usize, end: usize) -> Option<Vec<u32>> {
+    let mut types = Vec::new();
+    while at < end {
+        types.push(u32::try_from(at).ok()?);
+        at += TYPE_LENGTH + rest_length(u32_at(bytes, at + 4)?)?;
+    }
+    (at == end && end <= bytes.len()).then_some(types)
+}
+
+/// How many bytes follow the fixed part of a type; `None` for a kind that is newer than this code.
+fn rest_length(info: u32) -> Option<usize> {
+    let entries = (info & 0xffff) as usize;
+    match kind(info) {
+        // Integer, variable, declaration tag.
+        1 | 14 | 17 => Some(4),
+        // Pointer, forward, typedef, volatile, const, restrict, function, float, type tag.
+        2 | 7..=12 | 16 | 18 => Some(0),
+        // Array.
+        3 => Some(12),
+        // Structure, union, data section, enumeration of 64 bits.
+        KIND_STRUCT | KIND_UNION | 15 | 19 => Some(entries * 12),
+        // Enumeration, function prototype.
+        6 | 13 => Some(entries * 8),
+        _ => None,
+    }
+}
+
+fn kind(info: u32) -> u32 {
+    info >> 24 & 0x1f
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    let word = bytes.get(at..at.checked_add(4)?)?;
+    Some(u32::from_le_bytes(word.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// `struct s { int a; union { struct { int b; int c : 1; }; }; }`, each type as BTF has it.
+    fn sample() -> Vec<u8> {
+        let strings = b"\0s\0a\0b\0c\0int\0";
+        let (s, a, b, c, int) = (1, 3, 5, 7, 9);
+        let with_flag = 1 << 31;
+        let types: [&[u32]; 4] = [
+            &[int, 1 << 24, 4, 32],
+            &[s, KIND_STRUCT << 24 | 2, 12, a, 1, 0, 0, 3, 32],
+            &[0, KIND_UNION << 24 | 1, 8, 0, 4, 0],
+            &[0, KIND_STRUCT << 24 | 2 | with_flag, 8, b, 1, 0, c, 1, 1 << 24 | 35],
+        ];
+        let types: Vec<u8> = types.concat().into_iter().flat_map(u32::to_le_bytes).collect();
+        let sizes = [24, 0, types.len(), types.len(), strings.len()].map(|size| (size as u32).to_le_bytes());
+        [&[0x9f, 0xeb, 1, 0], sizes.as_flattened(), &types, strings].concat()
+    }
+
+    #[test]
+    fn members_are_found_through_what_has_no_name() {
+        let btf = Btf::parse(sample()).unwrap();
+        assert_eq!(btf.bit("s", "a"), Some(0));
+        assert_eq!(btf.bit("s", "b"), Some(32));
+        assert_eq!(btf.bit("s", "c"), Some(32 + 35), "the width of a bit field is not part of its offset");
+        assert_eq!(btf.bit("s", "d"), None);
+        assert_eq!(btf.bit("int", "a"), None);
+        assert_eq!(btf.bit("", "b"), Some(0));
+    }
+
+    #[test]
+    fn another_byte_order_and_a_cut_are_refused() {
+        let mut swapped = sample();
+        swapped.swap(0, 1);
+        assert!(Btf::parse(swapped).is_none());
+        let whole = sample();
+        assert!(Btf::parse(whole[..60].to_vec()).is_none());
+    }
+
+    #[test]
+    fn the_kernels_own_is_read() {
+        let bytes = std::fs::read("/sys/kernel/btf/vmlinux").expect("a kernel with CONFIG_DEBUG_INFO_BTF");
+        let btf = Btf::parse(bytes).unwrap();
+        assert_eq!(btf.bit("list_head", "prev"), Some(64));
+        assert_eq!(btf.bit("inet_connection_sock", "icsk_inet"), Some(0));
+    }
+
+    proptest! {
+        #[test]
+        fn damage_never_panics(places in prop::collection::vec((0usize..200, any::<u8>()), 0..20)) {
+            let mut bytes = sample();
+            for (place, value) in places {
+                let length = bytes.len();
+                bytes[place % length] = value;
+            }
+            if let Some(btf) = Btf::parse(bytes) {
+                btf.bit("s", "c");
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            bytes.splice(0..bytes.len().min(2), MAGIC);
+            if let Some(btf) = Btf::parse(bytes) {
+                btf.bit("s", "c");
+            }
+        }
+    }
+}
