@@ -185,6 +185,8 @@ fn routes(scenario: &Scenario, node: &str, family: Family) -> Vec<String> {
             lines.extend(prefixes.clone().map(|net| format!("route add {net} dev {}", link.name)));
         }
         if link.from == node && link.by_source {
+            // What the router itself sends to its own neighbours does not go that way.
+            lines.push(format!("rule add pref {table} lookup main suppress_prefixlength 0"));
             lines.extend(prefixes.map(|net| format!("rule add pref 1000 from {net} lookup {table}")));
             lines.push(format!("route add default dev {} table {table}", link.name));
         } else if link.from == node {

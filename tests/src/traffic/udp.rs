@@ -1,13 +1,13 @@
 //! Datagrams, for measuring a link itself: round trips, rates, and what exactly went in and came out.
 
 use crate::host::Host;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
 use socket2::{Domain, Socket, Type};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,14 @@ pub fn overhead(address: IpAddr) -> usize {
 pub struct Sink {
     port: u16,
     stop: Arc<EventFd>,
-    arrivals: Arc<Mutex<Vec<Arrival>>>,
+    arrivals: Arc<Arrivals>,
     thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Arrivals {
+    list: Mutex<Vec<Arrival>>,
+    changed: Condvar,
 }
 
 /// A datagram that arrived.
@@ -44,7 +50,7 @@ impl Sink {
         let v4 = listen(host, (Ipv4Addr::UNSPECIFIED, 0).into())?;
         let port = v4.local_addr()?.port();
         let v6 = listen(host, (Ipv6Addr::UNSPECIFIED, port).into())?;
-        let (stop, arrivals) = (Arc::new(EventFd::new()?), Arc::<Mutex<Vec<Arrival>>>::default());
+        let (stop, arrivals) = (Arc::new(EventFd::new()?), Arc::<Arrivals>::default());
         let (end, list) = (stop.clone(), arrivals.clone());
         let thread = thread::Builder::new().name("sink".into()).spawn(move || {
             crate::keep_time();
@@ -60,7 +66,46 @@ impl Sink {
 
     /// Everything that arrived so far, in order.
     pub fn arrivals(&self) -> Vec<Arrival> {
-        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.arrivals.lock().clone()
+    }
+
+    /// Waits until this many datagrams have arrived.
+    ///
+    /// # Errors
+    /// When they have not after `timeout`.
+    pub fn wait_for(&self, count: usize, timeout: Duration) -> Result<()> {
+        self.arrivals.wait(timeout, |list| list.len() >= count)
+    }
+
+    /// Waits until a datagram with this number or a higher one has arrived.
+    ///
+    /// # Errors
+    /// When it has not after `timeout`.
+    pub fn wait_for_number(&self, number: u64, timeout: Duration) -> Result<()> {
+        self.arrivals.wait(timeout, |list| list.last().is_some_and(|arrival| arrival.number >= number))
+    }
+}
+
+impl Arrivals {
+    fn lock(&self) -> MutexGuard<'_, Vec<Arrival>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, arrival: Arrival) {
+        self.lock().push(arrival);
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, timeout: Duration, done: impl Fn(&[Arrival]) -> bool) -> Result<()> {
+        let result = self.changed.wait_timeout_while(self.lock(), timeout, |list| !done(list));
+        let (list, _) = result.unwrap_or_else(PoisonError::into_inner);
+        ensure!(
+            done(&list),
+            "only {} datagrams arrived in {timeout:?}, the last: {:?}",
+            list.len(),
+            list.last()
+        );
+        Ok(())
     }
 }
 
@@ -173,7 +218,7 @@ fn listen(host: &Host, address: SocketAddr) -> Result<UdpSocket> {
     host.run(open).with_context(|| format!("listen on {address} on {}", host.name()))
 }
 
-fn serve(sockets: &[UdpSocket; 2], stop: &EventFd, arrivals: &Mutex<Vec<Arrival>>, echo: bool) {
+fn serve(sockets: &[UdpSocket; 2], stop: &EventFd, arrivals: &Arrivals, echo: bool) {
     let mut buffer = vec![0; 65_536];
     loop {
         let [one, two] = sockets.each_ref().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN));
@@ -189,8 +234,7 @@ fn serve(sockets: &[UdpSocket; 2], stop: &EventFd, arrivals: &Mutex<Vec<Arrival>
                     // What cannot be sent back is missing at the other end, which is where it shows.
                     drop(socket.send_to(&buffer[..size], from));
                 }
-                let arrival = Arrival { at, size, number };
-                arrivals.lock().unwrap_or_else(PoisonError::into_inner).push(arrival);
+                arrivals.push(Arrival { at, size, number });
             }
         }
     }
