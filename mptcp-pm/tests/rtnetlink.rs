@@ -13,13 +13,13 @@ use std::{
 use mptcp_pm::{
     core::world::{
         Address, Change, Family, Hop, IfIndex, Link, MAIN_TABLE, OUR_PROTOCOL, Route, RouteKind, Rule,
-        Snapshot,
+        Snapshot, Sysctl,
     },
     netlink::{
         route::{Error, Outcome, Routes},
         watch::{Notice, Watch},
     },
-    sysctl::{self, Key},
+    sysctl,
 };
 use nix::{
     errno::Errno,
@@ -805,17 +805,17 @@ fn sysctls_are_those_of_the_namespace() {
     in_namespace(|| async {
         cable();
         ip("link set west name east.100");
-        let key = Key::RpFilter("east.100".into());
+        let key = Sysctl::ReversePathFilter("east.100".into());
         let before = sysctl::read(&key).unwrap().expect("rp_filter");
         let other = if before == "2" { "1" } else { "2" };
         sysctl::write(&key, other).unwrap();
         assert_eq!(sysctl::read(&key).unwrap().as_deref(), Some(other));
-        assert_eq!(sysctl::read(&Key::RpFilter("east".into())).unwrap(), Some(before));
+        assert_eq!(sysctl::read(&Sysctl::ReversePathFilter("east".into())).unwrap(), Some(before));
 
-        assert_eq!(sysctl::read(&Key::MptcpEnabled).unwrap().as_deref(), Some("1"));
-        sysctl::write(&Key::MptcpEnabled, "0").unwrap();
-        assert_eq!(sysctl::read(&Key::MptcpEnabled).unwrap().as_deref(), Some("0"));
-        let error = sysctl::write(&Key::MptcpEnabled, "yes").unwrap_err().to_string();
+        assert_eq!(sysctl::read(&Sysctl::Enabled).unwrap().as_deref(), Some("1"));
+        sysctl::write(&Sysctl::Enabled, "0").unwrap();
+        assert_eq!(sysctl::read(&Sysctl::Enabled).unwrap().as_deref(), Some("0"));
+        let error = sysctl::write(&Sysctl::Enabled, "yes").unwrap_err().to_string();
         assert!(
             error.contains("/proc/sys/net/mptcp/enabled") && error.contains("does not accept"),
             "{error}"
