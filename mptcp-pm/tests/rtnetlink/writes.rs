@@ -68,6 +68,27 @@ fn our_routes_round_trip() {
 }
 
 #[test]
+fn a_route_that_went_with_its_link_is_deleted_already() {
+    in_namespace(|| async {
+        let east = cable();
+        let routes = Routes::open().await.unwrap();
+        let all = [
+            ours(route("0.0.0.0/0", vec![hop(east, "10.7.0.1")])),
+            ours(route("::/0", vec![hop(east, "2001:db8:7::1")])),
+        ];
+        for route in &all {
+            routes.add_route(route).await.unwrap();
+        }
+        for deed in ["link set east down", "link del east"] {
+            ip(deed);
+            for route in &all {
+                assert_eq!(routes.delete_route(route).await.unwrap(), Outcome::AlreadySo, "{deed}");
+            }
+        }
+    });
+}
+
+#[test]
 fn our_rules_round_trip() {
     in_namespace(|| async {
         let mut observer = Observer::start().await;
