@@ -28,11 +28,12 @@ fn routes_over_two_cables() {
 /// After each of these the kernel removes or changes routes without a word, some of them at least.
 #[test]
 fn what_the_kernel_does_silently_is_told() {
-    let deeds: [&[&str]; 9] = [
+    let deeds: [&[&str]; 10] = [
         &["link set east down"],
         &["link set north down", "link set east down"],
         &["link set north down", "link set north up", "link set east down"],
         &["link del north"],
+        &["link set north down", "link del north"],
         &["addr del 10.7.0.2/24 dev east"],
         &["addr del 10.6.0.22/24 dev north"],
         &["addr del 10.6.0.2/24 dev north"],
@@ -57,4 +58,22 @@ fn what_the_kernel_does_silently_is_told() {
             });
         }
     }
+}
+
+/// Without an IPv6 route or an address that goes too, of which the kernel tells.
+#[test]
+fn an_ipv4_route_goes_with_the_device_of_one_next_hop() {
+    in_namespace(|| async {
+        cable();
+        routes_over_two_cables();
+        ip("-6 route flush table main");
+        ip("-6 route flush table 600");
+        ip("link set north down");
+        ip("-4 addr flush dev north");
+        let mut observer = Observer::start().await;
+        ip("link del north");
+        observer.agrees().await;
+        observer.all().await;
+        observer.agrees().await;
+    });
 }
