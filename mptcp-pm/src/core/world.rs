@@ -256,7 +256,7 @@ pub struct Snapshot {
     pub links: Vec<Link>,
     /// The addresses of all links.
     pub addresses: Vec<Address>,
-    /// The routes of all tables but `local`, of both families.
+    /// The routes of all tables but `local`, of both families; of routing daemons only the default routes.
     pub routes: Vec<Route>,
     /// The rules of both families.
     pub rules: Vec<Rule>,

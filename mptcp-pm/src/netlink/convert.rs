@@ -194,7 +194,9 @@ pub fn route_message(route: &Route) -> RouteMessage {
     message.header = route_header(route);
     let attributes = &mut message.attributes;
     attributes.push(RouteAttribute::Table(route.table));
-    attributes.push(RouteAttribute::Priority(route.metric));
+    if route.metric != 0 {
+        attributes.push(RouteAttribute::Priority(route.metric));
+    }
     if !route.is_default() {
         attributes.push(RouteAttribute::Destination(route.dst.network().into()));
     }
