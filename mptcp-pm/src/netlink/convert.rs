@@ -120,6 +120,7 @@ pub fn address(message: &AddressMessage) -> Option<Address> {
         tentative: flags.intersects(unusable) && !optimistic,
         deprecated: flags.contains(AddressFlags::Deprecated),
         temporary: family == Family::V6 && flags.contains(AddressFlags::Secondary),
+        secondary: family == Family::V4 && flags.contains(AddressFlags::Secondary),
     })
 }
 
