@@ -121,7 +121,7 @@ impl Lab {
             let mut lines = vec!["link set lo up".to_owned()];
             for end in ends(scenario, &node.name) {
                 lines.push(format!("link set {} up", end.interface));
-                lines.extend(self.addresses(end));
+                lines.extend(self.addresses(end, node.dad));
             }
             for link in scenario.links.iter().filter(|link| [&link.from, &link.to].contains(&&node.name)) {
                 // No address: the routers speak through their other ones.
@@ -132,9 +132,13 @@ impl Lab {
         Ok(())
     }
 
-    fn addresses(&self, end: &End) -> impl Iterator<Item = String> {
+    fn addresses(&self, end: &End, dad: bool) -> impl Iterator<Item = String> {
         let used = end.addresses.iter().filter(|net| self.family.has(net.addr()));
-        used.map(|net| format!("address replace {net} dev {}", end.interface))
+        used.map(move |net| {
+            // Without `nodad` an IPv6 address is tentative for a moment even where detection is off.
+            let option = if dad || net.addr().is_ipv4() { "" } else { " nodad" };
+            format!("address replace {net} dev {}{option}", end.interface)
+        })
     }
 
     fn route(&self, scenario: &Scenario) -> Result<()> {
@@ -149,7 +153,7 @@ impl Lab {
 
     fn carrier(&self, scenario: &Scenario, link: &scenario::Link, interface: &str) -> Carrier {
         let ends = ends(scenario, &link.from).filter(|end| end.interface == *interface);
-        let restore = ends.flat_map(|end| self.addresses(end)).collect();
+        let restore = ends.flat_map(|end| self.addresses(end, false)).collect();
         Carrier { router: self.host(&link.from).clone(), interface: interface.to_owned(), restore }
     }
 }
