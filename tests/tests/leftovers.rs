@@ -3,14 +3,14 @@
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use std::{env, fs, panic, thread};
-use tests::{Child, Family, Lab, Scenario};
+use tests::{Child, Family, Host, Lab, Scenario};
 
 /// Set in the process that is to be killed.
 const VICTIM: &str = "MPTCP_PM_LAB_VICTIM";
@@ -85,14 +85,21 @@ fn wait_to_be_killed() -> Result<()> {
 
 fn make() -> Result<(Lab, Vec<Child>, Made)> {
     let lab = Lab::start(&Scenario::load("two-providers")?, Family::Both)?;
-    let sleep = |name| lab.host(name).command("sleep").arg("1000").stdout(Stdio::null()).spawn();
-    let children = vec![sleep("client")?, sleep("server")?];
+    let children = vec![idle(lab.host("client"))?, idle(lab.host("server"))?];
     let made = Made {
         processes: children.iter().map(Child::id).collect(),
         namespaces: lab.hosts().map(|host| host.namespace().inode()).collect::<Result<_, _>>()?,
         scratch: lab.host("client").scratch().parent().context("a parent")?.to_owned(),
     };
     Ok((lab, children, made))
+}
+
+/// A child that has got as far as its own program.
+fn idle(host: &Host) -> Result<Child> {
+    let mut child =
+        host.command("sh").args(["-c", "echo; exec sleep 1000"]).stdout(Stdio::piped()).spawn()?;
+    child.take_stdout().context("its output")?.read_exact(&mut [0])?;
+    Ok(child)
 }
 
 fn gone(made: &Made) -> Result<()> {
@@ -108,7 +115,8 @@ fn gone(made: &Made) -> Result<()> {
 /// Whether the process exists and is not merely waiting to be reaped by whoever inherited it.
 fn runs(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    status.contains("Name:\tsleep") && !status.contains("State:\tZ")
+    ["sh", "sleep"].iter().any(|name| status.starts_with(&format!("Name:\t{name}\n")))
+        && !status.contains("State:\tZ")
 }
 
 /// The network namespaces of all threads on this machine.
