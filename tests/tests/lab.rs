@@ -160,6 +160,7 @@ fn counters_are_what_was_sent_and_what_came() -> Result<()> {
         assert_eq!(counters.held.packets, 0);
         assert_eq!(counters.dropped_queue + counters.dropped_random, counters.dropped());
         assert_eq!(counters.received, counters.delivered + counters.dropped());
+        assert_eq!(lab.missed()?, 0);
         assert!(counters.dropped_queue.packets > 0 && counters.dropped_random.packets > 0, "{counters:?}");
         Ok(())
     })
