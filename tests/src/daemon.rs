@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::{Child, Command, Host};
 
-/// How long anything may take that the daemon does at once.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long anything may take that the daemon does at once, on a machine that is busy with other things.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running `mptcp-pm run`; dropping it kills it, which leaves what it put into the kernel.
 pub struct Daemon {

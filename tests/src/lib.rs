@@ -62,6 +62,7 @@
 pub mod daemon;
 mod emulator;
 mod host;
+pub mod kernel;
 mod lab;
 mod link;
 mod namespace;
@@ -69,6 +70,7 @@ mod process;
 pub mod queue;
 mod require;
 mod rng;
+pub mod running;
 pub mod scenario;
 mod scratch;
 pub mod traffic;
