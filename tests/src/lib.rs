@@ -1,5 +1,6 @@
 //! The lab: networks of namespaces with emulated links, on which every claim is tested.
 
+pub mod bench;
 pub mod daemon;
 mod emulator;
 mod host;
