@@ -51,6 +51,14 @@ impl Daemon {
     /// # Errors
     /// With its log when it ends instead, or is not ready in time.
     pub fn start(host: &Arc<Host>, config: &str) -> Result<Self> {
+        Self::start_logging(host, config, "debug")
+    }
+
+    /// The same, with another `RUST_LOG`: what is logged takes time.
+    ///
+    /// # Errors
+    /// Those of [`Daemon::start`].
+    pub fn start_logging(host: &Arc<Host>, config: &str, level: &str) -> Result<Self> {
         let files = Files::of(host);
         fs::write(&files.config, config)?;
         // The notification takes the socket's place anew: that of a predecessor is in the way.
@@ -66,7 +74,7 @@ impl Daemon {
             .arg("--runtime-dir")
             .arg(&files.runtime)
             .env("NOTIFY_SOCKET", &files.notify)
-            .env("RUST_LOG", "debug")
+            .env("RUST_LOG", level)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -59,6 +59,7 @@
 //! # Requirements
 //! Root, MPTCP, `/dev/net/tun`, iproute2 and util-linux; [`require`] says what is missing, and a test then fails.
 
+pub mod bench;
 pub mod daemon;
 mod emulator;
 mod host;
