@@ -57,7 +57,8 @@ impl Report {
         let line = |text: &str, [ours, peer, ratio]: [String; 3]| {
             format!("{text:<case$}{ours:>10}{peer:>10}{ratio:>10}\n")
         };
-        let head = line(&format!("{} ({})", self.name, self.unit), ["ours", "peer", "ratio"].map(str::to_owned));
+        let head =
+            line(&format!("{} ({})", self.name, self.unit), ["ours", "peer", "ratio"].map(str::to_owned));
         let rows = self.rows.iter().map(|row| {
             let figures = [Some(row.ours), row.peer, row.ratio];
             line(&row.case, figures.map(|figure| figure.map_or_else(|| "-".to_owned(), shown)))

@@ -141,10 +141,7 @@ fn vpn_with_default_route<'a>(uplinks: &'a [Uplink], world: &World) -> Option<&'
 }
 
 fn is_best(route: &Route, world: &World) -> bool {
-    !world
-        .routes
-        .to(route.dst)
-        .any(|other| other.table == route.table && other.metric < route.metric)
+    !world.routes.to(route.dst).any(|other| other.table == route.table && other.metric < route.metric)
 }
 
 /// An address in use and the uplink that it is used on.

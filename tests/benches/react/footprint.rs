@@ -34,6 +34,7 @@ fn read(file: &Path) -> Result<String> {
 }
 
 fn field(status: &str, name: &str) -> Result<u64> {
-    let value = |line: &str| line.strip_prefix(name)?.strip_prefix(':')?.split_whitespace().next()?.parse().ok();
+    let value =
+        |line: &str| line.strip_prefix(name)?.strip_prefix(':')?.split_whitespace().next()?.parse().ok();
     status.lines().find_map(value).with_context(|| format!("find {name} in a process's status"))
 }

@@ -69,7 +69,10 @@ impl Requests {
 
     /// Sends; the kernel has done it, and told everybody, when this returns.
     pub fn send(&self, datagram: &Datagram) -> Result<()> {
-        self.0.send_to(&datagram.bytes, &SocketAddr::new(0, 0), 0).map(drop).context("write to routing netlink")
+        self.0
+            .send_to(&datagram.bytes, &SocketAddr::new(0, 0), 0)
+            .map(drop)
+            .context("write to routing netlink")
     }
 
     /// Reads what the kernel says of the datagram that was sent last.
@@ -103,7 +106,8 @@ fn address(ifindex: u32) -> AddressMessage {
     message.header.family = AddressFamily::Inet;
     message.header.prefix_len = PREFIX;
     message.header.index = ifindex;
-    message.attributes = vec![AddressAttribute::Local(ADDRESS.into()), AddressAttribute::Address(ADDRESS.into())];
+    message.attributes =
+        vec![AddressAttribute::Local(ADDRESS.into()), AddressAttribute::Address(ADDRESS.into())];
     message
 }
 

@@ -95,10 +95,12 @@ fn addresses() {
         tentative: false,
         deprecated: false,
         temporary: false,
+        secondary: false,
     };
     assert_eq!(decoded("ip addr add 10.8.0.1 peer 10.8.0.9/32 dev east"), new(Object::Address(own.clone())));
     // IFA_F_SECONDARY, which is IFA_F_TEMPORARY in IPv6.
-    let second = Address { addr: "10.7.0.22".parse().unwrap(), prefix_len: 24, ..own.clone() };
+    let second =
+        Address { addr: "10.7.0.22".parse().unwrap(), prefix_len: 24, secondary: true, ..own.clone() };
     assert_eq!(decoded("ip addr add 10.7.0.22/24 dev east"), new(Object::Address(second)));
     let old = Address { addr: "2001:db8:7::2".parse().unwrap(), prefix_len: 64, deprecated: true, ..own };
     assert_eq!(
@@ -126,7 +128,8 @@ fn what_an_address_is_fit_for() {
     assert!(!v6(AddressFlags::Optimistic | AddressFlags::Tentative).tentative);
     assert!(v6(AddressFlags::Optimistic | AddressFlags::Tentative | AddressFlags::Dadfailed).tentative);
     assert!(v6(AddressFlags::Secondary).temporary);
-    assert!(!with(AddressFamily::Inet, AddressFlags::Secondary).temporary);
+    let second = with(AddressFamily::Inet, AddressFlags::Secondary);
+    assert!(second.secondary && !second.temporary);
     // Old kernels give the flags of the header only.
     let mut message = AddressMessage::default();
     message.header.family = AddressFamily::Inet6;

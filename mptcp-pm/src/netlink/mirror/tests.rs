@@ -81,6 +81,7 @@ fn any_address() -> impl Strategy<Value = Address> {
         tentative,
         deprecated: false,
         temporary: false,
+        secondary: false,
     })
 }
 
