@@ -6,3 +6,6 @@ pub mod diag_wire;
 pub mod mptcp;
 pub mod mptcp_wire;
 pub mod transport;
+
+#[cfg(test)]
+mod tests;
