@@ -28,6 +28,7 @@ use crate::netlink::route::Routes;
 use crate::netlink::watch::{Notice, Watch};
 use crate::rivals;
 use crate::state::StateFile;
+use crate::view::connections::Connections;
 use crate::view::status::{Feature, Status};
 
 /// How long a stop may take before what is left is left.
@@ -251,7 +252,7 @@ impl Daemon {
             Request::Status {} => {
                 self.feed(Event::Look);
                 self.act().await;
-                self.status()
+                self.status().await
             }
             Request::Reload {} => match self.reload() {
                 Ok(()) => {
@@ -268,10 +269,12 @@ impl Daemon {
         let _ = call.reply.send(reply);
     }
 
-    fn status(&self) -> Reply {
+    async fn status(&self) -> Reply {
+        let report = self.core.report();
         let status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            report: self.core.report(),
+            connections: Connections::read(&report.uplinks, &report.endpoints).await,
+            report,
             ebpf: self.path_stats.iter().map(feature).collect(),
         };
         match serde_json::to_value(&status) {

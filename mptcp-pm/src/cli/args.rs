@@ -23,6 +23,29 @@ pub struct Args {
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line is wrong.";
 
+const MONITOR_JSON: &str = "\
+Needs CAP_NET_ADMIN, and no daemon. Ends with 0 at SIGINT or SIGTERM, and when
+nobody reads any more.
+
+JSON: one object on one line for each event, written at once. A field that the
+kernel does not tell is left out:
+  time           when it was read, seconds since 1970
+  event          created, established, closed; announced, removed (by the
+                 peer); sub-established, sub-closed, sub-priority;
+                 listener-created, listener-closed; a number for what is newer;
+                 \"lost\" when the kernel dropped events: read the status
+  token          the connection, a number
+  local, remote  address and port, a string; port 0 where none is told
+  local_id, remote_id
+                 the ids of the addresses
+  backup         the peer asked for backup
+  ifindex, interface
+                 what the subflow is bound to
+  error          why a subflow has ended, as in \"ECONNREFUSED\"
+  reset_reason   the reason in the peer's MP_TCPRST (RFC 8684)
+  server_side    with created and established: this end accepted it
+  deny_join_id0  true when the peer refuses subflows to its first address";
+
 const DOCTOR_JSON: &str = "\
 Exits with 1 when there is a finding.
 
@@ -39,6 +62,7 @@ pub enum Command {
     /// Show uplinks, endpoints and connections, and why something is not as desired
     Status(StatusArgs),
     /// Follow what happens to MPTCP connections, one line for each event
+    #[command(after_long_help = MONITOR_JSON)]
     Monitor(JsonArgs),
     /// Show or change the endpoints of the kernel's path manager
     #[command(subcommand)]

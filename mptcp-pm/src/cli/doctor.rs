@@ -10,6 +10,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{Outcome, show};
+use crate::view::status::paragraph;
 use facts::Facts;
 
 /// One cause, and what to do about it.
@@ -41,9 +42,9 @@ fn text(findings: &[Finding]) -> String {
     if findings.is_empty() {
         return "nothing found that keeps MPTCP from a second subflow\n".into();
     }
-    let paragraph = |finding: &Finding| {
-        let cause = show::wrapped(&format!("{}: {}", finding.check, finding.finding), 2);
-        cause + &show::wrapped(&format!("  remedy: {}", finding.remedy), 4)
+    let both = |finding: &Finding| {
+        let cause = paragraph(&format!("{}: {}", finding.check, finding.finding));
+        cause + &paragraph(&format!("  remedy: {}", finding.remedy))
     };
-    findings.iter().map(paragraph).collect::<Vec<_>>().join("\n")
+    findings.iter().map(both).collect::<Vec<_>>().join("\n")
 }

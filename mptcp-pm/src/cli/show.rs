@@ -46,25 +46,6 @@ pub(super) fn json(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-/// A paragraph in lines of 80 columns; those after the first are indented.
-pub(super) fn wrapped(text: &str, indent: usize) -> String {
-    let start = text.len() - text.trim_start().len();
-    let mut line = " ".repeat(start);
-    let mut lines = String::new();
-    for word in text.split_whitespace() {
-        let is_first = line.trim().is_empty();
-        if !is_first && line.chars().count() + 1 + word.chars().count() > COLUMNS {
-            lines.push_str(&line);
-            lines.push('\n');
-            line = " ".repeat(indent) + word;
-        } else {
-            line.push_str(if is_first { "" } else { " " });
-            line.push_str(word);
-        }
-    }
-    lines + &line + "\n"
-}
-
 fn endpoint(endpoint: &Endpoint) -> String {
     let address = match endpoint.port {
         0 => endpoint.addr.to_string(),
@@ -80,7 +61,7 @@ fn endpoint(endpoint: &Endpoint) -> String {
 }
 
 /// The flags by name; those without a name as a number.
-fn flags(flags: EndpointFlags) -> String {
+pub(super) fn flags(flags: EndpointFlags) -> String {
     let mut words: Vec<String> = flags.iter_names().map(|(name, _)| name.to_ascii_lowercase()).collect();
     let nameless = flags.bits() & !flags.iter_names().fold(0, |bits, (_, flag)| bits | flag.bits());
     if nameless != 0 {
@@ -89,7 +70,7 @@ fn flags(flags: EndpointFlags) -> String {
     if words.is_empty() { "-".into() } else { words.join(",") }
 }
 
-fn name(index: IfIndex) -> Option<String> {
+pub(super) fn name(index: IfIndex) -> Option<String> {
     // nix 0.31 gives an empty name where there is no such interface.
     if_indextoname(index).ok()?.into_string().ok().filter(|name| !name.is_empty())
 }

@@ -3,6 +3,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::connections::{self, Connections};
 use crate::core::report::{EndpointReport, Owner, Report};
 use crate::core::uplink::{FamilyAccess, Uplink};
 
@@ -14,6 +15,9 @@ pub struct Status {
     /// Uplinks, endpoints, limits and what is not as wanted, as the core sees it.
     #[serde(flatten)]
     pub report: Report,
+    /// The connections with their subflows.
+    #[serde(default)]
+    pub connections: Connections,
     /// What the eBPF objects do, or why they do not.
     pub ebpf: Vec<Feature>,
 }
@@ -27,6 +31,9 @@ pub struct Feature {
     pub absent: Option<String>,
 }
 
+/// The widest line of text.
+const COLUMNS: usize = 80;
+
 /// The status as text, in lines of at most 80 columns where names allow it.
 pub fn text(status: &Status) -> String {
     let mut out = String::new();
@@ -34,8 +41,13 @@ pub fn text(status: &Status) -> String {
     let state = if report.settled { "as wanted" } else { "at work" };
     // Writing to a String cannot fail.
     let _ = writeln!(out, "mptcp-pm {}, profile {}, {state}", status.version, report.profile);
-    section(&mut out, "uplinks", report.uplinks.iter().filter(|uplink| uplink.unused.is_none()).map(used));
-    section(&mut out, "not used", report.uplinks.iter().filter_map(unused));
+    let uplinks = sorted(&report.uplinks);
+    section(
+        &mut out,
+        "uplinks",
+        uplinks.iter().filter(|uplink| uplink.unused.is_none()).map(|uplink| used(uplink)),
+    );
+    section(&mut out, "not used", uplinks.iter().filter_map(|uplink| unused(uplink)));
     section(&mut out, "endpoints", report.endpoints.iter().map(endpoint));
     if let Some(limits) = report.limits {
         let _ = writeln!(
@@ -44,6 +56,8 @@ pub fn text(status: &Status) -> String {
             limits.subflows, limits.add_addr_accepted
         );
     }
+    let title = format!("connections ({})", status.connections.total);
+    section(&mut out, &title, connections::text(&status.connections).into_iter());
     section(
         &mut out,
         "not as wanted",
@@ -68,9 +82,27 @@ fn section(out: &mut String, title: &str, lines: impl Iterator<Item = String>) {
     if lines.peek().is_some() {
         let _ = writeln!(out, "{title}:");
     }
-    lines.for_each(|line| {
-        let _ = writeln!(out, "  {line}");
+    lines.for_each(|line| out.push_str(&paragraph(&format!("  {line}"))));
+}
+
+/// A paragraph in lines of 80 columns, with an end of line: those after the first are indented by four more.
+pub fn paragraph(text: &str) -> String {
+    let words = text.trim_start();
+    let first = " ".repeat(text.len() - words.len());
+    let next = format!("{first}    ");
+    let options = textwrap::Options::new(COLUMNS).initial_indent(&first).subsequent_indent(&next);
+    textwrap::fill(words, options.break_words(false)) + "\n"
+}
+
+/// The best first, as the routing table prefers them, then by name: `eth2` comes before `eth10`.
+fn sorted(uplinks: &[Uplink]) -> Vec<&Uplink> {
+    let mut sorted: Vec<&Uplink> = uplinks.iter().collect();
+    sorted.sort_by_key(|uplink| {
+        let stem = uplink.name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+        let number = uplink.name[stem.len()..].parse::<u64>().ok();
+        (uplink.metric(), stem.to_owned(), number)
     });
+    sorted
 }
 
 fn used(uplink: &Uplink) -> String {
