@@ -95,9 +95,7 @@ impl Action {
             Self::Save(_) => Subject::State,
             Self::WriteSysctl(key, _) => Subject::Sysctl(key.clone()),
             Self::SetLimits(_) => Subject::Limits,
-            Self::AddRoute(route) | Self::DeleteRoute(route) => {
-                Subject::Route(route.table, route.dst)
-            }
+            Self::AddRoute(route) | Self::DeleteRoute(route) => Subject::Route(route.table, route.dst),
             Self::AddRule(rule) | Self::DeleteRule(rule) => {
                 Subject::Rule(rule.family, rule.priority, rule.src)
             }

@@ -75,8 +75,12 @@ impl Retries {
     /// Records an attempt. One that succeeded counts too: having to do it again says that it had no effect, or that
     /// somebody undoes it.
     pub fn record(&mut self, subject: Subject, error: Option<String>, now: Duration) {
-        let attempts =
-            self.attempts.entry(subject).or_insert(Attempts { count: 0, last: now, error: None, wanted: true });
+        let attempts = self.attempts.entry(subject).or_insert(Attempts {
+            count: 0,
+            last: now,
+            error: None,
+            wanted: true,
+        });
         attempts.count += 1;
         attempts.last = now;
         attempts.error = error;
