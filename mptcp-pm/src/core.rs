@@ -29,6 +29,9 @@ use self::retry::{Pacer, Retries, Verdict};
 use self::world::{Change, Endpoint, EndpointFlags, Link, Observation, Snapshot};
 use crate::config::Config;
 
+#[cfg(test)]
+mod tests;
+
 /// The state of one daemon.
 ///
 /// Feed it with [`Core::handle`]; after each event carry out [`Core::next_action`] until there is none, answering
@@ -136,17 +139,13 @@ impl Core {
             return None;
         }
         let pass = (self.dirty && self.can_plan()).then(|| self.passes.next());
-        // The names of the links are needed to ask for their sysctls.
-        let readable = [Some(&self.routing), self.routing.is_known().then_some(&self.endpoints)];
-        let reads = readable.into_iter().flatten().filter(|source| source.is_due());
-        reads.map(Source::next).chain(pass).chain(self.retry_at).min()
+        self.to_read().map(Source::next).chain(pass).chain(self.retry_at).min()
     }
 
     /// Everything of ours has been removed, as far as it can be.
     pub fn finished(&self) -> bool {
         // Where the kernel could not be read even once, there is nothing that could be done.
-        let reading = self.routing.is_due() || self.endpoints.is_due();
-        let blind = !(reading || self.can_plan() || self.busy) && self.queue.is_empty();
+        let blind = self.idle() && !self.can_plan();
         self.stopping && (self.settled() || blind)
     }
 
@@ -169,8 +168,18 @@ impl Core {
 
     /// Nothing is to be done until something happens.
     fn settled(&self) -> bool {
-        let reading = self.routing.is_due() || self.endpoints.is_due();
-        !(self.busy || self.dirty || reading || self.retry_at.is_some()) && self.queue.is_empty()
+        self.idle() && !self.dirty && self.retry_at.is_none()
+    }
+
+    /// Nothing is being done, waits its turn or is to be read.
+    fn idle(&self) -> bool {
+        !self.busy && self.queue.is_empty() && self.to_read().next().is_none()
+    }
+
+    /// What is to be read. The names of the links are needed to ask for their sysctls.
+    fn to_read(&self) -> impl Iterator<Item = &Source> {
+        let readable = [Some(&self.routing), self.routing.is_known().then_some(&self.endpoints)];
+        readable.into_iter().flatten().filter(|source| source.is_due())
     }
 
     fn look_again(&mut self) {
@@ -189,6 +198,9 @@ impl Core {
     fn stop(&mut self) {
         self.stopping = true;
         self.retries.hurry();
+        self.retry_at = None;
+        self.routing.hurry();
+        self.endpoints.hurry();
         self.queue.clear();
         self.endpoints.look_first();
         self.dirty = true;

@@ -48,12 +48,13 @@ pub fn farewell(uplinks: Vec<Uplink>, world: &World, owned: &Owned) -> Desired {
     let seen = world.observation.as_ref();
     let limits = owned
         .limits
-        .filter(|replaced| seen.is_some_and(|seen| seen.limits == Some(replaced.ours)))
+        .as_ref()
+        .filter(|replaced| seen.and_then(|seen| seen.limits).is_some_and(|l| replaced.ours.contains(&l)))
         .map(|replaced| replaced.before);
     let sysctls = owned
         .sysctls
         .iter()
-        .filter(|(key, replaced)| world.sysctl(key) == Some(replaced.ours.as_str()))
+        .filter(|(key, replaced)| world.sysctl(key).is_some_and(|v| replaced.ours.iter().any(|our| our == v)))
         .map(|(key, replaced)| (key.clone(), replaced.before.clone()))
         .collect();
     Desired { uplinks, limits, sysctls, ..Desired::default() }
@@ -253,17 +254,23 @@ impl<T: Clone + PartialEq> Record<'_, T> {
     fn next(&self, stopping: bool) -> Option<Replaced<T>> {
         let record = self.before.cloned();
         if self.pending {
-            let ours = self.wanted?.clone();
-            let before = record.as_ref().map_or(self.seen?, |record| &record.before).clone();
-            return if ours == before { record } else { Some(Replaced { before, ours }) };
+            let (seen, wanted) = (self.seen?, self.wanted?);
+            let Replaced { before, ours } =
+                record.unwrap_or_else(|| Replaced { before: seen.clone(), ours: Vec::new() });
+            let mut ours: Vec<T> =
+                ours.into_iter().filter(|value| value == seen && value != wanted).collect();
+            // On the way back, what is there has to be known until it is gone.
+            ours.extend((*wanted != before).then(|| wanted.clone()));
+            return (!ours.is_empty()).then_some(Replaced { before, ours });
         }
         let record = record.filter(|record| self.seen != Some(&record.before))?;
+        let known = self.seen.is_some_and(|seen| record.ours.contains(seen));
         match self.seen {
-            // Written before a crash could note it down, or by somebody who wants the same.
-            Some(seen) if !stopping && self.wanted == Some(seen) => {
-                Some(Replaced { ours: seen.clone(), ..record })
+            // Written by somebody who wants the same.
+            Some(seen) if !stopping && !known && self.wanted == Some(seen) => {
+                Some(Replaced { ours: vec![seen.clone()], ..record })
             }
-            seen => (!stopping || seen == Some(&record.ours)).then_some(record),
+            _ => (!stopping || known).then_some(record),
         }
     }
 }

@@ -258,7 +258,7 @@ fn stranded(uplinks: &[Uplink], places: &[Place], world: &World, owned: &Owned) 
 /// Room for every uplink and for what the peer announces, never smaller than what was there before us.
 fn limits(endpoints: usize, world: &World, config: &Config, owned: &Owned, capacity: Capacity) -> Limits {
     let seen = world.observation.as_ref().and_then(|seen| seen.limits);
-    let before = owned.limits.map(|replaced| replaced.before).or(seen);
+    let before = owned.limits.as_ref().map(|replaced| replaced.before).or(seen);
     let accepted = match config.profile {
         Profile::Light => 2,
         Profile::Heavy | Profile::Site => 4,
