@@ -271,9 +271,10 @@ impl Daemon {
 
     async fn status(&self) -> Reply {
         let report = self.core.report();
+        let endpoints: Vec<_> = report.endpoints.iter().map(|report| &report.endpoint).collect();
         let status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            connections: Connections::read(&report.uplinks, &report.endpoints).await,
+            connections: Connections::read(&report.uplinks, &endpoints).await,
             report,
             ebpf: self.path_stats.iter().map(feature).collect(),
         };

@@ -47,12 +47,14 @@ kernel does not tell is left out:
   deny_join_id0  true when the peer refuses subflows to its first address";
 
 const DOCTOR_JSON: &str = "\
-Exits with 1 when there is a finding.
+Exits with 1 when there is a problem, with 0 when there are only notes.
 
 JSON: an array of objects, one for each finding:
-  check    a word for what was looked at, which stays the same
-  finding  what is wrong
-  remedy   what to do about it";
+  check     a word for what was looked at, which stays the same
+  severity  \"problem\" when it keeps connections from a second subflow,
+            \"note\" when it is only good to know
+  finding   what is wrong
+  remedy    what to do about it";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -80,7 +82,7 @@ pub enum Command {
     Priority(pm::PriorityArgs),
     /// Find out why there is no second subflow
     #[command(after_long_help = DOCTOR_JSON)]
-    Doctor(JsonArgs),
+    Doctor(DoctorArgs),
     /// Work on configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -135,6 +137,17 @@ pub struct StatusArgs {
     /// Where the daemon is.
     #[command(flatten)]
     pub daemon: SocketArgs,
+}
+
+/// `doctor`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DoctorArgs {
+    /// How to print.
+    #[command(flatten)]
+    pub output: JsonArgs,
+    /// The configuration by which to judge [default: /etc/mptcp-pm/mptcp-pm.toml, if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// How a command prints.

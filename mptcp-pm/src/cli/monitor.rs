@@ -7,11 +7,12 @@ use std::os::fd::AsFd as _;
 use std::thread;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 
-use super::{block_on, show};
+use super::block_on;
+use crate::interfaces;
 use crate::netlink::mptcp::{Events, Notice};
 use crate::netlink::transport::{Error, Fault};
 use crate::view::event::Event;
@@ -36,7 +37,7 @@ fn exit_without_reader() {
 }
 
 async fn follow(as_json: bool) -> Result<()> {
-    let mut events = Events::open().await?;
+    let mut events = Events::open().await.map_err(denied)?;
     loop {
         let Some(event) = understood(events.next().await)? else { continue };
         let line = if as_json { serde_json::to_string(&event)? } else { event.text() };
@@ -44,6 +45,15 @@ async fn follow(as_json: bool) -> Result<()> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             result => result.context("cannot write to standard output")?,
         }
+    }
+}
+
+fn denied(error: Error) -> anyhow::Error {
+    match &error.fault {
+        Fault::Socket(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {
+            anyhow!("{error}; it takes root or CAP_NET_ADMIN")
+        }
+        _ => error.into(),
     }
 }
 
@@ -57,7 +67,7 @@ fn print(line: &str) -> io::Result<()> {
 fn understood(notice: Result<Notice, Error>) -> Result<Option<Event>, Error> {
     let now = SystemTime::now();
     match notice {
-        Ok(Notice::Event(event)) => Ok(Some(Event::new(&event, now, show::name))),
+        Ok(Notice::Event(event)) => Ok(Some(Event::new(&event, now, interfaces::name))),
         Ok(Notice::Lost) => Ok(Some(Event::lost(now))),
         Err(Error { fault: fault @ Fault::Malformed(_), .. }) => {
             eprintln!("mptcp-pm: an event is passed over: {fault}");

@@ -1,9 +1,9 @@
 //! Prints for people, in at most 80 columns wherever the words allow it, and for programs, as JSON.
 
-use nix::net::if_::if_indextoname;
 use serde_json::{Value, json};
 
-use crate::core::world::{Endpoint, EndpointFlags, IfIndex, Limits};
+use crate::core::world::{Endpoint, EndpointFlags, Limits};
+use crate::interfaces::name;
 
 /// The widest line.
 const COLUMNS: usize = 80;
@@ -70,14 +70,10 @@ pub(super) fn flags(flags: EndpointFlags) -> String {
     if words.is_empty() { "-".into() } else { words.join(",") }
 }
 
-pub(super) fn name(index: IfIndex) -> Option<String> {
-    // nix 0.31 gives an empty name where there is no such interface.
-    if_indextoname(index).ok()?.into_string().ok().filter(|name| !name.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::world::IfIndex;
 
     fn endpoint(id: u8, addr: &str, port: u16, ifindex: Option<IfIndex>, flags: EndpointFlags) -> Endpoint {
         Endpoint { id, addr: addr.parse().expect("parses"), port, ifindex, flags }

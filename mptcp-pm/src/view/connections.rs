@@ -4,12 +4,11 @@ mod text;
 
 use std::net::{IpAddr, SocketAddr};
 
-use nix::ifaddrs::getifaddrs;
 use serde::{Deserialize, Serialize};
 
-use crate::core::report::EndpointReport;
 use crate::core::uplink::Uplink;
-use crate::core::world::IfIndex;
+use crate::core::world::{Endpoint, IfIndex};
+use crate::interfaces;
 use crate::netlink::diag::{self, Diag};
 use crate::netlink::diag_wire::{MptcpFlags, State, SubflowFlags};
 
@@ -112,15 +111,16 @@ pub struct Subflow {
 /// What else has to be known to judge connections.
 pub(super) struct Surroundings<'a> {
     pub(super) uplinks: &'a [Uplink],
-    pub(super) endpoints: &'a [EndpointReport],
-    /// All addresses with the names of their interfaces.
-    pub(super) addresses: Vec<(IpAddr, String)>,
+    pub(super) endpoints: &'a [&'a Endpoint],
+    /// All addresses with the names of their interfaces; without them subflows that are not bound have none.
+    pub(super) addresses: Vec<(String, Option<IpAddr>)>,
 }
 
 impl Connections {
     /// Reads sock_diag. What cannot be read is noted: the rest of the status does not depend on it.
-    pub async fn read(uplinks: &[Uplink], endpoints: &[EndpointReport]) -> Self {
-        let surroundings = Surroundings { uplinks, endpoints, addresses: addresses() };
+    pub async fn read(uplinks: &[Uplink], endpoints: &[&Endpoint]) -> Self {
+        let surroundings =
+            Surroundings { uplinks, endpoints, addresses: interfaces::addresses().unwrap_or_default() };
         let read = match Diag::open() {
             Ok(mut diag) => diag.connections().await,
             Err(error) => Err(error),
@@ -193,9 +193,9 @@ impl Subflow {
 impl Surroundings<'_> {
     fn interface(&self, bound: Option<IfIndex>, addr: IpAddr) -> Option<String> {
         let name = |ifindex| self.uplinks.iter().find(|uplink| uplink.ifindex == ifindex);
-        let of_address = || self.addresses.iter().find(|(known, _)| *known == addr);
+        let of_address = || self.addresses.iter().find(|(_, known)| *known == Some(addr));
         let bound = bound.and_then(name).map(|uplink| uplink.name.clone());
-        bound.or_else(|| of_address().map(|(_, name)| name.clone()))
+        bound.or_else(|| of_address().map(|(name, _)| name.clone()))
     }
 }
 
@@ -223,17 +223,4 @@ fn word(state: State) -> String {
         State::Unknown => "unknown",
     };
     word.into()
-}
-
-/// All addresses of this machine; what cannot be read leaves subflows without an interface's name.
-fn addresses() -> Vec<(IpAddr, String)> {
-    let entries = getifaddrs().into_iter().flatten();
-    entries
-        .filter_map(|entry| {
-            let address = entry.address?;
-            let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
-            let ip = v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))?;
-            Some((ip, entry.interface_name.split(':').next().unwrap_or_default().to_owned()))
-        })
-        .collect()
 }

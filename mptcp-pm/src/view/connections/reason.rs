@@ -17,7 +17,7 @@ pub(super) fn find(connection: &Connection, info: &MptcpInfo, around: &Surroundi
         usable.iter().filter(|uplink| !is_used(connection, uplink)).copied().collect();
     let first = missing.first()?;
     let names: Vec<&str> = missing.iter().map(|uplink| uplink.name.as_str()).collect();
-    let here = around.addresses.iter().any(|(addr, _)| *addr == connection.remote.ip());
+    let here = around.addresses.iter().any(|(_, addr)| *addr == Some(connection.remote.ip()));
     if here {
         return Some("its peer is this machine".into());
     }
@@ -60,8 +60,7 @@ fn of_uplink(
 ) -> Option<String> {
     let addresses = || uplink.families.iter().filter(|access| access.family == family);
     let is_of = |addr: &IpAddr| addresses().any(|access| access.addresses.contains(addr));
-    let endpoints: Vec<&Endpoint> = around.endpoints.iter().map(|report| &report.endpoint).collect();
-    let Some(endpoint) = endpoints.iter().find(|endpoint| is_of(&endpoint.addr)) else {
+    let Some(endpoint) = around.endpoints.iter().find(|endpoint| is_of(&endpoint.addr)) else {
         return Some(format!("{} has no endpoint", uplink.name));
     };
     if !endpoint.flags.intersects(MAKES_SUBFLOWS) {
@@ -70,7 +69,7 @@ fn of_uplink(
     let tried = connection.subflows.iter().find(|subflow| subflow.local.ip() == endpoint.addr);
     Some(match tried {
         Some(subflow) => format!("its subflow is in state {}", subflow.state),
-        None if all_tried(connection, info, &endpoints) => {
+        None if all_tried(connection, info, around.endpoints) => {
             "a subflow was tried and came to nothing: the peer \
              accepts no more, or packets do not get through"
                 .into()
