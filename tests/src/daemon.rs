@@ -59,8 +59,20 @@ impl Daemon {
     /// # Errors
     /// Those of [`Daemon::start`].
     pub fn start_through(host: &Arc<Host>, config: &str, way: &[&str]) -> Result<Self> {
+        Self::ready(host, || Self::launch(host, Some(config), way))
+    }
+
+    /// Starts it without naming a configuration, so that the defaults hold, and waits until it is ready.
+    ///
+    /// # Errors
+    /// Those of [`Daemon::start`].
+    pub fn start_without_file(host: &Arc<Host>) -> Result<Self> {
+        Self::ready(host, || Self::launch(host, None, &[]))
+    }
+
+    fn ready(host: &Arc<Host>, launch: impl FnOnce() -> Result<Self>) -> Result<Self> {
         let notify = notification(host)?;
-        let mut daemon = Self::launch(host, Some(config), way)?;
+        let mut daemon = launch()?;
         daemon.await_ready(&notify)?;
         Ok(daemon)
     }
