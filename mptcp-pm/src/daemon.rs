@@ -78,6 +78,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let mut daemon = Daemon::new(options.clone(), config).await?;
         daemon.open_control()?;
+        // Before the eBPF programs, whose verification takes far longer.
+        daemon.act().await;
         daemon.load_programs();
         daemon.live().await
     })
@@ -286,8 +288,10 @@ impl Daemon {
         }
     }
 
+    /// Everything that can be done has been done when the kernel has been read and no action is due. What failed and
+    /// is tried again later does not keep others from starting.
     fn tell_readiness(&mut self) {
-        if !self.ready && self.core.report().settled {
+        if !self.ready && self.core.report().limits.is_some() {
             self.ready = true;
             tracing::info!("ready");
             // Without a service manager there is nobody to tell.
