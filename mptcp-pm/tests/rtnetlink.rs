@@ -294,6 +294,7 @@ fn addresses_become_usable_and_deprecated_and_go() {
                 tentative: true,
                 deprecated: false,
                 temporary: false,
+                secondary: false,
             }
         );
         assert!(observer.world.addresses.iter().all(|a| a.global != a.addr.is_loopback()));
