@@ -40,7 +40,10 @@ mod tests;
 pub struct Core {
     config: Config,
     world: World,
+    /// What is ours in the kernel.
     owned: Owned,
+    /// What will be ours when the plan is carried out: what the state file is to hold.
+    intended: Owned,
     /// What the state file holds; none when that is not known.
     saved: Option<Owned>,
     desired: Desired,
@@ -78,6 +81,7 @@ impl Core {
             config,
             world: World::default(),
             owned: Owned::default(),
+            intended: Owned::default(),
             saved: Some(Owned::default()),
             desired: Desired::default(),
             capacity: Capacity::default(),
@@ -267,9 +271,19 @@ impl Core {
             let error = result.as_ref().err().map(|failure| failure.text.clone());
             self.retries.record(action.subject(), error, now);
         }
+        self.claim(&action, &result);
         match result {
             Ok(()) => self.carried_out(action),
             Err(failure) => self.refused(&action, failure.kind),
+        }
+    }
+
+    /// An endpoint that was made is ours, also where only the answer was lost; not where somebody else was quicker.
+    fn claim(&mut self, action: &Action, result: &Result<(), Failure>) {
+        let Action::AddEndpoint(new) = action else { return };
+        let may_be = result.as_ref().err().is_none_or(|failure| failure.kind == FailureKind::Other);
+        if may_be && !self.owned.endpoints.contains(new) {
+            self.owned.endpoints.push(new.clone());
         }
     }
 
@@ -310,12 +324,8 @@ impl Core {
             (Action::Save(_), _) => self.saved = None,
             // Another one is in its place, or it is there already: what is known is wrong.
             (Action::AddRoute(_) | Action::AddRule(_), FailureKind::Exists) => self.routing.look(),
-            (Action::AddEndpoint(new), kind) => {
+            (Action::AddEndpoint(_), kind) => {
                 self.endpoints.look_first();
-                if kind != FailureKind::Other {
-                    // Somebody else was quicker, or nobody made it: it is not ours.
-                    self.owned.endpoints.retain(|own| own != new);
-                }
                 // 6.1 gives the same answer for each.
                 if matches!(kind, FailureKind::Full | FailureKind::Invalid) {
                     self.full = true;
@@ -375,10 +385,10 @@ impl Core {
         self.retries.prune(|subject| *subject == Subject::State || wanted.contains(subject), now);
         self.retry_at = None;
         actions.retain(|action| self.may_try(action, now));
-        self.owned = plan::ownership(&self.desired, &self.world, &self.owned, &actions, self.stopping);
-        if self.saved.as_ref() != Some(&self.owned) {
+        self.note_ownership(&actions);
+        if self.saved.as_ref() != Some(&self.intended) {
             wanted.insert(Subject::State);
-            let save = Action::Save(self.owned.clone());
+            let save = Action::Save(self.intended.clone());
             // Where it cannot be written down, it is done all the same: connections matter more than tidiness.
             if self.may_try(&save, now) {
                 actions.insert(0, save);
@@ -386,6 +396,20 @@ impl Core {
         }
         self.retries.prune(|subject| wanted.contains(subject), now);
         self.queue = actions.into();
+    }
+
+    /// An endpoint is claimed when it is made: until then, one that is just like it is somebody else's.
+    fn note_ownership(&mut self, actions: &[Action]) {
+        let claims = match self.endpoints.error() {
+            // Nobody knows what is still there.
+            Some(_) => std::mem::take(&mut self.owned.endpoints),
+            None => plan::remaining_claims(&self.world, &self.owned),
+        };
+        self.owned = Owned {
+            endpoints: claims,
+            ..plan::ownership(&self.desired, &self.world, &self.owned, actions, self.stopping)
+        };
+        self.intended = plan::with_claims(&self.owned, actions);
     }
 
     /// Whether an action is to be tried now; where it is to be tried later, sees to that.

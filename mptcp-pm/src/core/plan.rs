@@ -27,8 +27,7 @@ pub fn plan(desired: &Desired, world: &World, owned: &Owned) -> Vec<Action> {
     actions
 }
 
-/// What is ours while these actions are carried out, to be written down before the first of them. A claim that the
-/// kernel does not show has ended, unless it is about to be made true.
+/// What is ours while these actions are carried out, to be written down before the first of them; without endpoints.
 pub fn ownership(
     desired: &Desired,
     world: &World,
@@ -37,10 +36,37 @@ pub fn ownership(
     stopping: bool,
 ) -> Owned {
     Owned {
-        endpoints: claims(world, owned, actions),
+        endpoints: Vec::new(),
         limits: owned_limits(desired, world, owned, actions, stopping),
         sysctls: owned_sysctls(desired, world, owned, actions, stopping),
     }
+}
+
+/// The claims that the kernel shows: the others have ended.
+pub fn remaining_claims(world: &World, owned: &Owned) -> Vec<NewEndpoint> {
+    let seen = world.observation.as_ref();
+    let still_there = |claim: &&NewEndpoint| {
+        seen.is_some_and(|seen| seen.endpoints.iter().any(|endpoint| claim.is_claim_on(endpoint)))
+    };
+    owned.endpoints.iter().filter(still_there).cloned().collect()
+}
+
+/// What is ours, with the claims on the endpoints that are about to be made.
+pub fn with_claims(owned: &Owned, actions: &[Action]) -> Owned {
+    let mut endpoints: Vec<NewEndpoint> = actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::AddEndpoint(new) => Some(new.clone()),
+            _ => None,
+        })
+        .collect();
+    for claim in &owned.endpoints {
+        if !endpoints.iter().any(|new| new.is_same_claim(claim)) {
+            endpoints.push(claim.clone());
+        }
+    }
+    endpoints.sort_by_key(|claim| (claim.addr, claim.ifindex, claim.flags));
+    Owned { endpoints, ..owned.clone() }
 }
 
 /// The state that is wanted at the end: nothing of ours, and what we replaced put back.
@@ -163,27 +189,6 @@ fn missing_rules(desired: &Desired, world: &World) -> impl Iterator<Item = Rule>
 fn stale_rules(desired: &Desired, world: &World) -> impl Iterator<Item = Rule> {
     let ours = world.rules.iter().filter(|rule| rule.protocol == OUR_PROTOCOL && !rule.foreign_selectors);
     ours.filter(|seen| !desired.rules.contains(seen)).cloned()
-}
-
-fn claims(world: &World, owned: &Owned, actions: &[Action]) -> Vec<NewEndpoint> {
-    let seen = world.observation.as_ref();
-    let still_there = |claim: &&NewEndpoint| {
-        seen.is_some_and(|seen| seen.endpoints.iter().any(|endpoint| claim.is_claim_on(endpoint)))
-    };
-    let mut claims: Vec<NewEndpoint> = actions
-        .iter()
-        .filter_map(|action| match action {
-            Action::AddEndpoint(new) => Some(new.clone()),
-            _ => None,
-        })
-        .collect();
-    for claim in owned.endpoints.iter().filter(still_there) {
-        if !claims.iter().any(|new| new.is_same_claim(claim)) {
-            claims.push(claim.clone());
-        }
-    }
-    claims.sort_by_key(|claim| (claim.addr, claim.ifindex, claim.flags));
-    claims
 }
 
 fn owned_limits(

@@ -1,4 +1,7 @@
 //! World and configuration to the desired state of the kernel.
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 

@@ -15,6 +15,10 @@ fn cases(cases: u32) -> Cases {
 
 fn lived(release: super::kernel::Release, config: usize, moves: &[Move]) -> Machine {
     let mut machine = Machine::new(release, configs()[config].clone());
+    // Histories of different length begin with an empty machine, or with one that has up to three accesses.
+    for slot in 0..moves.len() % 4 {
+        super::site::bring_up(&mut machine.kernel, slot);
+    }
     for step in moves {
         machine.step(step);
     }
@@ -34,8 +38,10 @@ proptest! {
         machine.settle();
         let wrong = oracle::faults_in(&machine.kernel, &machine.config);
         prop_assert!(wrong.is_empty(), "{wrong:#?}\n{:#?}", machine.core.report());
-        prop_assert_eq!(&machine.core.report().findings, &[]);
-        prop_assert_eq!(&machine.file, &machine.core.owned);
+        // A default route whose gateway has lost its network cannot be copied.
+        let mut findings = machine.core.report().findings.into_iter();
+        prop_assert!(findings.all(|finding| finding.reason == "network is unreachable"));
+        prop_assert_eq!(&machine.file, &machine.core.intended);
 
         machine.log.clear();
         machine.feed(Event::Look);

@@ -63,6 +63,7 @@ pub struct Machine {
     meddled: BTreeSet<Sysctl>,
     limits_meddled: bool,
     renamed: bool,
+    crashed: bool,
     /// The state file does not hold what it should: it could not be written.
     unsaved: bool,
 }
@@ -82,6 +83,7 @@ impl Machine {
             meddled: BTreeSet::new(),
             limits_meddled: false,
             renamed: false,
+            crashed: false,
             unsaved: false,
         }
     }
@@ -214,10 +216,9 @@ impl Machine {
             // Killed while the disk was full: what could not be written down is nobody's.
             self.kernel.ours.clear();
             self.limits_meddled = true;
-        }
-        if self.renamed || self.unsaved {
             self.meddled.extend(self.kernel.sysctls.keys().cloned());
         }
+        self.crashed = true;
     }
 
     /// Lets the daemon finish: everything is told, everything is done, every deadline passes. Bounded.
@@ -251,7 +252,9 @@ impl Machine {
                 Sysctl::PathManager => "kernel",
                 Sysctl::PathManagerType => "0",
             };
-            value.as_str() != before && !self.meddled.contains(key)
+            // Nobody saw under which name an interface was known before.
+            let lost = self.renamed && self.crashed && matches!(key, Sysctl::ReversePathFilter(_));
+            value.as_str() != before && !self.meddled.contains(key) && !lost
         });
         wrong.map_or(Ok(()), |(key, value)| Err(format!("{key} stays {value}")))
     }
