@@ -186,8 +186,12 @@ impl Core {
         readable.into_iter().flatten().filter(|source| source.is_due())
     }
 
+    /// At the end, what is put back is put back where it is now: nothing is planned on what was seen before.
     fn look_again(&mut self) {
-        self.endpoints.look();
+        match self.stopping {
+            true => self.endpoints.look_first(),
+            false => self.endpoints.look(),
+        }
         self.dirty = true;
     }
 
@@ -238,9 +242,9 @@ impl Core {
         if (&before.links, &before.addresses) != (&self.world.links, &self.world.addresses) {
             self.retries.forgive(|_| true);
         }
-        (self.busy, self.dirty) = (false, true);
+        self.busy = false;
         self.routing.succeeded();
-        self.endpoints.look();
+        self.look_again();
         for change in self.meanwhile.take().into_iter().flatten() {
             self.changed(change);
         }
@@ -343,9 +347,11 @@ impl Core {
         }
     }
 
+    /// The very last plan waits for all that is to be read: there is none to correct it.
     fn can_plan(&self) -> bool {
         let known = self.routing.is_known() && self.endpoints.is_known();
-        known && !self.routing.is_urgent() && !self.endpoints.is_urgent()
+        let last = self.stopping && self.routing.is_due();
+        known && !last && !self.routing.is_urgent() && !self.endpoints.is_urgent()
     }
 
     /// A plan that has become due goes before the rest of an older one; where it has to wait for its turn, the older
