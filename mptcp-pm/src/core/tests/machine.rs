@@ -255,8 +255,9 @@ impl Machine {
                 Sysctl::PathManager => "kernel",
                 Sysctl::PathManagerType => "0",
             };
-            // Nobody saw under which name an interface was known before, or two had the same one in turn.
-            let unclear = self.renamed && (self.crashed || self.unplugged);
+            // Nobody saw under which name an interface was known before, or two had the same one in turn: a value
+            // that was meant for the first may have met the second.
+            let unclear = (self.renamed && self.crashed) || self.unplugged;
             let lost = unclear && matches!(key, Sysctl::ReversePathFilter(_));
             value.as_str() != before && !self.meddled.contains(key) && !lost
         });
