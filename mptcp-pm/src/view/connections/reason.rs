@@ -11,6 +11,10 @@ const MAKES_SUBFLOWS: EndpointFlags = EndpointFlags::SUBFLOW.union(EndpointFlags
 
 /// The reason in words; none where every uplink of its family is used.
 pub(super) fn find(connection: &Connection, info: &MptcpInfo, around: &Surroundings<'_>) -> Option<String> {
+    if connection.subflows.is_empty() && !connection.fallback {
+        // It has none, or we lack the privilege to see them.
+        return None;
+    }
     let family = Family::of(&connection.remote.ip());
     let usable: Vec<&Uplink> = around.uplinks.iter().filter(|uplink| serves(uplink, family)).collect();
     let missing: Vec<&Uplink> =

@@ -119,30 +119,26 @@ fn other_ways(facts: &Facts) -> Vec<Finding> {
     if paths(facts) < 2 {
         return Vec::new();
     }
-    makers(&facts.world)
-        .filter_map(|(endpoint, interface)| {
-            let expected = interface?;
-            let name = facts.world.links.get(&expected)?.name.as_str();
-            let lost = format!("no default route leaves by {name}, where endpoint {} is", endpoint.id);
-            let remedy = format!("connect {name} again; `ip route` then shows a default route for it");
-            let family = Family::of(&endpoint.addr);
-            if facts.world.default_routes(expected, family).is_empty() {
-                return Some(Finding::problem("endpoint-route", lost, remedy));
-            }
-            let taken = endpoint.ifindex.or_else(|| way_out(&facts.world, family, Some(endpoint.addr)));
-            let taken = taken.filter(|taken| *taken != expected)?;
-            let taken = facts.world.links.get(&taken).map_or("another interface", |link| link.name.as_str());
-            let finding = format!(
-                "what is sent from endpoint {} ({}) leaves by {taken}, not by {name}",
-                endpoint.id, endpoint.addr
-            );
-            let remedy = format!(
-                "start the daemon, or delete it and `mptcp-pm endpoint add {} --dev {name} --subflow`",
-                endpoint.addr
-            );
-            Some(Finding::problem("endpoint-route", finding, remedy))
-        })
-        .collect()
+    let here = makers(&facts.world).filter_map(|(endpoint, interface)| Some((endpoint, interface?)));
+    here.filter_map(|(endpoint, interface)| astray(endpoint, interface, &facts.world)).collect()
+}
+
+fn astray(endpoint: &Endpoint, interface: IfIndex, world: &World) -> Option<Finding> {
+    let name = |index| world.links.get(&index).map_or("another interface", |link| link.name.as_str());
+    let (Endpoint { id, addr, .. }, family, expected) =
+        (endpoint, Family::of(&endpoint.addr), name(interface));
+    if world.default_routes(interface, family).is_empty() {
+        let finding = format!("no default route leaves by {expected}, where endpoint {id} is");
+        let remedy = format!("connect {expected} again; `ip route` then shows a default route for it");
+        return Some(Finding::problem("endpoint-route", finding, remedy));
+    }
+    let taken = endpoint.ifindex.or_else(|| way_out(world, family, Some(*addr)));
+    let taken = name(taken.filter(|taken| *taken != interface)?);
+    let finding = format!("what is sent from endpoint {id} ({addr}) leaves by {taken}, not by {expected}");
+    let remedy = format!(
+        "start the daemon, or delete it and `mptcp-pm endpoint add {addr} --dev {expected} --subflow`"
+    );
+    Some(Finding::problem("endpoint-route", finding, remedy))
 }
 
 /// The interface that an unbound packet to the Internet leaves by, as the rules have it; without a source where none
