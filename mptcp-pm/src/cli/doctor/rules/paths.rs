@@ -60,7 +60,7 @@ fn limits(facts: &Facts) -> Vec<Finding> {
     found(too_few, || Finding::problem("limits", finding, remedy))
 }
 
-/// Connections begin at the best address of their family: it takes endpoints at the others.
+/// Connections begin where the routing table leads: it takes endpoints at the other addresses.
 fn missing_endpoints(facts: &Facts) -> Vec<Finding> {
     if paths(facts) < 2 {
         return Vec::new();
@@ -70,7 +70,10 @@ fn missing_endpoints(facts: &Facts) -> Vec<Finding> {
         .desired
         .endpoints
         .iter()
-        .filter(|wanted| !begins.insert(Family::of(&wanted.addr)))
+        .filter(|wanted| {
+            let family = Family::of(&wanted.addr);
+            way_out(&facts.world, family, None) != Some(wanted.ifindex) || !begins.insert(family)
+        })
         .filter(|wanted| !endpoints(&facts.world).any(|endpoint| serves(endpoint, wanted)))
         .collect();
     let Some(first) = missing.first() else { return Vec::new() };
@@ -126,7 +129,7 @@ fn other_ways(facts: &Facts) -> Vec<Finding> {
             if facts.world.default_routes(expected, family).is_empty() {
                 return Some(Finding::problem("endpoint-route", lost, remedy));
             }
-            let taken = endpoint.ifindex.or_else(|| way_out(&facts.world, endpoint.addr));
+            let taken = endpoint.ifindex.or_else(|| way_out(&facts.world, family, Some(endpoint.addr)));
             let taken = taken.filter(|taken| *taken != expected)?;
             let taken = facts.world.links.get(&taken).map_or("another interface", |link| link.name.as_str());
             let finding = format!(
@@ -142,16 +145,16 @@ fn other_ways(facts: &Facts) -> Vec<Finding> {
         .collect()
 }
 
-/// The interface that an unbound packet to the Internet leaves by, as the rules have it. Rules that look at more than
+/// The interface that an unbound packet to the Internet leaves by, as the rules have it; without a source where none
+/// is chosen yet. Rules that look at more than
 /// the source are passed over.
-fn way_out(world: &World, source: IpAddr) -> Option<IfIndex> {
-    let family = Family::of(&source);
+fn way_out(world: &World, family: Family, source: Option<IpAddr>) -> Option<IfIndex> {
     let mut rules: Vec<_> = world.rules.iter().filter(|rule| rule.family == family).collect();
     rules.sort_by_key(|rule| rule.priority);
     rules
         .into_iter()
         .filter(|rule| !rule.foreign_selectors && rule.suppress_prefix_len.is_none())
-        .filter(|rule| rule.src.is_none_or(|net| net.contains(&source)))
+        .filter(|rule| rule.src.is_none_or(|net| source.is_some_and(|source| net.contains(&source))))
         .find_map(|rule| default_route(world, family, rule.table))
         .and_then(|route| Some(route.hops.first()?.ifindex))
 }
