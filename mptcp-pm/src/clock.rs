@@ -46,17 +46,17 @@ impl Jumps {
         Ok(jumps)
     }
 
-    /// Waits for the next jump.
+    /// Waits for the next jump; for ever where the timer fails.
     pub async fn next(&mut self) {
-        loop {
-            let Ok(mut ready) = self.timer.readable().await else { return std::future::pending().await };
-            ready.clear_ready();
-            // ECANCELED says that the clock was set; the timer must be armed again. Its own end is years away.
-            if self.arm().is_err() {
-                return std::future::pending().await;
-            }
-            return;
+        if self.wait().await.is_err() {
+            std::future::pending().await
         }
+    }
+
+    /// ECANCELED says that the clock was set; the timer must be armed again. Its own end is years away.
+    async fn wait(&mut self) -> std::io::Result<()> {
+        self.timer.readable().await?.clear_ready();
+        self.arm().map_err(Into::into)
     }
 
     fn arm(&self) -> nix::Result<()> {

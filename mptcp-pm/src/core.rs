@@ -1,125 +1,156 @@
 //! The pure core: events in, actions out, deadlines. No socket, file, clock or thread is known here; the I/O lives in
 //! `netlink`, `sysctl`, `state` and `daemon`, and time comes in as a duration since some start.
 pub mod action;
+mod cause;
 pub mod event;
 pub mod observed;
 pub mod owned;
 pub mod plan;
 pub mod policy;
+pub mod reading;
 pub mod report;
 pub mod retry;
+pub mod routes;
 pub mod uplink;
 pub mod world;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use self::action::{Action, Subject};
+use self::cause::Cause;
 use self::event::{Event, Failure, FailureKind};
 use self::observed::World;
 use self::owned::Owned;
 use self::policy::{Capacity, Desired};
+use self::reading::Source;
 use self::report::{EndpointReport, Finding, Owner, Report};
 use self::retry::{Pacer, Retries, Verdict};
-use self::world::{Change, Endpoint, EndpointFlags, IfIndex};
+use self::world::{Change, Endpoint, EndpointFlags, Link, Observation, Snapshot};
 use crate::config::Config;
+
+#[cfg(test)]
+mod tests;
 
 /// The state of one daemon.
 ///
 /// Feed it with [`Core::handle`]; after each event carry out [`Core::next_action`] until there is none, answering
 /// each with its event; then wait for the next event or for [`Core::next_deadline`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Core {
     config: Config,
     world: World,
+    /// What is ours in the kernel.
     owned: Owned,
+    /// What will be ours when the plan is carried out: what the state file is to hold.
+    intended: Owned,
+    /// What the state file holds; none when that is not known.
+    saved: Option<Owned>,
     desired: Desired,
     capacity: Capacity,
+    /// The kernel has refused an endpoint because it has no room: what it holds then is what it can hold.
+    full: bool,
     /// Actions of the present plan that are not carried out yet.
     queue: VecDeque<Action>,
-    /// The action that is being carried out.
+    /// An action is being carried out.
     busy: bool,
-    /// Links, addresses, routes and rules have been read once.
-    synced: bool,
-    /// They have to be read again.
-    stale: bool,
-    /// Endpoints, limits and sysctls have to be read again.
-    unobserved: bool,
+    /// Links, addresses, routes and rules.
+    routing: Source,
+    /// Endpoints, limits and sysctls.
+    endpoints: Source,
+    /// What was told while routing was being read: the answer may be older.
+    meanwhile: Option<Vec<Change>>,
     /// A pass is due.
     dirty: bool,
-    /// The state file does not hold what it should.
-    unsaved: bool,
     stopping: bool,
     /// The earliest time at which an action that failed may be tried again.
     retry_at: Option<Duration>,
-    reading: Reading,
     retries: Retries,
-    pacer: Pacer,
+    passes: Pacer,
 }
+
+/// The steady rates under endless churn; a dump of routing is dear where there are many routes.
+const PASS_EVERY: Duration = Duration::from_millis(25);
+const OBSERVE_EVERY: Duration = Duration::from_millis(25);
+const RESYNC_EVERY: Duration = Duration::from_millis(250);
 
 impl Core {
     /// A core that knows nothing yet: its first actions read the kernel.
     pub fn new(config: Config) -> Self {
-        Self { config, stale: true, unobserved: true, dirty: true, ..Self::default() }
+        Self {
+            config,
+            world: World::default(),
+            owned: Owned::default(),
+            intended: Owned::default(),
+            saved: Some(Owned::default()),
+            desired: Desired::default(),
+            capacity: Capacity::default(),
+            full: false,
+            queue: VecDeque::new(),
+            busy: false,
+            routing: Source::new(Pacer::new(RESYNC_EVERY)),
+            endpoints: Source::new(Pacer::new(OBSERVE_EVERY)),
+            meanwhile: None,
+            dirty: true,
+            stopping: false,
+            retry_at: None,
+            retries: Retries::default(),
+            passes: Pacer::new(PASS_EVERY),
+        }
     }
 
     /// Takes note of what happened.
     pub fn handle(&mut self, event: Event, now: Duration) {
         match event {
-            Event::Configured(config) => {
-                self.config = config;
-                self.retries.forgive_all();
-                self.capacity = Capacity::default();
-                self.look_again();
+            Event::Configured(config) => self.configured(config),
+            Event::Inherited(owned) => {
+                self.saved = Some(owned.clone());
+                self.owned = owned;
+                self.dirty = true;
             }
-            Event::Inherited(owned) => self.owned = owned,
-            Event::Changed(change) => self.changed(change),
-            Event::Lost => self.stale = true,
-            Event::Resynced(snapshot) => {
-                self.world.replace(snapshot);
-                self.reading = Reading::default();
-                (self.busy, self.synced, self.stale, self.dirty) = (false, true, false, true);
+            Event::Changed(change) => {
+                if let Some(meanwhile) = &mut self.meanwhile {
+                    meanwhile.push(change.clone());
+                }
+                self.changed(change);
             }
-            Event::Observed(observation) => {
-                self.world.observation = Some(observation);
-                self.reading = Reading::default();
-                (self.busy, self.unobserved, self.dirty) = (false, false, true);
+            Event::Lost => self.routing.look(),
+            Event::Resynced(snapshot) => self.resynced(snapshot),
+            Event::Observed(observation) => self.observed(observation),
+            Event::Done(action, result) => self.done(action, result, now),
+            Event::Deadline => {
+                self.dirty |= self.retry_at.is_some_and(|at| at <= now);
+                self.retry_at = self.retry_at.filter(|at| *at > now);
             }
-            Event::Done(action, result) => self.done(&action, result, now),
-            Event::Deadline => self.dirty |= self.retry_at.is_some_and(|at| at <= now),
             Event::Look => self.look_again(),
-            Event::Stop => {
-                self.stopping = true;
-                self.retries.forgive_all();
-                self.queue.clear();
-                self.look_again();
-            }
+            Event::Stop => self.stop(),
         }
     }
 
     /// The next thing to do, one at a time: there is none while one is being carried out.
     pub fn next_action(&mut self, now: Duration) -> Option<Action> {
-        if self.busy {
+        if self.busy || self.finished() {
             return None;
         }
-        let action = self.queue.pop_front().or_else(|| self.read_first(now)).or_else(|| {
-            self.make_plan(now);
-            self.queue.pop_front().or_else(|| self.read_again(now))
-        });
+        let action = self.step(now);
         self.busy = action.is_some();
         action
     }
 
     /// When [`Event::Deadline`] is due; none while nothing is pending.
     pub fn next_deadline(&self) -> Option<Duration> {
-        let pass = (self.dirty && self.knows_enough()).then(|| self.pacer.next());
-        let read = (self.stale || self.unobserved || !self.knows_enough()).then_some(self.reading.after);
-        [pass, read, self.retry_at].into_iter().flatten().min()
+        if self.busy || self.finished() {
+            return None;
+        }
+        let pass = (self.dirty && self.can_plan()).then(|| self.passes.next());
+        self.to_read().map(Source::next).chain(pass).chain(self.retry_at).min()
     }
 
     /// Everything of ours has been removed, as far as it can be.
     pub fn finished(&self) -> bool {
-        self.stopping && self.settled()
+        // Where the kernel could not be read even once, there is nothing that could be done.
+        let blind = self.idle() && !self.can_plan();
+        self.stopping && (self.settled() || blind)
     }
 
     /// What is known and intended.
@@ -141,136 +172,261 @@ impl Core {
 
     /// Nothing is to be done until something happens.
     fn settled(&self) -> bool {
-        let reading = self.stale || self.unobserved || !self.synced;
-        !(self.busy || self.dirty || reading || self.retry_at.is_some()) && self.queue.is_empty()
+        self.idle() && !self.dirty && self.retry_at.is_none()
     }
 
+    /// Nothing is being done, waits its turn or is to be read.
+    fn idle(&self) -> bool {
+        !self.busy && self.queue.is_empty() && self.to_read().next().is_none()
+    }
+
+    /// What is to be read. The names of the links are needed to ask for their sysctls.
+    fn to_read(&self) -> impl Iterator<Item = &Source> {
+        let readable = [Some(&self.routing), self.routing.is_known().then_some(&self.endpoints)];
+        readable.into_iter().flatten().filter(|source| source.is_due())
+    }
+
+    /// At the end, what is put back is put back where it is now: nothing is planned on what was seen before.
     fn look_again(&mut self) {
-        self.unobserved = true;
+        match self.stopping {
+            true => self.endpoints.look_first(),
+            false => self.endpoints.look(),
+        }
+        self.dirty = true;
+    }
+
+    fn configured(&mut self, config: Config) {
+        self.config = config;
+        self.retries.forgive_all();
+        self.capacity = Capacity::default();
+        self.look_again();
+    }
+
+    /// What the path manager holds is read first: somebody may have changed what would be put back.
+    fn stop(&mut self) {
+        self.stopping = true;
+        self.retries.hurry();
+        self.retry_at = None;
+        self.routing.hurry();
+        self.endpoints.hurry();
+        self.queue.clear();
+        self.endpoints.look_first();
         self.dirty = true;
     }
 
     fn changed(&mut self, change: Change) {
-        let ifindex = interface_of(&change);
+        let cause = Cause::of(&change, &self.world);
+        let renamed = match &change {
+            Change::Link(link) => self.renamed(std::slice::from_ref(link)),
+            _ => BTreeMap::new(),
+        };
         let effect = self.world.apply(change);
-        self.stale |= effect.unsure;
+        if effect.unsure {
+            self.routing.look();
+        }
         if effect.changed {
-            if let Some(ifindex) = ifindex {
-                self.retries.forgive(ifindex);
-            }
+            self.owned.rename(&renamed);
             self.look_again();
+            if let Some(cause) = cause {
+                self.retries.forgive(|subject| cause.concerns(subject));
+            }
         }
     }
 
-    fn done(&mut self, action: &Action, result: Result<(), Failure>, now: Duration) {
+    fn resynced(&mut self, snapshot: Snapshot) {
+        let renamed = self.renamed(&snapshot.links);
+        let before = std::mem::take(&mut self.world);
+        self.world.observation.clone_from(&before.observation);
+        self.world.replace(snapshot);
+        self.owned.rename(&renamed);
+        if (&before.links, &before.addresses) != (&self.world.links, &self.world.addresses) {
+            self.retries.forgive(|_| true);
+        }
         self.busy = false;
-        if matches!(action, Action::Resync | Action::Observe(_)) {
-            self.reading.failed(result.err(), now);
-            return;
+        self.routing.succeeded();
+        self.look_again();
+        for change in self.meanwhile.take().into_iter().flatten() {
+            self.changed(change);
         }
-        let error = result.as_ref().err().map(|failure| failure.text.clone());
-        self.retries.record(action.subject(), self.interface_acted_on(action), error, now);
-        self.unobserved = true;
-        match (action, result) {
-            (Action::Save(_), result) => self.unsaved = result.is_err(),
-            (_, Ok(())) => {}
-            (action, Err(failure)) => self.refused(action, failure.kind),
+    }
+
+    /// The interfaces whose names are others now.
+    fn renamed(&self, links: &[Link]) -> BTreeMap<String, String> {
+        let known = |link: &Link| self.world.links.get(&link.index).map(|known| known.name.clone());
+        let pairs = links.iter().filter_map(|link| Some((known(link)?, link.name.clone())));
+        pairs.filter(|(old, new)| old != new).collect()
+    }
+
+    fn observed(&mut self, observation: Observation) {
+        if std::mem::take(&mut self.full) {
+            self.capacity.endpoints = observation.endpoints.len().max(policy::ENDPOINTS_EVERYWHERE);
         }
+        self.world.observation = Some(observation);
+        (self.busy, self.dirty) = (false, true);
+        self.endpoints.succeeded();
+    }
+
+    fn done(&mut self, action: Action, result: Result<(), Failure>, now: Duration) {
+        self.busy = false;
+        if let (Action::Resync | Action::Observe(_), Err(failure)) = (&action, result.clone()) {
+            return self.not_read(&action, failure, now);
+        }
+        if !matches!(action, Action::CloseInitial(_)) {
+            let error = result.as_ref().err().map(|failure| failure.text.clone());
+            self.retries.record(action.subject(), error, now);
+        }
+        self.claim(&action, &result);
+        match result {
+            Ok(()) => self.carried_out(action),
+            Err(failure) => self.refused(&action, failure.kind),
+        }
+    }
+
+    /// An endpoint that was made is ours, also where only the answer was lost; not where somebody else was quicker.
+    fn claim(&mut self, action: &Action, result: &Result<(), Failure>) {
+        let Action::AddEndpoint(new) = action else { return };
+        let may_be = result.as_ref().err().is_none_or(|failure| failure.kind == FailureKind::Other);
+        if may_be && !self.owned.endpoints.contains(new) {
+            self.owned.endpoints.push(new.clone());
+        }
+    }
+
+    fn not_read(&mut self, action: &Action, failure: Failure, now: Duration) {
+        let attempts = self.stopping.then_some(retry::LAST_ATTEMPTS);
+        match action {
+            Action::Resync => {
+                self.meanwhile = None;
+                self.routing.failed(failure, attempts, now);
+            }
+            _ => self.endpoints.failed(failure, attempts, now),
+        }
+    }
+
+    /// What was acknowledged for routes and rules is the case; their notifications come later. What the path manager
+    /// holds is read again: there are none.
+    fn carried_out(&mut self, action: Action) {
+        match action {
+            Action::Save(owned) => {
+                self.retries.forget(&Subject::State);
+                self.saved = Some(owned);
+            }
+            Action::AddRoute(route) => self.believe(Change::Route(route)),
+            Action::DeleteRoute(route) => self.believe(Change::RouteGone(route)),
+            Action::AddRule(rule) => self.believe(Change::Rule(rule)),
+            Action::DeleteRule(rule) => self.believe(Change::RuleGone(rule)),
+            _ => self.endpoints.look_first(),
+        }
+    }
+
+    fn believe(&mut self, change: Change) {
+        self.world.apply(change);
     }
 
     fn refused(&mut self, action: &Action, kind: FailureKind) {
+        self.dirty = true;
         match (action, kind) {
-            // Somebody else was quicker: it is theirs.
-            (Action::AddEndpoint(new), FailureKind::Exists) => self.owned.endpoints.retain(|own| own != new),
-            (Action::AddEndpoint(_), FailureKind::Full) => {
-                let there = self.world.observation.as_ref().map_or(0, |seen| seen.endpoints.len());
-                self.capacity.endpoints = there.max(1);
+            (Action::Save(_), _) => self.saved = None,
+            // Another one is in its place, or it is there already: what is known is wrong.
+            (Action::AddRoute(_) | Action::AddRule(_), FailureKind::Exists) => self.routing.look(),
+            (Action::AddEndpoint(_), kind) => {
+                self.endpoints.look_first();
+                // 6.1 gives the same answer for each.
+                if matches!(kind, FailureKind::Full | FailureKind::Invalid) {
+                    self.full = true;
+                    self.queue.clear();
+                }
             }
             (Action::SetLimits(limits), FailureKind::Invalid) => {
                 let greatest = limits.subflows.max(limits.add_addr_accepted);
                 if greatest > policy::LIMITS_EVERYWHERE {
                     self.capacity.limits = policy::LIMITS_EVERYWHERE;
                 }
+                self.endpoints.look_first();
             }
-            _ => {}
+            _ => self.endpoints.look_first(),
         }
     }
 
-    /// What has to be known before anything can be planned.
-    fn read_first(&self, now: Duration) -> Option<Action> {
-        let first = match (self.synced, &self.world.observation) {
-            (false, _) => Some(Action::Resync),
-            (true, None) => Some(self.observe()),
-            (true, Some(_)) => None,
-        };
-        first.filter(|_| self.reading.after <= now)
+    /// The very last plan waits for all that is to be read: there is none to correct it.
+    fn can_plan(&self) -> bool {
+        let known = self.routing.is_known() && self.endpoints.is_known();
+        let last = self.stopping && self.routing.is_due();
+        known && !last && !self.routing.is_urgent() && !self.endpoints.is_urgent()
     }
 
-    /// What has to be looked at again once the plan is carried out.
-    fn read_again(&self, now: Duration) -> Option<Action> {
-        let again = match (self.stale, self.unobserved) {
-            (true, _) => Some(Action::Resync),
-            (false, true) => Some(self.observe()),
-            (false, false) => None,
-        };
-        again.filter(|_| self.reading.after <= now)
+    /// A plan that has become due goes before the rest of an older one; where it has to wait for its turn, the older
+    /// one goes on.
+    fn step(&mut self, now: Duration) -> Option<Action> {
+        if self.dirty && self.can_plan() && self.passes.take(now) {
+            self.make_plan(now);
+        }
+        let urgent = self.dirty.then(|| self.read(Source::is_urgent, now)).flatten();
+        urgent.or_else(|| self.queue.pop_front()).or_else(|| self.read(Source::is_due, now))
     }
 
-    fn observe(&self) -> Action {
-        Action::Observe(policy::relevant_sysctls(&self.world))
+    fn read(&mut self, wanted: impl Fn(&Source) -> bool, now: Duration) -> Option<Action> {
+        if wanted(&self.routing) && self.routing.next() <= now {
+            self.routing.begin(now);
+            self.meanwhile = Some(Vec::new());
+            return Some(Action::Resync);
+        }
+        let observable = self.routing.is_known() && wanted(&self.endpoints);
+        if observable && self.endpoints.next() <= now {
+            self.endpoints.begin(now);
+            return Some(Action::Observe(policy::relevant_sysctls(&self.world)));
+        }
+        None
     }
 
-    fn knows_enough(&self) -> bool {
-        self.synced && self.world.observation.is_some()
-    }
-
-    /// Compares what is wanted with what is there, if a pass is due.
+    /// Compares what is wanted with what is there.
     fn make_plan(&mut self, now: Duration) {
-        if !self.dirty || !self.knows_enough() || !self.pacer.take(now) {
-            return;
-        }
         self.dirty = false;
         self.desired = if self.stopping {
-            plan::farewell(&self.world, &self.owned)
+            plan::farewell(std::mem::take(&mut self.desired.uplinks), &self.world, &self.owned)
         } else {
             policy::desire(&self.world, &self.config, &self.owned, self.capacity)
         };
-        let (mut actions, owned) = plan::plan(&self.desired, &self.world, &self.owned);
-        self.owned = owned;
-        if self.unsaved && !matches!(actions.first(), Some(Action::Save(_))) {
-            actions.insert(0, Action::Save(self.owned.clone()));
-        }
-        self.schedule(actions, now);
-    }
-
-    /// Leaves out what is not to be tried now.
-    fn schedule(&mut self, actions: Vec<Action>, now: Duration) {
-        let subjects: BTreeSet<Subject> = actions.iter().map(Action::subject).collect();
-        self.retries.prune(|subject| subjects.contains(subject), now);
+        let mut actions = plan::plan(&self.desired, &self.world, &self.owned);
+        let mut wanted: BTreeSet<Subject> = actions.iter().map(Action::subject).collect();
+        self.retries.prune(|subject| *subject == Subject::State || wanted.contains(subject), now);
         self.retry_at = None;
-        for action in actions {
-            match self.retries.verdict(&action.subject(), now) {
-                Verdict::Now => self.queue.push_back(action),
-                Verdict::NotBefore(at) => {
-                    self.retry_at = Some(self.retry_at.map_or(at, |earliest| earliest.min(at)));
-                }
-                Verdict::GivenUp => {}
+        actions.retain(|action| self.may_try(action, now));
+        self.note_ownership(&actions);
+        if self.saved.as_ref() != Some(&self.intended) {
+            wanted.insert(Subject::State);
+            let save = Action::Save(self.intended.clone());
+            // Where it cannot be written down, it is done all the same: connections matter more than tidiness.
+            if self.may_try(&save, now) {
+                actions.insert(0, save);
             }
         }
+        self.retries.prune(|subject| wanted.contains(subject), now);
+        self.queue = actions.into();
     }
 
-    fn interface_acted_on(&self, action: &Action) -> Option<IfIndex> {
-        match action {
-            Action::AddEndpoint(endpoint) => Some(endpoint.ifindex),
-            Action::DeleteEndpoint(endpoint) | Action::SetBackup(endpoint, _) => endpoint.ifindex,
-            Action::AddRoute(route) | Action::DeleteRoute(route) => {
-                route.table.checked_sub(policy::TABLE_BASE)
+    /// An endpoint is claimed when it is made: until then, one that is just like it is somebody else's.
+    fn note_ownership(&mut self, actions: &[Action]) {
+        let claims = match self.endpoints.error() {
+            // Nobody knows what is still there.
+            Some(_) => std::mem::take(&mut self.owned.endpoints),
+            None => plan::remaining_claims(&self.world, &self.owned),
+        };
+        self.owned = Owned {
+            endpoints: claims,
+            ..plan::ownership(&self.desired, &self.world, &self.owned, actions, self.stopping)
+        };
+        self.intended = plan::with_claims(&self.owned, actions);
+    }
+
+    /// Whether an action is to be tried now; where it is to be tried later, sees to that.
+    fn may_try(&mut self, action: &Action, now: Duration) -> bool {
+        match self.retries.verdict(&action.subject(), now) {
+            Verdict::Now => true,
+            Verdict::NotBefore(at) => {
+                self.retry_at = Some(self.retry_at.map_or(at, |earliest| earliest.min(at)));
+                false
             }
-            Action::AddRule(rule) | Action::DeleteRule(rule) => {
-                let addr = rule.src?.addr();
-                self.world.addresses.keys().find(|(_, known)| *known == addr).map(|(ifindex, _)| *ifindex)
-            }
-            _ => None,
+            Verdict::GivenUp => false,
         }
     }
 
@@ -289,49 +445,15 @@ impl Core {
     }
 
     fn findings(&self) -> Vec<Finding> {
-        let failed = self.retries.errors().map(|(subject, error, given_up)| Finding {
+        let failed = self.retries.troubles().map(|(subject, reason, given_up)| Finding {
             object: subject.to_string(),
-            reason: error.to_owned(),
+            reason: reason.to_owned(),
             given_up,
         });
-        let reading = self.reading.error.iter().map(|error| Finding {
-            object: Subject::Knowledge.to_string(),
-            reason: error.clone(),
-            given_up: false,
+        let unread = [&self.routing, &self.endpoints].into_iter().filter_map(|source| {
+            let reason = source.error()?.to_owned();
+            Some(Finding { object: Subject::Knowledge.to_string(), reason, given_up: !source.is_due() })
         });
-        failed.chain(reading).collect()
-    }
-}
-
-/// How reading the kernel goes. It is tried for as long as the daemon lives, at growing intervals.
-#[derive(Clone, Debug, Default)]
-struct Reading {
-    failures: u32,
-    after: Duration,
-    error: Option<String>,
-}
-
-impl Reading {
-    const FIRST_PAUSE: Duration = Duration::from_millis(100);
-    const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-    fn failed(&mut self, failure: Option<Failure>, now: Duration) {
-        self.error = failure.map(|failure| failure.text);
-        let pause = Self::FIRST_PAUSE * 2_u32.saturating_pow(self.failures.min(16));
-        self.after = now + pause.min(Self::LONGEST_PAUSE);
-        self.failures += 1;
-    }
-}
-
-/// The interface that a change is about. Routes and rules of our own are the echo of what we did.
-fn interface_of(change: &Change) -> Option<IfIndex> {
-    match change {
-        Change::Link(link) => Some(link.index),
-        Change::LinkGone(ifindex) | Change::AddressGone(ifindex, _) => Some(*ifindex),
-        Change::Address(address) => Some(address.ifindex),
-        Change::Route(route) | Change::RouteGone(route) if route.protocol != world::OUR_PROTOCOL => {
-            route.hops.first().map(|hop| hop.ifindex)
-        }
-        Change::Route(_) | Change::RouteGone(_) | Change::Rule(_) | Change::RuleGone(_) => None,
+        failed.chain(unread).collect()
     }
 }

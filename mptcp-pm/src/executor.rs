@@ -7,7 +7,7 @@ use crate::core::action::Action;
 use crate::core::event::{Event, Failure, FailureKind};
 use crate::core::world::{EndpointFlags, Observation, Sysctl};
 use crate::netlink::mptcp::{self, Mptcp, Target};
-use crate::netlink::route::Routes;
+use crate::netlink::route::{self, Outcome, Routes};
 use crate::netlink::transport;
 use crate::netlink::watch::Watch;
 use crate::state::StateFile;
@@ -66,9 +66,9 @@ impl Executor {
             Action::Save(owned) => self.state.save(owned).map_err(other),
             Action::WriteSysctl(key, value) => sysctl::write(key, value).map_err(other),
             Action::SetLimits(limits) => self.mptcp.set_limits(*limits).await.map_err(refused),
-            Action::AddRoute(route) => self.routes.add_route(route).await.map(drop).map_err(other),
+            Action::AddRoute(route) => added(self.routes.add_route(route).await),
             Action::DeleteRoute(route) => self.routes.delete_route(route).await.map(drop).map_err(other),
-            Action::AddRule(rule) => self.routes.add_rule(rule).await.map(drop).map_err(other),
+            Action::AddRule(rule) => added(self.routes.add_rule(rule).await),
             Action::DeleteRule(rule) => self.routes.delete_rule(rule).await.map(drop).map_err(other),
             Action::AddEndpoint(new) => {
                 let endpoint = mptcp::NewEndpoint {
@@ -107,6 +107,16 @@ fn announce(action: &Action) {
             tracing::info!(addr = %endpoint.addr, id = endpoint.id, backup = on, "endpoint changed");
         }
         _ => {}
+    }
+}
+
+/// What stands in the place of a route or rule need not be the same one: the core has to look.
+fn added(result: Result<Outcome, route::Error>) -> Result<(), Failure> {
+    match result.map_err(other)? {
+        Outcome::Done => Ok(()),
+        Outcome::AlreadySo => {
+            Err(Failure { kind: FailureKind::Exists, text: "something else is in its place".to_owned() })
+        }
     }
 }
 

@@ -16,6 +16,9 @@ use tun_rs::SyncDevice;
 
 /// Packets read from one device before the other direction and the due packets get their turn.
 const BATCH: usize = 32;
+/// Real-time priorities: the link itself goes before those who watch it.
+const EMULATOR: &str = "20";
+const OBSERVER: &str = "10";
 /// The largest IP packet.
 const LARGEST: usize = 65_535;
 
@@ -107,11 +110,15 @@ impl Drop for Emulator {
 /// Gives the calling thread real-time priority and exact timers, as far as the machine permits: what measures
 /// or keeps time must not wait behind the load that it watches.
 pub fn keep_time() {
+    prefer(OBSERVER);
+}
+
+fn prefer(priority: &str) {
     // Only the timer slack of 50 µs matters where real-time priority is refused.
     let _ = nix::sys::prctl::set_timerslack(1);
     let tid = nix::unistd::gettid().to_string();
     let status = Command::new("chrt")
-        .args(["--fifo", "--pid", "10", &tid])
+        .args(["--fifo", "--pid", priority, &tid])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
@@ -134,7 +141,7 @@ impl Shared {
     }
 
     fn work(&self, ends: &[SyncDevice; 2]) {
-        keep_time();
+        prefer(EMULATOR);
         if let Err(error) = self.carry(ends) {
             *lock(&self.failure) = Some(error.to_string());
         }

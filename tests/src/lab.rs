@@ -7,7 +7,7 @@ use crate::scenario::{self, Cable, End, Family, Node, Scenario};
 use crate::scratch::Scratch;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tun_rs::{DeviceBuilder, SyncDevice};
 
 /// Packets that a TUN device holds until the emulator reads them; a burst longer than that would be lost
@@ -75,6 +75,28 @@ impl Lab {
         self.family
     }
 
+    /// Packets that the links' devices dropped because the emulator did not read them in time: as long as this
+    /// is zero, the counters of the links are the whole truth.
+    ///
+    /// # Errors
+    /// When the kernel's counters cannot be read.
+    pub fn missed(&self) -> Result<u64> {
+        let mut missed = 0;
+        for host in self.hosts.values() {
+            let text = host.run(|| std::fs::read_to_string("/proc/thread-self/net/dev"));
+            let text = text.with_context(|| format!("read the device counters of {}", host.name()))?;
+            missed += text.lines().filter_map(|line| self.missed_by(line)).sum::<u64>();
+        }
+        Ok(missed)
+    }
+
+    /// `wifi: RX-bytes packets errs drop fifo frame compressed multicast TX-bytes packets errs drop …`
+    fn missed_by(&self, line: &str) -> Option<u64> {
+        let (device, counters) = line.split_once(':')?;
+        self.links.get(device.trim())?;
+        counters.split_whitespace().nth(11)?.parse().ok()
+    }
+
     fn build(&mut self, scenario: &Scenario) -> Result<()> {
         for cable in &scenario.cables {
             self.plug(cable)?;
@@ -121,7 +143,7 @@ impl Lab {
             let mut lines = vec!["link set lo up".to_owned()];
             for end in ends(scenario, &node.name) {
                 lines.push(format!("link set {} up", end.interface));
-                lines.extend(self.addresses(end));
+                lines.extend(self.addresses(end, node.dad));
             }
             for link in scenario.links.iter().filter(|link| [&link.from, &link.to].contains(&&node.name)) {
                 // No address: the routers speak through their other ones.
@@ -132,9 +154,13 @@ impl Lab {
         Ok(())
     }
 
-    fn addresses(&self, end: &End) -> impl Iterator<Item = String> {
+    fn addresses(&self, end: &End, dad: bool) -> impl Iterator<Item = String> {
         let used = end.addresses.iter().filter(|net| self.family.has(net.addr()));
-        used.map(|net| format!("address replace {net} dev {}", end.interface))
+        used.map(move |net| {
+            // Without `nodad` an IPv6 address is tentative for a moment even where detection is off.
+            let option = if dad || net.addr().is_ipv4() { "" } else { " nodad" };
+            format!("address replace {net} dev {}{option}", end.interface)
+        })
     }
 
     fn route(&self, scenario: &Scenario) -> Result<()> {
@@ -149,8 +175,9 @@ impl Lab {
 
     fn carrier(&self, scenario: &Scenario, link: &scenario::Link, interface: &str) -> Carrier {
         let ends = ends(scenario, &link.from).filter(|end| end.interface == *interface);
-        let restore = ends.flat_map(|end| self.addresses(end)).collect();
-        Carrier { router: self.host(&link.from).clone(), interface: interface.to_owned(), restore }
+        let restore = ends.flat_map(|end| self.addresses(end, false)).collect();
+        let router = self.host(&link.from).clone();
+        Carrier { router, interface: interface.to_owned(), restore, up: Mutex::new(true) }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::emulator::{Direction, Emulator};
 use crate::host::Host;
 use crate::queue::{Counters, Settings};
 use anyhow::{Context, Result};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How a link is interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub(crate) struct Carrier {
     pub(crate) interface: String,
     /// Brings back what the kernel forgets of an interface that goes down (IPv6 link-local addresses).
     pub(crate) restore: Vec<String>,
+    /// Its present state, so that a silent outage costs no time for a carrier that stays as it is.
+    pub(crate) up: Mutex<bool>,
 }
 
 impl Link {
@@ -104,11 +106,16 @@ impl Link {
 
 impl Carrier {
     fn set(&self, up: bool) -> Result<()> {
-        let state = if up { "up" } else { "down" };
-        let mut lines = vec![format!("link set {} {state}", self.interface)];
+        let mut state = self.up.lock().unwrap_or_else(PoisonError::into_inner);
+        if *state == up {
+            return Ok(());
+        }
+        let mut lines = vec![format!("link set {} {}", self.interface, if up { "up" } else { "down" })];
         if up {
             lines.extend_from_slice(&self.restore);
         }
-        self.router.ip_batch(&[], &lines).with_context(|| format!("set the carrier {state}"))
+        self.router.ip_batch(&[], &lines).context("change the carrier")?;
+        *state = up;
+        Ok(())
     }
 }

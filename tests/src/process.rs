@@ -13,6 +13,9 @@ use std::thread;
 use std::time::Duration;
 
 /// A command to be run inside a namespace; like [`std::process::Command`].
+///
+/// It runs under setpriv(1), which asks the kernel for its death with that of the lab. Until setpriv has done so,
+/// a few milliseconds after the start, a kill -9 of the lab leaves the child behind.
 pub struct Command {
     namespace: Arc<Namespace>,
     program: String,

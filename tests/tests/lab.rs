@@ -55,8 +55,8 @@ fn providers_drop_foreign_source_addresses() -> Result<()> {
     on_every_path(&[Family::V4, Family::V6], |lab, path, family| {
         let host = lab.host(path.host);
         let foreign = if family == Family::V4 { "203.0.113.7" } else { "2001:db8:ffff::7" };
-        let prefix = if family == Family::V4 { 32 } else { 128 };
-        host.ip(&format!("address add {foreign}/{prefix} dev {}", path.interface))?;
+        let (length, option) = if family == Family::V4 { (32, "") } else { (128, "nodad") };
+        host.ip(&format!("address add {foreign}/{length} dev {} {option}", path.interface))?;
         let sink = Sink::start(lab.host(path.peer), false)?;
         let to = (first_address(lab.host(path.peer), family)?, sink.port()).into();
         Flow::open(host, Some(path.interface), Some(foreign.parse()?), to)?.send(8)?;
@@ -85,14 +85,13 @@ fn a_provider_does_not_take_the_other_providers_addresses() -> Result<()> {
 #[test]
 fn one_provider_takes_its_addresses_on_both_lines() -> Result<()> {
     let lab = Lab::start(&Scenario::load("two-lines-one-provider")?, Family::Both)?;
-    let sink = Sink::start(lab.host("server"), true)?;
+    let sink = Sink::start(lab.host("server"), false)?;
     for (family, of_lte) in [(Family::V4, "10.1.2.2"), (Family::V6, "2001:db8:1:2::2")] {
         let to = (first_address(lab.host("server"), family)?, sink.port()).into();
-        let mut flow = Flow::open(lab.host("client"), Some("dsl0"), Some(of_lte.parse()?), to)?;
-        flow.round_trip(TIMEOUT)?.context("no echo came back")?;
+        Flow::open(lab.host("client"), Some("dsl0"), Some(of_lte.parse()?), to)?.send(8)?;
     }
+    sink.wait_for(2, TIMEOUT)?;
     assert_eq!(lab.link("dsl").counters().up.delivered.packets, 2);
-    assert_eq!(lab.link("lte").counters().down.delivered.packets, 2);
     Ok(())
 }
 
@@ -119,17 +118,23 @@ fn check_rate(lab: &Lab, path: &Path, direction: Direction, mut flow: Flow, sink
         let arrivals = sink.arrivals().split_off(seen);
         seen += arrivals.len();
         // What was on its way when the rate changed came at the old one.
-        let (measured, rate) = (rate_of(&arrivals[arrivals.len() / 2..], path, lab)?, rate as f64);
-        assert!((measured / rate - 1.0).abs() < 0.05, "{direction:?}: {measured:.0} bit/s, not {rate:.0}");
+        let packets = usual_rate(&arrivals[arrivals.len() / 2..]).context("too few datagrams arrived")?;
+        let measured = packets * 8.0 * (PAYLOAD + overhead(flow.peer()?)) as f64;
+        let error = (measured / rate as f64 - 1.0).abs();
+        assert!(error < 0.05, "{direction:?}: {measured:.0} bit/s, not {rate}");
     }
     Ok(())
 }
 
-fn rate_of(arrivals: &[Arrival], path: &Path, lab: &Lab) -> Result<f64> {
-    let family = *lab.family().each().first().context("a family")?;
-    let size = PAYLOAD + overhead(path.address(family)?);
-    let [first, .., last] = arrivals else { anyhow::bail!("only {} datagrams arrived", arrivals.len()) };
-    Ok((arrivals.len() - 1) as f64 * size as f64 * 8.0 / (last.at - first.at).as_secs_f64())
+/// Datagrams per second: the median over stretches of the arrivals, because a machine that is busy with other
+/// tests may hold up the observer for a while.
+fn usual_rate(arrivals: &[Arrival]) -> Option<f64> {
+    let stretch = (arrivals.len() / 9).max(2);
+    let rate =
+        |part: &[Arrival]| (part.len() - 1) as f64 / (part[part.len() - 1].at - part[0].at).as_secs_f64();
+    let mut rates: Vec<_> = arrivals.chunks_exact(stretch).map(rate).collect();
+    rates.sort_by(f64::total_cmp);
+    rates.get(rates.len() / 2).copied()
 }
 
 #[test]
@@ -155,6 +160,7 @@ fn counters_are_what_was_sent_and_what_came() -> Result<()> {
         assert_eq!(counters.held.packets, 0);
         assert_eq!(counters.dropped_queue + counters.dropped_random, counters.dropped());
         assert_eq!(counters.received, counters.delivered + counters.dropped());
+        assert_eq!(lab.missed()?, 0);
         assert!(counters.dropped_queue.packets > 0 && counters.dropped_random.packets > 0, "{counters:?}");
         Ok(())
     })

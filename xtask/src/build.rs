@@ -18,6 +18,13 @@ pub fn all(release: bool) -> Result<()> {
     process::run(process::cargo().args(["build", "--package", "mptcp-pm"]).args(profile))
 }
 
+/// The same for the tests, together with them: one build, in which every crate has the same features.
+pub fn for_tests() -> Result<()> {
+    ensure(setup::BUILD)?;
+    objects()?;
+    process::run(process::cargo().args(["build", "--all-targets"]))
+}
+
 /// Clippy with warnings denied, on the host and for the BPF target.
 pub fn lint() -> Result<()> {
     ensure(setup::BUILD)?;

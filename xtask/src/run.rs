@@ -14,7 +14,7 @@ const KERNEL_TESTS: &str = "tests";
 pub fn test(filters: &[String]) -> Result<()> {
     require_root("the tests")?;
     ensure(setup::TEST)?;
-    build::all(false)?;
+    build::for_tests()?;
     if process::attempt(process::cargo().args(["nextest", "--version"]))?.status.success() {
         // The documentation's examples first, so that the last lines are those of the tests.
         process::run(process::cargo().args(["test", "--quiet", "--doc", "--"]).args(filters))?;

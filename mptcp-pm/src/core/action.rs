@@ -2,6 +2,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::owned::Owned;
@@ -20,19 +21,22 @@ pub enum Action {
     WriteSysctl(Sysctl, String),
     /// Set the path manager's limits.
     SetLimits(Limits),
-    /// Add a route.
+    /// Add a route. That its place is taken is a failure ([`FailureKind::Exists`](super::event::FailureKind)): what
+    /// stands there may be another one.
     AddRoute(Route),
     /// Delete a route.
     DeleteRoute(Route),
-    /// Add a rule.
+    /// Add a rule. That its place is taken is a failure, as for a route.
     AddRule(Rule),
     /// Delete a rule.
     DeleteRule(Rule),
     /// Add an endpoint; the kernel assigns the id.
     AddEndpoint(NewEndpoint),
-    /// Delete an endpoint: the kernel closes its subflows and withdraws its address from the peers.
+    /// Delete an endpoint: the kernel closes its subflows and withdraws its address from the peers. The id may have
+    /// passed to another endpoint since it was read: who carries this out compares first, and leaves that one alone.
     DeleteEndpoint(Endpoint),
-    /// Set or clear the backup flag of an endpoint: the kernel sends MP_PRIO on its subflows.
+    /// Set or clear the backup flag of an endpoint: the kernel sends MP_PRIO on its subflows. As for deletion, the id
+    /// is compared first.
     SetBackup(Endpoint, bool),
     /// Close the initial subflows that began at an address before it was an endpoint (DEL id 0).
     CloseInitial(IpAddr),
@@ -59,9 +63,9 @@ pub enum Subject {
     /// A sysctl.
     Sysctl(Sysctl),
     /// A rule, by family, priority and source.
-    Rule(Family, u32, String),
+    Rule(Family, u32, Option<IpNet>),
     /// A route, by table and destination.
-    Route(u32, String),
+    Route(u32, IpNet),
     /// The state file.
     State,
     /// What is known of the kernel.
@@ -74,7 +78,8 @@ impl fmt::Display for Subject {
             Self::Endpoint(addr) => write!(f, "endpoint {addr}"),
             Self::Limits => f.write_str("limits of the path manager"),
             Self::Sysctl(key) => write!(f, "sysctl {key}"),
-            Self::Rule(_, priority, src) => write!(f, "rule {priority} from {src}"),
+            Self::Rule(_, priority, Some(src)) => write!(f, "rule {priority} from {src}"),
+            Self::Rule(_, priority, None) => write!(f, "rule {priority} from all"),
             Self::Route(table, dst) => write!(f, "route {dst} in table {table}"),
             Self::State => f.write_str("state file"),
             Self::Knowledge => f.write_str("state of the kernel"),
@@ -90,14 +95,10 @@ impl Action {
             Self::Save(_) => Subject::State,
             Self::WriteSysctl(key, _) => Subject::Sysctl(key.clone()),
             Self::SetLimits(_) => Subject::Limits,
-            Self::AddRoute(route) | Self::DeleteRoute(route) => {
-                Subject::Route(route.table, route.dst.to_string())
+            Self::AddRoute(route) | Self::DeleteRoute(route) => Subject::Route(route.table, route.dst),
+            Self::AddRule(rule) | Self::DeleteRule(rule) => {
+                Subject::Rule(rule.family, rule.priority, rule.src)
             }
-            Self::AddRule(rule) | Self::DeleteRule(rule) => Subject::Rule(
-                rule.family,
-                rule.priority,
-                rule.src.map(|src| src.to_string()).unwrap_or_default(),
-            ),
             Self::AddEndpoint(endpoint) => Subject::Endpoint(endpoint.addr),
             Self::DeleteEndpoint(endpoint) | Self::SetBackup(endpoint, _) => Subject::Endpoint(endpoint.addr),
             Self::CloseInitial(addr) => Subject::Endpoint(*addr),

@@ -2,8 +2,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::routes::{Routes, default_net, leaves_by};
+use super::uplink::{self, Class};
 use super::world::{
-    Address, Change, Family, IfIndex, Link, Observation, Route, RouteKind, Rule, Snapshot, Sysctl,
+    Address, Change, Family, IfIndex, Link, OUR_PROTOCOL, Observation, Route, RouteKind, Rule, Snapshot,
+    Sysctl,
 };
 
 /// The kernel as far as it is known.
@@ -14,7 +17,7 @@ pub struct World {
     /// Addresses by interface and address.
     pub addresses: BTreeMap<(IfIndex, IpAddr), Address>,
     /// Routes of all tables.
-    pub routes: Vec<Route>,
+    pub routes: Routes,
     /// Rules of both families.
     pub rules: Vec<Rule>,
     /// Endpoints, limits and sysctls; none before the first look.
@@ -24,10 +27,14 @@ pub struct World {
 /// What a change did to what is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effect {
-    /// Something is different now.
+    /// Something that matters is different now.
     pub changed: bool,
     /// More may be different than is known.
     pub unsure: bool,
+}
+
+impl Effect {
+    const NONE: Self = Self { changed: false, unsure: false };
 }
 
 impl World {
@@ -35,25 +42,28 @@ impl World {
     pub fn replace(&mut self, snapshot: Snapshot) {
         self.links = snapshot.links.into_iter().map(|link| (link.index, link)).collect();
         self.addresses = snapshot.addresses.into_iter().map(|a| ((a.ifindex, a.addr), a)).collect();
-        self.routes = snapshot.routes;
+        self.routes = snapshot.routes.into_iter().collect();
         self.rules = snapshot.rules;
     }
 
     /// Applies one change. Where more may have changed than the kernel tells, what is known has to be read again: it
     /// flushes IPv4 routes in silence when a link goes down or an address goes (`fib_disable_ip` and
-    /// `fib_sync_down_addr` in net/ipv4/fib_frontend.c and fib_semantics.c).
+    /// `fib_sync_down_addr` in net/ipv4/fib_frontend.c and fib_semantics.c). That holds also for a change that is
+    /// known already: a dump may have overtaken it, and not what was told before it.
     pub fn apply(&mut self, change: Change) -> Effect {
         match change {
             Change::Link(link) => {
-                let before = self.links.insert(link.index, link.clone());
-                let went_down = before.as_ref().is_some_and(|before| before.up && !link.up);
-                Effect { changed: before.as_ref() != Some(&link), unsure: went_down }
+                let (index, up) = (link.index, link.up);
+                let before = self.links.insert(index, link);
+                let went_down = !up && before.as_ref().is_some_and(|before| before.up);
+                let unsure = went_down || (!up && self.routes.iter().any(|route| leaves_by(route, index)));
+                Effect { changed: before.as_ref() != self.links.get(&index), unsure }
             }
             Change::LinkGone(index) => {
                 let known = self.links.remove(&index).is_some();
                 self.addresses.retain(|(ifindex, _), _| *ifindex != index);
-                self.routes.retain(|route| route.hops.iter().all(|hop| hop.ifindex != index));
-                Effect { changed: known, unsure: known }
+                self.routes.remove_link(index);
+                Effect { changed: known, unsure: true }
             }
             Change::Address(address) => {
                 let before = self.addresses.insert((address.ifindex, address.addr), address.clone());
@@ -61,29 +71,21 @@ impl World {
             }
             Change::AddressGone(ifindex, addr) => {
                 let known = self.addresses.remove(&(ifindex, addr)).is_some();
-                Effect { changed: known, unsure: known }
+                Effect { changed: known, unsure: true }
             }
-            Change::Route(route) => self.insert_route(route),
-            Change::RouteGone(route) => {
-                let known = self.routes.len();
-                self.routes.retain(|known| !(same_key(known, &route) && same_hops(known, &route)));
-                let changed = self.routes.len() != known;
-                Effect {
-                    changed,
-                    unsure: !changed && self.routes.iter().any(|known| same_key(known, &route)),
-                }
-            }
+            Change::Route(route) => self.route(route),
+            Change::RouteGone(route) => self.route_gone(&route),
+            Change::Rule(rule) if self.rules.contains(&rule) => Effect::NONE,
             Change::Rule(rule) => {
-                let changed = !self.rules.contains(&rule);
-                if changed {
-                    self.rules.push(rule);
-                }
+                let changed = rule.protocol == OUR_PROTOCOL;
+                self.rules.push(rule);
                 Effect { changed, unsure: false }
             }
             Change::RuleGone(rule) => {
                 let known = self.rules.len();
                 self.rules.retain(|known| *known != rule);
-                Effect { changed: self.rules.len() != known, unsure: false }
+                let changed = rule.protocol == OUR_PROTOCOL && self.rules.len() != known;
+                Effect { changed, unsure: false }
             }
         }
     }
@@ -92,13 +94,11 @@ impl World {
     pub fn default_routes(&self, ifindex: IfIndex, family: Family) -> Vec<&Route> {
         let mut routes: Vec<&Route> = self
             .routes
-            .iter()
+            .to(default_net(family))
             .filter(|route| {
-                route.is_default()
-                    && route.family() == family
-                    && route.kind == RouteKind::Unicast
-                    && route.protocol != super::world::OUR_PROTOCOL
-                    && route.hops.iter().any(|hop| hop.ifindex == ifindex)
+                route.kind == RouteKind::Unicast
+                    && route.protocol != OUR_PROTOCOL
+                    && leaves_by(route, ifindex)
             })
             .collect();
         // The gateway breaks the tie, so that the order of events does not.
@@ -118,24 +118,30 @@ impl World {
         self.observation.as_ref()?.sysctls.get(key).map(String::as_str)
     }
 
+    /// The links that are VPNs or tunnels.
+    pub fn is_vpn(&self, ifindex: IfIndex) -> bool {
+        self.links.get(&ifindex).is_some_and(|link| uplink::class(link) == Class::Vpn)
+    }
+
     /// A route with the key of another one has replaced it (`ip route replace` reports nothing else) or has joined
     /// it (IPv6 siblings, `ip route append`): both are kept, and a dump has to tell.
-    fn insert_route(&mut self, route: Route) -> Effect {
-        if self.routes.contains(&route) {
-            return Effect { changed: false, unsure: false };
-        }
-        self.routes.retain(|known| !(same_key(known, &route) && same_hops(known, &route)));
-        let unsure = self.routes.iter().any(|known| same_key(known, &route));
-        self.routes.push(route);
-        Effect { changed: true, unsure }
+    fn route(&mut self, route: Route) -> Effect {
+        let matters = self.matters(&route) || self.routes.like(&route).iter().any(|r| self.matters(r));
+        let changed = self.routes.insert(route.clone()) && matters;
+        Effect { changed, unsure: changed && self.routes.like(&route).len() > 1 }
     }
-}
 
-fn same_key(a: &Route, b: &Route) -> bool {
-    a.table == b.table && a.dst == b.dst && a.metric == b.metric
-}
+    fn route_gone(&mut self, route: &Route) -> Effect {
+        let matters = self.matters(route) || self.routes.like(route).iter().any(|r| self.matters(r));
+        let removed = self.routes.remove(route);
+        let unsure = matters && !removed && !self.routes.like(route).is_empty();
+        Effect { changed: removed && matters, unsure }
+    }
 
-fn same_hops(a: &Route, b: &Route) -> bool {
-    a.hops.len() == b.hops.len()
-        && a.hops.iter().zip(&b.hops).all(|(a, b)| a.ifindex == b.ifindex && a.gateway == b.gateway)
+    /// Whether anything depends on a route: it is a default route or half of one, leads into a VPN, or is ours.
+    fn matters(&self, route: &Route) -> bool {
+        route.dst.prefix_len() <= 1
+            || route.protocol == OUR_PROTOCOL
+            || route.hops.iter().any(|hop| self.is_vpn(hop.ifindex))
+    }
 }

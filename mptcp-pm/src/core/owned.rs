@@ -18,30 +18,59 @@ pub struct Owned {
 }
 
 /// A value that we replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replaced<T> {
     /// What was there.
     pub before: T,
-    /// What we wrote: when something else is there at the end, it is somebody else's and stays.
-    pub ours: T,
+    /// What we wrote last, and what we were about to write: when something else is there at the end, it is somebody
+    /// else's and stays.
+    pub ours: Vec<T>,
 }
 
 /// Flags that the kernel lets anybody change on a living endpoint: they say nothing about its author.
-const CHANGEABLE: EndpointFlags = EndpointFlags::BACKUP.union(EndpointFlags::FULLMESH);
+pub const CHANGEABLE: EndpointFlags = EndpointFlags::BACKUP.union(EndpointFlags::FULLMESH);
 
 impl Owned {
     /// Whether an endpoint is ours.
     pub fn has(&self, endpoint: &Endpoint) -> bool {
-        self.endpoints.iter().any(|claim| claim.is_claim_on(endpoint))
+        self.claims_on(endpoint).next().is_some()
+    }
+
+    /// Our claims on an endpoint.
+    pub fn claims_on(&self, endpoint: &Endpoint) -> impl Iterator<Item = &NewEndpoint> {
+        self.endpoints.iter().filter(move |claim| claim.is_claim_on(endpoint))
+    }
+
+    /// Interfaces have other names now, and their sysctls with them.
+    pub fn rename(&mut self, renamed: &BTreeMap<String, String>) {
+        let moved = |key| match key {
+            Sysctl::ReversePathFilter(old) => {
+                Sysctl::ReversePathFilter(renamed.get(&old).cloned().unwrap_or(old))
+            }
+            other => other,
+        };
+        self.sysctls =
+            std::mem::take(&mut self.sysctls).into_iter().map(|(key, value)| (moved(key), value)).collect();
     }
 }
 
 impl NewEndpoint {
     /// Whether this is the claim on an endpoint: its address, its interface and the flags that cannot be changed.
+    /// Kernels drop flags that they do not know (`laminar` before 6.18).
     pub fn is_claim_on(&self, endpoint: &Endpoint) -> bool {
+        let lacking = self.flags.difference(endpoint.flags).difference(CHANGEABLE);
+        let foreign = endpoint.flags.difference(self.flags).difference(CHANGEABLE);
         endpoint.port == 0
             && self.addr == endpoint.addr
             && endpoint.ifindex == Some(self.ifindex)
-            && self.flags.difference(CHANGEABLE) == endpoint.flags.difference(CHANGEABLE)
+            && foreign.is_empty()
+            && EndpointFlags::LAMINAR.contains(lacking)
+    }
+
+    /// Whether two claims are on the same endpoint.
+    pub fn is_same_claim(&self, other: &Self) -> bool {
+        self.addr == other.addr
+            && self.ifindex == other.ifindex
+            && self.flags.difference(CHANGEABLE) == other.flags.difference(CHANGEABLE)
     }
 }

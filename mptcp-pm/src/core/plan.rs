@@ -1,61 +1,98 @@
-//! The difference between what is wanted and what is there, as actions in a safe order.
+//! The difference between what is wanted and what is there, as actions in a safe order; and what is ours then.
+use std::collections::BTreeSet;
+
 use super::action::{Action, NewEndpoint};
 use super::observed::World;
-use super::owned::{Owned, Replaced};
+use super::owned::{CHANGEABLE, Owned, Replaced};
 use super::policy::Desired;
-use super::world::{Endpoint, EndpointFlags, Limits, OUR_PROTOCOL, Route, RouteKind, Rule, Sysctl};
+use super::routes::same;
+use super::uplink::Uplink;
+use super::world::{Endpoint, EndpointFlags, Limits, OUR_PROTOCOL, Route, Rule, Sysctl};
 
-/// What to do, and what will be ours when it is done.
+/// What to do.
 ///
-/// The order: what is ours is written down before it is made; a subflow's way exists before its endpoint; a new
-/// path is offered before an old one is closed; a way goes after the endpoint that used it.
-pub fn plan(desired: &Desired, world: &World, owned: &Owned) -> (Vec<Action>, Owned) {
-    let sysctls = sysctls(desired, world);
-    let limits = limits(desired, world);
-    let endpoints = Endpoints::compare(desired, world, owned);
-    let next = next_owned(desired, world, owned, &sysctls, limits);
-    let (late_routes, early_routes): (Vec<Route>, Vec<Route>) =
-        stale_routes(desired, world).into_iter().partition(|route| !blocks_another(route, desired));
-
+/// The order: a subflow's way exists before its endpoint; a new path is offered before an old one is closed; a way
+/// goes after the endpoint that used it.
+pub fn plan(desired: &Desired, world: &World, owned: &Owned) -> Vec<Action> {
+    let (early_routes, late_routes) = stale_routes(desired, world);
     let mut actions = Vec::new();
-    if next != *owned {
-        actions.push(Action::Save(next.clone()));
-    }
-    actions.extend(sysctls.into_iter().map(|(key, value)| Action::WriteSysctl(key, value)));
-    actions.extend(limits.map(Action::SetLimits));
+    actions.extend(sysctls(desired, world).map(|(key, value)| Action::WriteSysctl(key, value)));
+    actions.extend(limits(desired, world).map(Action::SetLimits));
     actions.extend(early_routes.into_iter().map(Action::DeleteRoute));
     actions.extend(missing_routes(desired, world).map(Action::AddRoute));
     actions.extend(missing_rules(desired, world).map(Action::AddRule));
-    actions.extend(endpoints.into_actions(desired));
+    actions.extend(Endpoints::compare(desired, world, owned).into_actions());
     actions.extend(stale_rules(desired, world).map(Action::DeleteRule));
     actions.extend(late_routes.into_iter().map(Action::DeleteRoute));
-    (actions, next)
+    actions
+}
+
+/// What is ours while these actions are carried out, to be written down before the first of them; without endpoints.
+pub fn ownership(
+    desired: &Desired,
+    world: &World,
+    owned: &Owned,
+    actions: &[Action],
+    stopping: bool,
+) -> Owned {
+    Owned {
+        endpoints: Vec::new(),
+        limits: owned_limits(desired, world, owned, actions, stopping),
+        sysctls: owned_sysctls(desired, world, owned, actions, stopping),
+    }
+}
+
+/// The claims that the kernel shows: the others have ended.
+pub fn remaining_claims(world: &World, owned: &Owned) -> Vec<NewEndpoint> {
+    let seen = world.observation.as_ref();
+    let still_there = |claim: &&NewEndpoint| {
+        seen.is_some_and(|seen| seen.endpoints.iter().any(|endpoint| claim.is_claim_on(endpoint)))
+    };
+    owned.endpoints.iter().filter(still_there).cloned().collect()
+}
+
+/// What is ours, with the claims on the endpoints that are about to be made.
+pub fn with_claims(owned: &Owned, actions: &[Action]) -> Owned {
+    let mut endpoints: Vec<NewEndpoint> = actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::AddEndpoint(new) => Some(new.clone()),
+            _ => None,
+        })
+        .collect();
+    for claim in &owned.endpoints {
+        if !endpoints.iter().any(|new| new.is_same_claim(claim)) {
+            endpoints.push(claim.clone());
+        }
+    }
+    endpoints.sort_by_key(|claim| (claim.addr, claim.ifindex, claim.flags));
+    Owned { endpoints, ..owned.clone() }
 }
 
 /// The state that is wanted at the end: nothing of ours, and what we replaced put back.
-pub fn farewell(world: &World, owned: &Owned) -> Desired {
+pub fn farewell(uplinks: Vec<Uplink>, world: &World, owned: &Owned) -> Desired {
     let seen = world.observation.as_ref();
     let limits = owned
         .limits
-        .filter(|replaced| seen.is_some_and(|seen| seen.limits == Some(replaced.ours)))
+        .as_ref()
+        .filter(|replaced| seen.and_then(|seen| seen.limits).is_some_and(|l| replaced.ours.contains(&l)))
         .map(|replaced| replaced.before);
     let sysctls = owned
         .sysctls
         .iter()
-        .filter(|(key, replaced)| world.sysctl(key) == Some(replaced.ours.as_str()))
+        .filter(|(key, replaced)| world.sysctl(key).is_some_and(|v| replaced.ours.iter().any(|our| our == v)))
         .map(|(key, replaced)| (key.clone(), replaced.before.clone()))
         .collect();
-    Desired { limits, sysctls, ..Desired::default() }
+    Desired { uplinks, limits, sysctls, ..Desired::default() }
 }
 
-fn sysctls(desired: &Desired, world: &World) -> Vec<(Sysctl, String)> {
+fn sysctls(desired: &Desired, world: &World) -> impl Iterator<Item = (Sysctl, String)> {
     let differs = |key: &Sysctl, value: &str| world.sysctl(key).is_some_and(|seen| seen != value);
     desired
         .sysctls
         .iter()
-        .filter(|(key, value)| differs(key, value))
+        .filter(move |(key, value)| differs(key, value))
         .map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
 }
 
 fn limits(desired: &Desired, world: &World) -> Option<Limits> {
@@ -70,86 +107,79 @@ struct Endpoints {
     replace: Vec<(Endpoint, NewEndpoint)>,
     backup: Vec<(Endpoint, bool)>,
     delete: Vec<Endpoint>,
+    /// There is not room for all of both.
+    crowded: bool,
+    /// Connections go on without what is deleted.
+    leaving: bool,
 }
 
 impl Endpoints {
     fn compare(desired: &Desired, world: &World, owned: &Owned) -> Self {
-        let seen = world.observation.iter().flat_map(|seen| &seen.endpoints);
-        let ours: Vec<&Endpoint> = seen.filter(|endpoint| owned.has(endpoint)).collect();
-        let mut difference = Self::default();
+        let seen: Vec<&Endpoint> = world.observation.iter().flat_map(|seen| &seen.endpoints).collect();
+        let ours: Vec<&Endpoint> = seen.iter().copied().filter(|endpoint| owned.has(endpoint)).collect();
+        let mut difference = Self { leaving: !desired.endpoints.is_empty(), ..Self::default() };
         for wanted in &desired.endpoints {
             match ours.iter().find(|endpoint| endpoint.addr == wanted.addr) {
                 None => difference.add.push(wanted.clone()),
-                Some(endpoint) => difference.adjust(endpoint, wanted),
+                Some(endpoint) => difference.adjust(endpoint, wanted, owned),
             }
         }
-        difference.delete = ours
-            .into_iter()
-            .filter(|endpoint| {
-                !desired.endpoints.iter().any(|wanted| wanted.addr == endpoint.addr)
-                    && !desired.stranded.contains(endpoint)
-            })
-            .cloned()
-            .collect();
+        let stays = |endpoint: &Endpoint| {
+            desired.endpoints.iter().any(|wanted| wanted.addr == endpoint.addr)
+                || desired.stranded.contains(endpoint)
+        };
+        difference.delete = ours.into_iter().filter(|endpoint| !stays(endpoint)).cloned().collect();
+        difference.crowded = seen.len() + difference.add.len() > desired.room;
         difference
     }
 
     /// An endpoint with the right address: only its backup flag can be changed where it stands, and doing so spares
-    /// its subflows.
-    fn adjust(&mut self, endpoint: &Endpoint, wanted: &NewEndpoint) {
-        let different = endpoint.flags.symmetric_difference(wanted.flags);
-        let elsewhere = endpoint.ifindex != Some(wanted.ifindex);
-        if elsewhere || !EndpointFlags::BACKUP.contains(different) {
+    /// its subflows. Flags that the kernel dropped when it was made are not asked for again.
+    fn adjust(&mut self, endpoint: &Endpoint, wanted: &NewEndpoint, owned: &Owned) {
+        let made_so = owned.claims_on(endpoint).any(|claim| claim.is_same_claim(wanted));
+        let different = endpoint.flags.symmetric_difference(wanted.flags).intersection(CHANGEABLE);
+        if !made_so || !EndpointFlags::BACKUP.contains(different) {
             self.replace.push((endpoint.clone(), wanted.clone()));
         } else if !different.is_empty() {
             self.backup.push((endpoint.clone(), wanted.flags.contains(EndpointFlags::BACKUP)));
         }
     }
 
-    fn into_actions(self, desired: &Desired) -> impl Iterator<Item = Action> {
-        // Not at the very end: there every subflow is closed by the deletion of its endpoint.
-        let leaving = !desired.endpoints.is_empty();
+    fn into_actions(mut self) -> Vec<Action> {
+        // What is to carry data is raised before what carried it stands by.
+        self.backup.sort_by_key(|(_, on)| *on);
         let add = self.add.into_iter().map(Action::AddEndpoint);
         let replace = self
             .replace
             .into_iter()
             .flat_map(|(old, new)| [Action::DeleteEndpoint(old), Action::AddEndpoint(new)]);
         let backup = self.backup.into_iter().map(|(endpoint, on)| Action::SetBackup(endpoint, on));
-        let delete = self.delete.into_iter().flat_map(move |old| {
-            let initial = leaving.then_some(Action::CloseInitial(old.addr));
+        let delete = self.delete.into_iter().flat_map(|old| {
+            // Not at the very end: there every subflow is closed by the deletion of its endpoint.
+            let initial = self.leaving.then_some(Action::CloseInitial(old.addr));
             std::iter::once(Action::DeleteEndpoint(old)).chain(initial)
         });
-        add.chain(replace).chain(backup).chain(delete)
+        if self.crowded {
+            delete.chain(add).chain(replace).chain(backup).collect()
+        } else {
+            add.chain(replace).chain(backup).chain(delete).collect()
+        }
     }
 }
 
-fn is_ours(route: &Route) -> bool {
-    route.protocol == OUR_PROTOCOL
-}
-
-/// The kernel shows a loopback hop on IPv6 routes that refuse: it says nothing.
-fn same(a: &Route, b: &Route) -> bool {
-    a == b
-        || (a.kind == RouteKind::Unreachable
-            && Route { hops: Vec::new(), source: None, ..a.clone() }
-                == Route { hops: Vec::new(), source: None, ..b.clone() })
-}
-
 fn missing_routes(desired: &Desired, world: &World) -> impl Iterator<Item = Route> {
-    desired.routes.iter().filter(|wanted| !world.routes.iter().any(|seen| same(seen, wanted))).cloned()
+    desired.routes.iter().filter(|wanted| !world.routes.contains(wanted)).cloned()
 }
 
-fn stale_routes(desired: &Desired, world: &World) -> Vec<Route> {
-    let ours = world.routes.iter().filter(|route| is_ours(route));
-    ours.filter(|seen| !desired.routes.iter().any(|wanted| same(seen, wanted))).cloned().collect()
-}
-
-/// Whether a stale route stands where a wanted one has to go.
-fn blocks_another(stale: &Route, desired: &Desired) -> bool {
-    desired
-        .routes
-        .iter()
-        .any(|wanted| wanted.table == stale.table && wanted.dst == stale.dst && wanted.metric == stale.metric)
+/// Our routes that are not wanted: those that stand where a wanted one has to go, and the others.
+fn stale_routes(desired: &Desired, world: &World) -> (Vec<Route>, Vec<Route>) {
+    let place = |route: &Route| (route.table, route.dst, route.metric);
+    let places: BTreeSet<_> = desired.routes.iter().map(place).collect();
+    let wanted = |seen: &Route| {
+        places.contains(&place(seen)) && desired.routes.iter().any(|wanted| same(seen, wanted))
+    };
+    let ours = world.routes.iter().filter(|route| route.protocol == OUR_PROTOCOL);
+    ours.filter(|seen| !wanted(seen)).cloned().partition(|stale| places.contains(&place(stale)))
 }
 
 fn missing_rules(desired: &Desired, world: &World) -> impl Iterator<Item = Rule> {
@@ -161,47 +191,91 @@ fn stale_rules(desired: &Desired, world: &World) -> impl Iterator<Item = Rule> {
     ours.filter(|seen| !desired.rules.contains(seen)).cloned()
 }
 
-/// What is ours while the plan is carried out: claims are given up only when the kernel shows that they have ended.
-fn next_owned(
+fn owned_limits(
     desired: &Desired,
     world: &World,
     owned: &Owned,
-    sysctls: &[(Sysctl, String)],
-    limits: Option<Limits>,
-) -> Owned {
-    let seen = world.observation.as_ref();
-    let mut endpoints = desired.endpoints.clone();
-    let still_there = |claim: &&NewEndpoint| {
-        seen.is_some_and(|seen| seen.endpoints.iter().any(|endpoint| claim.is_claim_on(endpoint)))
-    };
-    for claim in owned.endpoints.iter().filter(still_there) {
-        if !endpoints.iter().any(|new| new.addr == claim.addr && new.ifindex == claim.ifindex) {
-            endpoints.push(claim.clone());
-        }
+    actions: &[Action],
+    stopping: bool,
+) -> Option<Replaced<Limits>> {
+    Record {
+        before: owned.limits.as_ref(),
+        seen: world.observation.as_ref().and_then(|seen| seen.limits.as_ref()),
+        wanted: desired.limits.as_ref(),
+        pending: actions.iter().any(|action| matches!(action, Action::SetLimits(_))),
     }
-    endpoints.sort_by_key(|claim| (claim.addr, claim.ifindex));
-    let mut next = Owned { endpoints, ..owned.clone() };
-    next.limits = replaced(owned.limits.as_ref(), seen.and_then(|seen| seen.limits), limits);
-    for (key, seen) in seen.iter().flat_map(|seen| &seen.sysctls) {
-        let pending = sysctls.iter().find(|(wanted, _)| wanted == key).map(|(_, value)| value.clone());
-        match replaced(owned.sysctls.get(key), Some(seen.clone()), pending) {
-            Some(replaced) => next.sysctls.insert(key.clone(), replaced),
-            None => next.sysctls.remove(key),
-        };
-    }
-    next
+    .next(stopping)
 }
 
-/// The record of a value that is about to be written (`pending`), or was.
-fn replaced<T: Clone + PartialEq>(
-    record: Option<&Replaced<T>>,
-    seen: Option<T>,
-    pending: Option<T>,
-) -> Option<Replaced<T>> {
-    let before = record.map(|record| record.before.clone()).or_else(|| seen.clone())?;
-    match pending {
-        Some(ours) if ours != before => Some(Replaced { before, ours }),
-        Some(_) => record.cloned(),
-        None => record.filter(|_| seen.is_none_or(|seen| seen != before)).cloned(),
+fn owned_sysctls(
+    desired: &Desired,
+    world: &World,
+    owned: &Owned,
+    actions: &[Action],
+    stopping: bool,
+) -> std::collections::BTreeMap<Sysctl, Replaced<String>> {
+    let pending: BTreeSet<&Sysctl> = actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::WriteSysctl(key, _) => Some(key),
+            _ => None,
+        })
+        .collect();
+    let seen = |key| world.observation.as_ref().and_then(|seen| seen.sysctls.get(key));
+    let is_there = |key: &Sysctl| match key {
+        Sysctl::ReversePathFilter(name) => world.links.values().any(|link| link.name == *name),
+        _ => true,
+    };
+    let keys: BTreeSet<&Sysctl> = owned.sysctls.keys().chain(pending.iter().copied()).collect();
+    keys.into_iter()
+        .filter(|key| is_there(key))
+        .filter_map(|key| {
+            let record = Record {
+                before: owned.sysctls.get(key),
+                seen: seen(key),
+                wanted: desired.sysctls.get(key),
+                pending: pending.contains(key),
+            };
+            Some((key.clone(), record.next(stopping)?))
+        })
+        .collect()
+}
+
+/// What is known of a value that we may have replaced.
+struct Record<'a, T> {
+    /// The record up to now.
+    before: Option<&'a Replaced<T>>,
+    /// The value that is there.
+    seen: Option<&'a T>,
+    /// The one that is wanted.
+    wanted: Option<&'a T>,
+    /// It is about to be written.
+    pending: bool,
+}
+
+impl<T: Clone + PartialEq> Record<'_, T> {
+    /// The record from now on. While the daemon lives it lasts until the value from before is back; at the end, as
+    /// long as there is something to restore.
+    fn next(&self, stopping: bool) -> Option<Replaced<T>> {
+        let record = self.before.cloned();
+        if self.pending {
+            let (seen, wanted) = (self.seen?, self.wanted?);
+            let Replaced { before, ours } =
+                record.unwrap_or_else(|| Replaced { before: seen.clone(), ours: Vec::new() });
+            let mut ours: Vec<T> =
+                ours.into_iter().filter(|value| value == seen && value != wanted).collect();
+            // On the way back, what is there has to be known until it is gone.
+            ours.extend((*wanted != before).then(|| wanted.clone()));
+            return (!ours.is_empty()).then_some(Replaced { before, ours });
+        }
+        let record = record.filter(|record| self.seen != Some(&record.before))?;
+        let known = self.seen.is_some_and(|seen| record.ours.contains(seen));
+        match self.seen {
+            // Written by somebody who wants the same.
+            Some(seen) if !stopping && !known && self.wanted == Some(seen) => {
+                Some(Replaced { ours: vec![seen.clone()], ..record })
+            }
+            _ => (!stopping || known).then_some(record),
+        }
     }
 }

@@ -1,4 +1,7 @@
 //! World and configuration to the desired state of the kernel.
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -7,6 +10,7 @@ use ipnet::IpNet;
 use super::action::NewEndpoint;
 use super::observed::World;
 use super::owned::Owned;
+use super::routes::{default_net, leaves_by};
 use super::uplink::{self, Class, Unused, Uplink};
 use super::world::{
     Endpoint, EndpointFlags, Family, IfIndex, Limits, MAIN_TABLE, OUR_PROTOCOL, Route, RouteKind, Rule,
@@ -27,6 +31,9 @@ pub const RULE_UPLINK: u32 = 30_501;
 /// How many subflows and announced addresses every kernel takes (`MPTCP_PM_ADDR_MAX`; 64 from 7.2).
 pub const LIMITS_EVERYWHERE: u32 = 8;
 
+/// How many endpoints every kernel holds (255 from 7.2).
+pub const ENDPOINTS_EVERYWHERE: usize = 8;
+
 /// The state of the kernel that is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
@@ -37,6 +44,8 @@ pub struct Desired {
     /// Endpoints of ours whose uplink is lost and that stay because there is no other: a connection whose last
     /// subflow is closed dies after `net.mptcp.close_timeout`, one that is left alone goes on when the path returns.
     pub stranded: Vec<Endpoint>,
+    /// How many endpoints the kernel holds, ours and others.
+    pub room: usize,
     /// The limits.
     pub limits: Option<Limits>,
     /// Our rules.
@@ -66,13 +75,15 @@ impl Default for Capacity {
 pub fn desire(world: &World, config: &Config, owned: &Owned, capacity: Capacity) -> Desired {
     let mut uplinks = uplink::find(world, config);
     let beside_vpn = separate_vpns(&mut uplinks, world, config);
-    let foreign = foreign(world, owned);
     let places = places(&uplinks);
-    let endpoints = endpoints(&places, &uplinks, &foreign, config, capacity);
+    let others = others(&places, world, owned);
     let stranded = if beside_vpn { Vec::new() } else { stranded(&uplinks, &places, world, owned) };
+    let room = capacity.endpoints.saturating_sub(others.len() + stranded.len());
+    let endpoints = endpoints(&places, &uplinks, &others, config, room);
     let used: Vec<&Uplink> = uplinks.iter().filter(|uplink| uplink.unused.is_none()).collect();
     Desired {
-        limits: Some(limits(endpoints.len(), world, config, owned, capacity)),
+        room: capacity.endpoints,
+        limits: Some(limits(endpoints.len() + made_by_others(&others), world, config, owned, capacity)),
         rules: places.iter().flat_map(rules).collect(),
         routes: used.iter().flat_map(|uplink| routes(uplink, world)).collect(),
         sysctls: sysctls(&used, world),
@@ -123,19 +134,17 @@ fn vpn_with_default_route<'a>(uplinks: &'a [Uplink], world: &World) -> Option<&'
     let covers = |route: &&Route| {
         route.dst.prefix_len() <= 1 && route.kind == RouteKind::Unicast && route.protocol != OUR_PROTOCOL
     };
+    let covering: Vec<&Route> = world.routes.iter().filter(covers).collect();
     uplinks.iter().filter(|uplink| uplink.class == Class::Vpn).find(|vpn| {
-        world.routes.iter().filter(covers).any(|route| {
-            route.hops.iter().any(|hop| hop.ifindex == vpn.ifindex)
+        covering.iter().any(|route| {
+            leaves_by(route, vpn.ifindex)
                 && (route.table != MAIN_TABLE || route.dst.prefix_len() == 1 || is_best(route, world))
         })
     })
 }
 
 fn is_best(route: &Route, world: &World) -> bool {
-    !world
-        .routes
-        .iter()
-        .any(|other| other.table == route.table && other.dst == route.dst && other.metric < route.metric)
+    !world.routes.to(route.dst).any(|other| other.table == route.table && other.metric < route.metric)
 }
 
 /// An address in use and the uplink that it is used on.
@@ -169,9 +178,9 @@ fn preferred(uplinks: &[Uplink]) -> Vec<&Uplink> {
 fn endpoints(
     places: &[Place],
     uplinks: &[Uplink],
-    foreign: &[&Endpoint],
+    others: &[&Endpoint],
     config: &Config,
-    capacity: Capacity,
+    room: usize,
 ) -> Vec<NewEndpoint> {
     let best = preferred(uplinks).first().map(|uplink| uplink.ifindex);
     let flags_of = |ifindex| {
@@ -180,20 +189,25 @@ fn endpoints(
     };
     places
         .iter()
-        .filter(|place| !foreign.iter().any(|endpoint| endpoint.addr == place.addr))
-        .take(capacity.endpoints.saturating_sub(foreign.len()))
+        .filter(|place| !others.iter().any(|endpoint| endpoint.addr == place.addr && endpoint.port == 0))
+        .take(room)
         .map(|&Place { addr, ifindex }| NewEndpoint { addr, ifindex, flags: flags_of(ifindex) })
         .collect()
 }
 
-/// Endpoints that somebody else made. One of them with an address that we want serves as well as ours.
-pub fn foreign<'a>(world: &'a World, owned: &Owned) -> Vec<&'a Endpoint> {
-    world
-        .observation
-        .iter()
-        .flat_map(|observation| &observation.endpoints)
-        .filter(|endpoint| !endpoint.flags.contains(EndpointFlags::IMPLICIT) && !owned.has(endpoint))
-        .collect()
+/// Endpoints that are not ours. One of them with an address that we want serves as well as ours, but for those that
+/// the kernel made (`implicit`): ours takes their place.
+fn others<'a>(places: &[Place], world: &'a World, owned: &Owned) -> Vec<&'a Endpoint> {
+    let makes_way = |endpoint: &Endpoint| {
+        endpoint.flags.contains(EndpointFlags::IMPLICIT)
+            && places.iter().any(|place| place.addr == endpoint.addr)
+    };
+    let seen = world.observation.iter().flat_map(|seen| &seen.endpoints);
+    seen.filter(|endpoint| !owned.has(endpoint) && !makes_way(endpoint)).collect()
+}
+
+fn made_by_others(others: &[&Endpoint]) -> usize {
+    others.iter().filter(|endpoint| !endpoint.flags.contains(EndpointFlags::IMPLICIT)).count()
 }
 
 const fn rank(role: Role) -> u8 {
@@ -247,7 +261,7 @@ fn stranded(uplinks: &[Uplink], places: &[Place], world: &World, owned: &Owned) 
 /// Room for every uplink and for what the peer announces, never smaller than what was there before us.
 fn limits(endpoints: usize, world: &World, config: &Config, owned: &Owned, capacity: Capacity) -> Limits {
     let seen = world.observation.as_ref().and_then(|seen| seen.limits);
-    let before = owned.limits.map(|replaced| replaced.before).or(seen);
+    let before = owned.limits.as_ref().map(|replaced| replaced.before).or(seen);
     let accepted = match config.profile {
         Profile::Light => 2,
         Profile::Heavy | Profile::Site => 4,
@@ -307,15 +321,6 @@ fn routes(uplink: &Uplink, world: &World) -> Vec<Route> {
         .collect()
 }
 
-fn default_net(family: Family) -> IpNet {
-    let unspecified = match family {
-        Family::V4 => IpAddr::from([0_u8; 4]),
-        Family::V6 => IpAddr::from([0_u16; 8]),
-    };
-    // A prefix length of 0 is valid for both families.
-    IpNet::new_assert(unspecified, 0)
-}
-
 /// IPv6 turns a metric of 0 into 1024 (`IP6_RT_PRIO_USER`): say it, so that what is read equals what was asked for.
 const fn metric_in_table(family: Family) -> u32 {
     match family {
@@ -328,7 +333,6 @@ fn vpn_networks(uplink: &Uplink, family: Family, world: &World) -> Vec<IpNet> {
     if uplink.class == Class::Vpn {
         return Vec::new();
     }
-    let is_vpn = |index| world.links.get(&index).is_some_and(|link| uplink::class(link) == Class::Vpn);
     let mut networks: Vec<IpNet> = world
         .routes
         .iter()
@@ -338,7 +342,7 @@ fn vpn_networks(uplink: &Uplink, family: Family, world: &World) -> Vec<IpNet> {
                 && route.kind == RouteKind::Unicast
                 && route.dst.prefix_len() > 1
                 && !is_link_scoped(&route.dst)
-                && route.hops.iter().any(|hop| is_vpn(hop.ifindex))
+                && route.hops.iter().any(|hop| world.is_vpn(hop.ifindex))
         })
         .map(|route| route.dst)
         .collect();

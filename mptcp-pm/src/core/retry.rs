@@ -1,31 +1,44 @@
 //! When to try again, and when to stop trying: no action is repeated for ever.
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::action::Subject;
-use super::world::IfIndex;
 
-/// An action that fails so many times without a change in the world is given up.
-pub const MAX_ATTEMPTS: u32 = 8;
+/// What has to be done so many times without a change in the world is given up.
+pub const MAX_ATTEMPTS: u32 = 16;
+
+/// The same at the very end, when somebody waits for it.
+pub const LAST_ATTEMPTS: u32 = 5;
 
 /// The first pause; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// An attempt that is this old no longer counts.
+/// No pause is longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
+/// What succeeds may be repeated so many times at once: adding what an event has just removed is no fight.
+const FREE: u32 = 3;
+
+/// An attempt that is this much older than its pause no longer counts.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
 /// The attempts at every subject, lately.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Retries {
     attempts: BTreeMap<Subject, Attempts>,
+    limit: u32,
 }
 
 #[derive(Clone, Debug)]
 struct Attempts {
     count: u32,
     last: Duration,
-    ifindex: Option<IfIndex>,
     error: Option<String>,
+    /// It was wanted when that was last looked at.
+    wanted: bool,
 }
 
 /// Whether a subject may be attempted.
@@ -39,36 +52,51 @@ pub enum Verdict {
     GivenUp,
 }
 
+impl Default for Retries {
+    fn default() -> Self {
+        Self { attempts: BTreeMap::new(), limit: MAX_ATTEMPTS }
+    }
+}
+
 impl Retries {
+    /// Begins anew with less patience.
+    pub fn hurry(&mut self) {
+        *self = Self { limit: LAST_ATTEMPTS, ..Self::default() };
+    }
+
     /// Whether a subject may be attempted now.
     pub fn verdict(&self, subject: &Subject, now: Duration) -> Verdict {
         let Some(attempts) = self.attempts.get(subject) else { return Verdict::Now };
-        if attempts.error.is_some() && attempts.count >= MAX_ATTEMPTS {
-            return Verdict::GivenUp;
+        let until = attempts.last + attempts.pause();
+        match attempts.count >= self.limit {
+            true => Verdict::GivenUp,
+            false if until <= now => Verdict::Now,
+            false => Verdict::NotBefore(until),
         }
-        let until = attempts.last + pause(attempts);
-        if until <= now { Verdict::Now } else { Verdict::NotBefore(until) }
     }
 
     /// Records an attempt. One that succeeded counts too: having to do it again says that it had no effect, or that
     /// somebody undoes it.
-    pub fn record(
-        &mut self,
-        subject: Subject,
-        ifindex: Option<IfIndex>,
-        error: Option<String>,
-        now: Duration,
-    ) {
-        let fresh = Attempts { count: 0, last: now, ifindex, error: None };
-        let attempts = self.attempts.entry(subject).or_insert(fresh);
+    pub fn record(&mut self, subject: Subject, error: Option<String>, now: Duration) {
+        let attempts = self.attempts.entry(subject).or_insert(Attempts {
+            count: 0,
+            last: now,
+            error: None,
+            wanted: true,
+        });
         attempts.count += 1;
         attempts.last = now;
         attempts.error = error;
+        attempts.wanted = true;
     }
 
-    /// An interface has changed: what failed there, or had to be done there, may now be otherwise.
-    pub fn forgive(&mut self, ifindex: IfIndex) {
-        self.attempts.retain(|_, attempts| attempts.ifindex != Some(ifindex));
+    /// Something has changed in the world. What was done and what was given up may be tried at once; what fails only
+    /// where the change concerns it.
+    pub fn forgive(&mut self, concerned: impl Fn(&Subject) -> bool) {
+        let limit = self.limit;
+        self.attempts.retain(|subject, attempts| {
+            attempts.error.is_some() && attempts.count < limit && !concerned(subject)
+        });
     }
 
     /// Forgets everything: the configuration is another.
@@ -76,63 +104,69 @@ impl Retries {
         self.attempts.clear();
     }
 
-    /// Forgets what is long ago and no longer wanted.
-    pub fn prune(&mut self, wanted: impl Fn(&Subject) -> bool, now: Duration) {
-        self.attempts
-            .retain(|subject, attempts| wanted(subject) || now.saturating_sub(attempts.last) < FORGET_AFTER);
+    /// Forgets the attempts at one subject.
+    pub fn forget(&mut self, subject: &Subject) {
+        self.attempts.remove(subject);
     }
 
-    /// The error of the last attempt at each subject that failed.
-    pub fn errors(&self) -> impl Iterator<Item = (&Subject, &str, bool)> {
-        self.attempts.iter().filter_map(|(subject, attempts)| {
-            let error = attempts.error.as_deref()?;
-            Some((subject, error, attempts.count >= MAX_ATTEMPTS))
+    /// Forgets what is long ago, and the errors of what is no longer wanted.
+    pub fn prune(&mut self, wanted: impl Fn(&Subject) -> bool, now: Duration) {
+        self.attempts.retain(|_, attempts| now < attempts.last + attempts.pause() * 2 + FORGET_AFTER);
+        for (subject, attempts) in &mut self.attempts {
+            attempts.wanted = wanted(subject);
+            attempts.error = attempts.error.take().filter(|_| attempts.wanted);
+        }
+    }
+
+    /// What fails or was given up: the subject, why, and whether it was given up.
+    pub fn troubles(&self) -> impl Iterator<Item = (&Subject, &str, bool)> {
+        const UNDONE: &str = "done again and again, without effect or undone by somebody else";
+        self.attempts.iter().filter(|(_, attempts)| attempts.wanted).filter_map(|(subject, attempts)| {
+            let given_up = attempts.count >= self.limit;
+            let reason = attempts.error.as_deref().or(given_up.then_some(UNDONE))?;
+            Some((subject, reason, given_up))
         })
     }
 }
 
-/// An attempt that succeeded may be repeated at once, once: adding what an event has just removed is no fight.
-fn pause(attempts: &Attempts) -> Duration {
-    let free = if attempts.error.is_none() { 3 } else { 1 };
-    match attempts.count.checked_sub(free) {
-        None => Duration::ZERO,
-        Some(step) => FIRST_PAUSE * 2_u32.saturating_pow(step.min(24)),
+impl Attempts {
+    fn pause(&self) -> Duration {
+        let free = if self.error.is_none() { FREE } else { 1 };
+        match self.count.checked_sub(free) {
+            None => Duration::ZERO,
+            Some(step) => (FIRST_PAUSE * 2_u32.saturating_pow(step.min(24))).min(LONGEST_PAUSE),
+        }
     }
 }
 
-/// Passes over the world, paced: a burst at once, then a steady rate. Under endless churn the daemon still acts, and
+/// Paces what events bring about: a burst at once, then a steady rate. Under endless churn the daemon still acts, and
 /// still sleeps.
 #[derive(Clone, Debug)]
 pub struct Pacer {
+    refill: Duration,
     full_at: Duration,
 }
 
 impl Pacer {
-    const BURST: u32 = 16;
-    const REFILL: Duration = Duration::from_millis(25);
+    /// So many at once.
+    pub const BURST: u32 = 16;
 
-    /// A full bucket.
-    pub const fn new() -> Self {
-        Self { full_at: Duration::ZERO }
+    /// A full bucket that gains one for each `refill`.
+    pub const fn new(refill: Duration) -> Self {
+        Self { refill, full_at: Duration::ZERO }
     }
 
-    /// When the next pass may be made.
+    /// When the next one may be taken.
     pub fn next(&self) -> Duration {
-        self.full_at.saturating_sub(Self::REFILL * (Self::BURST - 1))
+        self.full_at.saturating_sub(self.refill * (Self::BURST - 1))
     }
 
-    /// Takes a pass, if there is one.
+    /// Takes one, if there is one.
     pub fn take(&mut self, now: Duration) -> bool {
         let allowed = self.next() <= now;
         if allowed {
-            self.full_at = self.full_at.max(now) + Self::REFILL;
+            self.full_at = self.full_at.max(now) + self.refill;
         }
         allowed
-    }
-}
-
-impl Default for Pacer {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -1,4 +1,7 @@
 //! Which interfaces are uplinks: accesses to the Internet whose addresses MPTCP may use; and why the others are not.
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -245,26 +248,29 @@ fn access(link: &Link, family: Family, world: &World) -> Option<FamilyAccess> {
 }
 
 /// One address of each network: the others would be further subflows over the same way. Among those of one network
-/// the order is that of RFC 6724, section 5, rules 3 and 7: a preferred one before a deprecated one, a temporary one
-/// before a permanent one. Unique local addresses (RFC 4193) count only where there is nothing better.
+/// the order is that of RFC 6724, section 5, rules 3 and 7, and of the kernel: a preferred one before a deprecated one,
+/// the first one before further ones, a temporary one before a permanent one. Unique local addresses (RFC 4193) count
+/// only where there is nothing better.
 fn choose<'a>(addresses: impl Iterator<Item = &'a Address>) -> Vec<IpAddr> {
     let mut usable: Vec<&Address> =
         addresses.filter(|address| address.global && !address.tentative).collect();
     if usable.iter().any(|address| !is_unique_local(&address.addr)) {
         usable.retain(|address| !is_unique_local(&address.addr));
     }
-    usable.sort_by_key(|address| (address.deprecated, !address.temporary, address.addr));
-    let mut networks = Vec::new();
-    usable
-        .into_iter()
-        .filter(|address| {
-            let network = address.network();
-            let first = !networks.contains(&network);
-            networks.push(network);
-            first
-        })
-        .map(|address| address.addr)
-        .collect()
+    usable.sort_by_key(|address| (address.deprecated, address.secondary, !address.temporary, address.addr));
+    let mut chosen: Vec<&Address> = Vec::new();
+    for address in usable {
+        if !chosen.iter().any(|other| share_network(address, other)) {
+            chosen.push(address);
+        }
+    }
+    chosen.into_iter().map(|address| address.addr).collect()
+}
+
+/// DHCPv6 gives an address without a network (/128) within the one that is on the link.
+fn share_network(a: &Address, b: &Address) -> bool {
+    let within = |a: &Address, b: &Address| a.network().is_some_and(|net| net.contains(&b.addr));
+    within(a, b) || within(b, a)
 }
 
 fn is_unique_local(addr: &IpAddr) -> bool {

@@ -79,8 +79,11 @@ pub struct Address {
     pub tentative: bool,
     /// Past its preferred lifetime (`IFA_F_DEPRECATED`).
     pub deprecated: bool,
-    /// A privacy address (IPv6 `IFA_F_TEMPORARY`). IPv4 has the same bit for secondary addresses: not set there.
+    /// A privacy address (IPv6 `IFA_F_TEMPORARY`).
     pub temporary: bool,
+    /// A further address of its network (IPv4 `IFA_F_SECONDARY`, the same bit): the kernel prefers the first one.
+    #[serde(default)]
+    pub secondary: bool,
 }
 
 impl Address {
@@ -256,7 +259,7 @@ pub struct Snapshot {
     pub links: Vec<Link>,
     /// The addresses of all links.
     pub addresses: Vec<Address>,
-    /// The routes of all tables but `local`, of both families.
+    /// The routes of all tables but `local`, of both families; of routing daemons only the default routes.
     pub routes: Vec<Route>,
     /// The rules of both families.
     pub rules: Vec<Rule>,

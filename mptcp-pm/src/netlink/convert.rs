@@ -120,6 +120,7 @@ pub fn address(message: &AddressMessage) -> Option<Address> {
         tentative: flags.intersects(unusable) && !optimistic,
         deprecated: flags.contains(AddressFlags::Deprecated),
         temporary: family == Family::V6 && flags.contains(AddressFlags::Secondary),
+        secondary: family == Family::V4 && flags.contains(AddressFlags::Secondary),
     })
 }
 
@@ -194,7 +195,9 @@ pub fn route_message(route: &Route) -> RouteMessage {
     message.header = route_header(route);
     let attributes = &mut message.attributes;
     attributes.push(RouteAttribute::Table(route.table));
-    attributes.push(RouteAttribute::Priority(route.metric));
+    if route.metric != 0 {
+        attributes.push(RouteAttribute::Priority(route.metric));
+    }
     if !route.is_default() {
         attributes.push(RouteAttribute::Destination(route.dst.network().into()));
     }

@@ -50,6 +50,8 @@ impl Mirror {
     /// Takes in a dump: what it shows otherwise than the messages did is a change.
     pub fn reconcile(&mut self, mut dump: Snapshot) -> Vec<Change> {
         let old = std::mem::take(&mut self.seen);
+        // Of a link that came while the dump was made, all will be told again.
+        dump.addresses.retain(|address| dump.links.iter().any(|link| link.index == address.ifindex));
         deduplicate(&mut dump.routes);
         deduplicate(&mut dump.rules);
         *self = Self { seen: dump, in_doubt: false };
@@ -88,9 +90,11 @@ impl Mirror {
     }
 
     fn link_gone(&mut self, link: Link) -> Vec<Change> {
-        let known = self.seen.links.iter().any(|old| old.index == link.index);
-        self.seen.links.retain(|old| old.index != link.index);
-        self.seen.addresses.retain(|address| address.ifindex != link.index);
+        let Snapshot { links, addresses, .. } = &mut self.seen;
+        let before = links.len() + addresses.len();
+        links.retain(|old| old.index != link.index);
+        addresses.retain(|address| address.ifindex != link.index);
+        let known = links.len() + addresses.len() < before;
         let mut changes: Vec<_> = known.then_some(Change::LinkGone(link.index)).into_iter().collect();
         // IPv4 gives up a route as a whole when one of its next hops loses its device (`fib_sync_down_dev`).
         let over_it = |r: &Route| r.hops.iter().any(|hop| hop.ifindex == link.index);
@@ -256,3 +260,6 @@ fn deduplicate<T: Clone + PartialEq>(list: &mut Vec<T>) {
     });
     *list = kept;
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,6 +143,14 @@ impl Flow {
         Ok(Self { socket, next: 0 })
     }
 
+    /// The address that it sends to.
+    ///
+    /// # Errors
+    /// When the socket cannot say.
+    pub fn peer(&self) -> Result<IpAddr> {
+        Ok(self.socket.peer_addr().context("ask for the peer's address")?.ip())
+    }
+
     /// Sends one datagram of `size` payload bytes (at least 8), numbered from 0 on; returns when.
     ///
     /// # Errors
@@ -161,7 +169,7 @@ impl Flow {
     /// # Errors
     /// When the kernel does not take one.
     pub fn pace(&mut self, rate: f64, size: usize, duration: Duration) -> Result<Vec<Instant>> {
-        let bytes = size + overhead(self.socket.peer_addr()?.ip());
+        let bytes = size + overhead(self.peer()?);
         let gap = Duration::from_secs_f64(bytes as f64 * 8.0 / rate);
         let (mut sent, mut due) = (Vec::new(), Instant::now());
         let end = due + duration;

@@ -5,6 +5,7 @@ use super::facts::{mptcp_counters, wish};
 use super::*;
 use crate::config::Config;
 use crate::core::observed::World;
+use crate::core::routes::Routes;
 use crate::core::world::{
     Address, Endpoint, EndpointFlags, Hop, IfIndex, Limits, Link, MAIN_TABLE, Observation, Route, RouteKind,
     Rule, Snapshot, Sysctl,
@@ -40,6 +41,7 @@ fn address(ifindex: IfIndex, addr: &str) -> Address {
         tentative: false,
         deprecated: false,
         temporary: false,
+        secondary: false,
     }
 }
 
@@ -105,6 +107,11 @@ fn healthy() -> Facts {
     facts
 }
 
+/// The second access loses its default route.
+fn lose_wifi(facts: &mut Facts) {
+    assert!(facts.world.routes.remove(&default_route(WLAN0, 600, "198.51.100.9")));
+}
+
 fn seen(facts: &mut Facts) -> &mut Observation {
     facts.world.observation.as_mut().expect("was looked at")
 }
@@ -162,8 +169,8 @@ fn each_illness_of_the_machine_has_its_finding_and_no_other() {
 
 #[test]
 fn each_illness_of_the_paths_has_its_finding_and_no_other() {
-    assert_eq!(problems(|facts| facts.world.routes.clear()), ["uplinks"]);
-    assert_eq!(problems(|facts| facts.world.routes.pop()), ["uplinks"]);
+    assert_eq!(problems(|facts| facts.world.routes = Routes::default()), ["uplinks"]);
+    assert_eq!(problems(lose_wifi), ["uplinks"]);
     let none = Limits { subflows: 0, add_addr_accepted: 0 };
     assert_eq!(problems(|facts| seen(facts).limits = Some(none)), ["limits"]);
     assert_eq!(problems(|facts| seen(facts).endpoints.clear()), ["endpoints"]);
@@ -201,14 +208,14 @@ fn what_is_right_after_all_is_not_found() {
     let by_rule = |facts: &mut Facts| {
         seen(facts).endpoints[1].ifindex = None;
         let table = 100;
-        facts.world.routes.push(Route { table, ..default_route(WLAN0, 0, "198.51.100.9") });
+        facts.world.routes.insert(Route { table, ..default_route(WLAN0, 0, "198.51.100.9") });
         let src = Some("198.51.100.1/32".parse().expect("parses"));
         let rule = Rule { priority: 1000, src, table, ..facts.world.rules[0].clone() };
         facts.world.rules.push(rule);
     };
     assert_eq!(problems(by_rule), SILENT);
     let two_addresses_on_one_line = |facts: &mut Facts| {
-        facts.world.routes.pop();
+        lose_wifi(facts);
         facts.world.addresses.insert((ETH0, ip("203.0.113.1")), address(ETH0, "203.0.113.1"));
         seen(facts).endpoints[1] = endpoint(2, "203.0.113.1", ETH0);
     };

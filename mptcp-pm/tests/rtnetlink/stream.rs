@@ -1,0 +1,73 @@
+//! Losses, dumps and dropped futures.
+use futures_util::FutureExt;
+use mptcp_pm::{
+    core::world::Change,
+    netlink::watch::{Notice, Watch},
+};
+
+use crate::harness::*;
+
+#[test]
+fn a_storm_is_lost_and_then_read_again() {
+    in_namespace(|| async {
+        cable();
+        let mut observer = Observer::start().await;
+        let before = observer.watch.receive_buffer().unwrap();
+        let storm = |verb: &str| {
+            let line = |i: u32| format!("route {verb} 100.64.{}.{}/32 via 10.7.0.1\n", i / 256, i % 256);
+            ip_batch(&(0..3000).map(line).collect::<String>());
+        };
+        // All are removed while nobody reads: what was told of the first ones is wrong afterwards.
+        storm("add");
+        storm("del");
+        let mut notices = 0;
+        while observer.next().await != Notice::Lost {
+            notices += 1;
+            assert!(notices < 6000, "nothing was lost");
+        }
+        assert_eq!(observer.watch.receive_buffer().unwrap(), 2 * before);
+        observer.world = observer.watch.snapshot().await.unwrap();
+        assert!(observer.world.routes.len() < 100);
+        observer.agrees().await;
+        ip("route add default via 10.7.0.1");
+        let changes = observer.all().await;
+        assert!(changes.iter().any(|c| matches!(c, Change::Route(r) if r.is_default())), "{changes:?}");
+        observer.agrees().await;
+    });
+}
+
+#[test]
+fn nothing_is_lost_around_a_snapshot_nor_by_dropped_futures() {
+    in_namespace(|| async {
+        let east = cable();
+        let mut watch = Watch::open().unwrap();
+        assert_eq!(watch.next().await.unwrap(), Notice::Lost);
+        ip("route add default via 10.7.0.1");
+        let world = watch.snapshot().await.unwrap();
+        let default = route("0.0.0.0/0", vec![hop(east, "10.7.0.1")]);
+        assert!(world.routes.contains(&default));
+        let mut observer = Observer { watch, world };
+        assert_eq!(observer.all().await, []);
+
+        // A snapshot that is given up half way is owned up to.
+        assert!(observer.watch.snapshot().now_or_never().is_none());
+        assert_eq!(observer.watch.next().await.unwrap(), Notice::Lost);
+        observer.watch.snapshot().await.unwrap();
+
+        // A notice is awaited many times in vain, and then comes.
+        for _ in 0..100 {
+            assert_eq!(observer.watch.next().now_or_never().map(Result::unwrap), None);
+        }
+        ip("route add 192.0.2.0/24 via 10.7.0.1");
+        let mut changes = Vec::new();
+        while changes.is_empty() {
+            tokio::select! {
+                biased;
+                () = tokio::task::yield_now() => {}
+                notice = observer.watch.next() => changes.push(notice.unwrap()),
+            }
+        }
+        let added = route("192.0.2.0/24", vec![hop(east, "10.7.0.1")]);
+        assert_eq!(changes, [Notice::Change(Change::Route(added))]);
+    });
+}

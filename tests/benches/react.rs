@@ -1,0 +1,94 @@
+//! How soon an address that appears is used, and what a daemon takes for that, beside mptcpd in the same run.
+//!
+//! Each daemon has a network of its own, of the same make: a client with an access that is always there and a
+//! connection over it, and an interface where an address appears and vanishes. Nothing shapes the traffic: the round
+//! trip of the handshake is that of two veth devices. Rounds alternate between the daemons.
+//!
+//! A round begins just before the request that adds the address goes to the kernel. The default route that makes the
+//! interface an uplink for us follows in the same datagram, as a DHCP client sends both in a row; mptcpd needs none for
+//! its endpoint, but its subflow does. No event tells of an endpoint, so the kernel is asked for all of them again and
+//! again; the second subflow is told of by the kernel's event. Both are measured by the same thread.
+//!
+//! What a daemon takes: its memory after as many changes as an hour with one each second has, and how often it runs in
+//! a minute in which nothing happens.
+
+#[path = "react/footprint.rs"]
+mod footprint;
+#[path = "react/requests.rs"]
+mod requests;
+#[path = "react/side.rs"]
+mod side;
+#[path = "react/silence.rs"]
+mod silence;
+
+use anyhow::{Context, Result};
+use side::{Round, Side};
+use silence::Silence;
+use std::time::Duration;
+use tests::bench::{Report, milliseconds, percentile};
+use tokio::runtime::Runtime;
+
+/// Rounds of each daemon, unless an argument says otherwise.
+const ROUNDS: usize = 200;
+/// Between rounds: an address appears to a daemon that has come to rest.
+const REST: Duration = Duration::from_millis(200);
+/// An hour with one change each second.
+const CHANGES: usize = 3600;
+/// How long the kernel itself goes on after the last change (IPv6 looks for routers for as long).
+const AFTERMATH: Duration = Duration::from_secs(15);
+/// How long nothing happens.
+const IDLE: Duration = Duration::from_secs(60);
+
+fn main() -> Result<()> {
+    // Cargo adds an argument of its own.
+    let rounds = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
+    let rounds = rounds.map_or(Ok(ROUNDS), |rounds| rounds.parse()).context("read the number of rounds")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut sides = [Side::ours(&runtime)?, Side::mptcpd(&runtime)?];
+    let mut report = Report::new("react", "see each case; peer: mptcpd");
+    reaction(&mut report, &mut sides, &runtime, rounds)?;
+    footprints(&mut report, &mut sides, &runtime)?;
+    report.finish()
+}
+
+fn reaction(report: &mut Report, sides: &mut [Side; 2], runtime: &Runtime, rounds: usize) -> Result<()> {
+    let mut results = [Vec::new(), Vec::new()];
+    for number in 0..rounds {
+        for (side, results) in sides.iter_mut().zip(&mut results) {
+            let round = runtime.block_on(side.round(REST));
+            results.push(round.with_context(|| format!("round {number} of {}", side.name()))?);
+        }
+    }
+    let figures: [(&str, fn(&Round) -> Duration); 3] = [
+        ("address added -> endpoint present", |round| round.endpoint),
+        ("address added -> second subflow", |round| round.subflow),
+        ("resolution of the former", |round| round.resolution),
+    ];
+    for (what, figure) in figures {
+        for (which, share) in [("median", 0.5), ("99th", 0.99)] {
+            let [ours, peer] = results.each_ref().map(|rounds| {
+                let samples: Vec<Duration> = rounds.iter().map(figure).collect();
+                percentile(&samples, share).map(milliseconds)
+            });
+            report.row(format!("{what}, {which}, ms"), ours.context("no rounds")?, peer);
+        }
+    }
+    Ok(())
+}
+
+fn footprints(report: &mut Report, sides: &mut [Side; 2], runtime: &Runtime) -> Result<()> {
+    for _ in 0..CHANGES / side::CHANGES_AT_ONCE {
+        sides.iter_mut().try_for_each(|side| runtime.block_on(side.churn()))?;
+    }
+    std::thread::sleep(AFTERMATH);
+    let silence = [sides[0].silence()?, sides[1].silence()?];
+    let before = [sides[0].footprint()?, sides[1].footprint()?];
+    std::thread::sleep(IDLE);
+    let after = [sides[0].footprint()?, sides[1].footprint()?];
+    silence.iter().try_for_each(Silence::check)?;
+    report.row("resident memory, MB", before[0].resident / 1e6, Some(before[1].resident / 1e6));
+    report.row("of which its own (RssAnon), MB", before[0].anonymous / 1e6, Some(before[1].anonymous / 1e6));
+    let [ours, peer] = [0, 1].map(|side| (after[side].switches - before[side].switches) as f64);
+    report.row("context switches in an idle minute", ours, Some(peer));
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! What the kernel of a host says, read with iproute2: not through the code under test.
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::Host;
+
+/// A subflow of one of the host's connections.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subflow {
+    /// The host's address and port.
+    pub local: SocketAddr,
+    /// The interface that it is bound to.
+    pub interface: Option<String>,
+    /// The peer's address and port.
+    pub remote: SocketAddr,
+    /// The host has asked for it to stand by.
+    pub backup: bool,
+}
+
+/// The established subflows of a host, in order of their local addresses.
+///
+/// # Errors
+/// When `ss` fails or prints something else.
+pub fn subflows(host: &Host) -> Result<Vec<Subflow>> {
+    let output = host.command("ss").args(["-tniHO", "state", "established"]).output()?;
+    ensure!(output.status.success(), "ss: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout)?;
+    let lines = text.lines().filter(|line| line.contains("tcp-ulp-mptcp"));
+    let mut subflows = lines
+        .map(|line| subflow(line).with_context(|| format!("read {line:?}")))
+        .collect::<Result<Vec<_>>>()?;
+    subflows.sort();
+    Ok(subflows)
+}
+
+/// `0 0 10.1.0.2%wifi0:4711 10.9.0.2:80 cubic … tcp-ulp-mptcp flags:Jjecv token:…`
+fn subflow(line: &str) -> Option<Subflow> {
+    let mut words = line.split_whitespace().skip(2);
+    let (local, interface) = socket(words.next()?)?;
+    let (remote, _) = socket(words.next()?)?;
+    let flags = words.find_map(|word| word.strip_prefix("flags:"))?;
+    Some(Subflow { local, interface, remote, backup: flags.contains('b') })
+}
+
+/// `10.1.0.2%wifi0:4711`, `[2001:db8::1]%wifi0:4711`
+fn socket(word: &str) -> Option<(SocketAddr, Option<String>)> {
+    let (host, port) = word.rsplit_once(':')?;
+    let (address, interface) = host.split_once('%').map_or((host, None), |(a, i)| (a, Some(i.to_owned())));
+    let address: IpAddr = address.trim_matches(['[', ']']).parse().ok()?;
+    Some((SocketAddr::new(address, port.parse().ok()?), interface))
+}
+
+/// The endpoints of a host without their ids, sorted: `10.1.0.2 subflow dev wifi0`.
+///
+/// # Errors
+/// When `ip` fails.
+pub fn endpoints(host: &Host) -> Result<Vec<String>> {
+    let mut lines: Vec<String> = host.ip("mptcp endpoint")?.lines().map(without_id).collect();
+    lines.sort();
+    Ok(lines)
+}
+
+fn without_id(line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let place = words.iter().position(|word| *word == "id").unwrap_or(words.len());
+    let kept = words.iter().enumerate().filter(|(at, _)| *at != place && *at != place + 1);
+    kept.map(|(_, word)| *word).collect::<Vec<_>>().join(" ")
+}
+
+/// The value of an MPTCP counter (`MPTcpExt` of `/proc/net/netstat`).
+///
+/// # Errors
+/// When the kernel has none of this name.
+pub fn counter(host: &Host, name: &str) -> Result<u64> {
+    let text = host.run(|| fs::read_to_string("/proc/thread-self/net/netstat"))?;
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("MPTcpExt:"));
+    let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let mut pairs = names.split_whitespace().zip(values.split_whitespace());
+    let (_, value) = pairs.find(|(known, _)| *known == name).with_context(|| format!("no counter {name}"))?;
+    Ok(value.parse()?)
+}
+
+/// All that a path manager could leave behind: rules, routes, endpoints, limits, sysctls; one section for each.
+///
+/// # Errors
+/// When something cannot be read.
+pub fn dump(host: &Host) -> Result<BTreeMap<String, Vec<String>>> {
+    const LISTS: [&str; 6] = [
+        "-4 rule",
+        "-6 rule",
+        "-4 route show table all",
+        "-6 route show table all",
+        "mptcp endpoint",
+        "mptcp limits",
+    ];
+    let mut sections = BTreeMap::new();
+    for list in LISTS {
+        let mut lines: Vec<String> = host.ip(list)?.lines().map(|line| line.trim().to_owned()).collect();
+        lines.sort();
+        sections.insert(list.to_owned(), lines);
+    }
+    sections.insert("sysctls".to_owned(), host.run(sysctls)?);
+    Ok(sections)
+}
+
+fn sysctls() -> Result<Vec<String>> {
+    let mut files: Vec<_> = fs::read_dir("/proc/sys/net/mptcp")?.flatten().map(|file| file.path()).collect();
+    let interfaces = fs::read_dir("/proc/sys/net/ipv4/conf")?.flatten();
+    files.extend(interfaces.map(|folder| folder.path().join("rp_filter")));
+    files.sort();
+    let read =
+        |file: &std::path::PathBuf| Ok(format!("{} = {}", file.display(), fs::read_to_string(file)?.trim()));
+    files.iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_ss_are_read() {
+        let line =
+            "0 0 [2001:db8:1::2]%wifi0:4711 [2001:db8:9::2]:80 cubic tcp-ulp-mptcp flags:Jjbec token:1";
+        let subflow = subflow(line).unwrap();
+        assert_eq!(subflow.local, "[2001:db8:1::2]:4711".parse().unwrap());
+        assert_eq!((subflow.interface.as_deref(), subflow.backup), (Some("wifi0"), true));
+    }
+
+    #[test]
+    fn ids_are_left_out() {
+        assert_eq!(
+            without_id("10.1.0.2 id 3 subflow backup dev wifi0 "),
+            "10.1.0.2 subflow backup dev wifi0"
+        );
+    }
+}
