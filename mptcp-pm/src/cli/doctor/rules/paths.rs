@@ -44,7 +44,8 @@ fn one_way_out(facts: &Facts) -> Vec<Finding> {
         [only] => format!("only {only} leads to the Internet, so there is no second path: {others}"),
         several => format!("{} have no two addresses of one family: {others}", several.join(" and ")),
     };
-    let remedy = "connect a second access; `ip route` then shows a default route for it";
+    let which = if names.is_empty() { "an" } else { "a second" };
+    let remedy = format!("connect {which} access; `ip route` then shows a default route for it");
     found(paths(facts) < 2, || Finding::problem("uplinks", finding, remedy))
 }
 
