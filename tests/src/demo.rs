@@ -121,7 +121,8 @@ fn plain(lab: &Lab, pace: Pace, out: &mut dyn Write) -> Result<()> {
         act.report.stall.length >= pace.away,
         "plain TCP did not wait for Wi-Fi: what is shown is not so"
     );
-    writeln!(out, "   It could only wait; many programs give up before.\n")?;
+    writeln!(out, "   It could only wait; many programs give up before. (What Wi-Fi delivered while")?;
+    writeln!(out, "   it was away was under way when it failed.)\n")?;
     Ok(())
 }
 
@@ -129,7 +130,7 @@ fn start(lab: &Lab, out: &mut dyn Write) -> Result<Daemon> {
     let daemon = Daemon::start(lab.host("client"), CONFIG)?;
     let status = daemon.status()?;
     let endpoints = status["endpoints"].as_array().map_or(0, Vec::len);
-    ensure!(endpoints == 2, "mptcp-pm made {endpoints} endpoints of two accesses:\n{status:#}");
+    ensure!(endpoints == ACCESSES.len(), "mptcp-pm made {endpoints} endpoints of two accesses:\n{status:#}");
     writeln!(out, "   Now mptcp-pm starts. It has found both accesses and told the kernel.\n")?;
     Ok(daemon)
 }

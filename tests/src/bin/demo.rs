@@ -39,10 +39,10 @@ fn tell() -> Result<()> {
 }
 
 /// Networks and programs end with this process; its files do not. No other thread exists yet, so that none takes the
-/// signal in place of the one that waits for it; programs that are started take it as usual.
+/// signal in place of the one that waits for it. Programs inherit that it is blocked, and end with this process.
 fn leave_nothing_on_interrupt() -> Result<()> {
     let mut signals = SigSet::empty();
-    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].iter().for_each(|signal| signals.add(*signal));
+    signals.add(Signal::SIGINT);
     signals.thread_block()?;
     thread::Builder::new().name("interrupt".into()).spawn(move || {
         if let Ok(signal) = signals.wait() {

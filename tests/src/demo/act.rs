@@ -57,14 +57,14 @@ impl Act {
         // The first moments show how TCP begins, not what the accesses carry.
         let begin = stage.mark(&transfer, before / 3);
         let cut = stage.mark(&transfer, before);
-        let first = subflows(client)?;
+        let first = subflows(client, &transfer)?;
         stage.lab.link("wifi").outage(Outage::Down)?;
         let back = stage.mark(&transfer, before + away);
         stage.lab.link("wifi").outage(Outage::None)?;
         await_that("Wi-Fi in use again", || Ok(stage.bytes()[0]), |bytes| *bytes > back.bytes[0] + CONTENT)?;
         let used = stage.mark(&transfer, Duration::ZERO);
         let end = stage.mark(&transfer, before + away + after - after / 10);
-        let last = subflows(client)?;
+        let last = subflows(client, &transfer)?;
         let report = transfer.join()?;
         let phases = [(&begin, &cut), (&cut, &back), (&used, &end)].map(|(from, to)| from.phase(to, &report));
         let protocol = stage.server.protocol();
@@ -141,11 +141,13 @@ impl Mark {
     }
 }
 
-fn subflows(host: &Host) -> Result<Vec<(SocketAddr, SocketAddr)>> {
+/// The subflows of a transfer's connection; there are others as long as earlier ones linger.
+fn subflows(host: &Host, transfer: &Transfer) -> Result<Vec<(SocketAddr, SocketAddr)>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let found = host.run(|| runtime.block_on(async { Diag::open()?.subflows().await }))?;
-    let alive =
-        found.iter().map(|subflow| &subflow.socket).filter(|socket| socket.state == State::Established);
+    let found = host.run(|| runtime.block_on(async { Diag::open()?.connections().await }))?;
+    let ours = found.known.iter().filter(|connection| Some(connection.socket.local) == transfer.local());
+    let sockets = ours.flat_map(|connection| &connection.subflows).map(|subflow| &subflow.socket);
+    let alive = sockets.filter(|socket| socket.state == State::Established);
     let mut ends: Vec<_> = alive.map(|socket| (socket.local, socket.remote)).collect();
     ends.sort();
     Ok(ends)
