@@ -58,8 +58,8 @@ pub struct Core {
     routing: Source,
     /// Endpoints, limits and sysctls.
     endpoints: Source,
-    /// What was told while routing was being read: the answer may be older.
-    meanwhile: Option<Vec<Change>>,
+    /// What was told while the action was being carried out: its answer may be older.
+    meanwhile: Vec<Change>,
     /// A pass is due.
     dirty: bool,
     stopping: bool,
@@ -90,7 +90,7 @@ impl Core {
             busy: false,
             routing: Source::new(Pacer::new(RESYNC_EVERY)),
             endpoints: Source::new(Pacer::new(OBSERVE_EVERY)),
-            meanwhile: None,
+            meanwhile: Vec::new(),
             dirty: true,
             stopping: false,
             retry_at: None,
@@ -109,8 +109,8 @@ impl Core {
                 self.dirty = true;
             }
             Event::Changed(change) => {
-                if let Some(meanwhile) = &mut self.meanwhile {
-                    meanwhile.push(change.clone());
+                if self.busy {
+                    self.meanwhile.push(change.clone());
                 }
                 self.changed(change);
             }
@@ -134,6 +134,7 @@ impl Core {
         }
         let action = self.step(now);
         self.busy = action.is_some();
+        self.meanwhile.clear();
         action
     }
 
@@ -186,8 +187,12 @@ impl Core {
         readable.into_iter().flatten().filter(|source| source.is_due())
     }
 
+    /// At the end, what is put back is put back where it is now: nothing is planned on what was seen before.
     fn look_again(&mut self) {
-        self.endpoints.look();
+        match self.stopping {
+            true => self.endpoints.look_first(),
+            false => self.endpoints.look(),
+        }
         self.dirty = true;
     }
 
@@ -238,12 +243,10 @@ impl Core {
         if (&before.links, &before.addresses) != (&self.world.links, &self.world.addresses) {
             self.retries.forgive(|_| true);
         }
-        (self.busy, self.dirty) = (false, true);
+        self.busy = false;
         self.routing.succeeded();
-        self.endpoints.look();
-        for change in self.meanwhile.take().into_iter().flatten() {
-            self.changed(change);
-        }
+        self.look_again();
+        self.catch_up();
     }
 
     /// The interfaces whose names are others now.
@@ -291,7 +294,6 @@ impl Core {
         let attempts = self.stopping.then_some(retry::LAST_ATTEMPTS);
         match action {
             Action::Resync => {
-                self.meanwhile = None;
                 self.routing.failed(failure, attempts, now);
             }
             _ => self.endpoints.failed(failure, attempts, now),
@@ -316,6 +318,13 @@ impl Core {
 
     fn believe(&mut self, change: Change) {
         self.world.apply(change);
+        self.catch_up();
+    }
+
+    fn catch_up(&mut self) {
+        for change in std::mem::take(&mut self.meanwhile) {
+            self.changed(change);
+        }
     }
 
     fn refused(&mut self, action: &Action, kind: FailureKind) {
@@ -343,9 +352,11 @@ impl Core {
         }
     }
 
+    /// The very last plan waits for all that is to be read: there is none to correct it.
     fn can_plan(&self) -> bool {
         let known = self.routing.is_known() && self.endpoints.is_known();
-        known && !self.routing.is_urgent() && !self.endpoints.is_urgent()
+        let last = self.stopping && self.routing.is_due();
+        known && !last && !self.routing.is_urgent() && !self.endpoints.is_urgent()
     }
 
     /// A plan that has become due goes before the rest of an older one; where it has to wait for its turn, the older
@@ -361,7 +372,6 @@ impl Core {
     fn read(&mut self, wanted: impl Fn(&Source) -> bool, now: Duration) -> Option<Action> {
         if wanted(&self.routing) && self.routing.next() <= now {
             self.routing.begin(now);
-            self.meanwhile = Some(Vec::new());
             return Some(Action::Resync);
         }
         let observable = self.routing.is_known() && wanted(&self.endpoints);

@@ -26,7 +26,7 @@ fn lived(release: super::kernel::Release, config: usize, moves: &[Move]) -> Mach
 }
 
 proptest! {
-    #![proptest_config(cases(700))]
+    #![proptest_config(cases(500))]
 
     /// Once events stop and nothing fails any more, what should be there is there. Foreign endpoints, which nobody
     /// tells of, are seen at the next look.
