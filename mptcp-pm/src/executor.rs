@@ -118,7 +118,7 @@ impl Executor {
 fn announce(action: &Action) {
     match action {
         Action::AddEndpoint(new) => {
-            tracing::info!(addr = %new.addr, ifindex = new.ifindex, flags = ?new.flags, "endpoint added");
+            tracing::info!(addr = %new.addr, ifindex = new.ifindex, flags = %new.flags, "endpoint added");
         }
         Action::DeleteEndpoint(old) => tracing::info!(addr = %old.addr, id = old.id, "endpoint deleted"),
         Action::SetBackup(endpoint, on) => {
