@@ -9,6 +9,8 @@ mod objects;
 mod offsets;
 mod sys;
 
+pub use sys::give_back_memory;
+
 use std::{io, path::PathBuf};
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};

@@ -15,11 +15,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::bpf::path_stats::PathStats;
+use crate::bpf::{self, path_stats::PathStats};
 use crate::clock::Jumps;
 use crate::config::{Config, Control};
 use crate::control::{Call, Failure, Reply, Request, Server};
 use crate::core::Core;
+use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::executor::Executor;
 use crate::instance::Instance;
@@ -33,6 +34,9 @@ use crate::view::status::{Feature, Status};
 
 /// How long a stop may take before what is left is left.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// How many changes are taken in before the daemon acts on them: an endless storm must not keep it from that.
+const AT_ONCE: usize = 1024;
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -185,6 +189,8 @@ impl Daemon {
             tracing::warn!("eBPF object path_stats is absent: {error:#}");
         }
         self.path_stats = Some(path_stats);
+        // The kernel's types were in memory meanwhile; what lies above them would keep it.
+        bpf::give_back_memory();
     }
 
     async fn live(mut self) -> anyhow::Result<()> {
@@ -218,9 +224,23 @@ impl Daemon {
 
     /// Carries out all that the core wants now.
     async fn act(&mut self) {
+        self.hear_waiting();
         while let Some(action) = self.core.next_action(self.start.elapsed()) {
+            let reads = matches!(action, Action::Resync | Action::Observe(_));
             let answer = self.executor.perform(action, &mut self.watch).await;
             self.feed(answer);
+            if reads {
+                self.hear_waiting();
+            }
+        }
+    }
+
+    /// Takes in what the kernel has told meanwhile, before the next plan is made: an address and its routes come in
+    /// several messages, and so does the echo of what we did. Where this fails, so does the next wait, which says so.
+    fn hear_waiting(&mut self) {
+        for _ in 0..AT_ONCE {
+            let Ok(Some(change)) = self.watch.waiting() else { return };
+            self.heard(Notice::Change(change));
         }
     }
 

@@ -61,6 +61,7 @@
 
 pub mod bench;
 pub mod daemon;
+pub mod demo;
 mod emulator;
 mod host;
 pub mod kernel;
@@ -85,3 +86,4 @@ pub use process::{Child, Command};
 pub use require::require;
 pub use rng::Rng;
 pub use scenario::{Family, Scenario};
+pub use scratch::remove_all as remove_scratch_folders;

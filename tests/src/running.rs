@@ -72,7 +72,23 @@ impl Running {
         let from = |seen: &Vec<Subflow>| {
             seen.iter().map(|subflow| subflow.local.ip().to_string()).collect::<Vec<_>>()
         };
-        self.daemon.await_that(&format!("subflows from {expected:?}"), look, |seen| from(seen) == expected)
+        let reached = self
+            .daemon
+            .await_that(&format!("subflows from {expected:?}"), look, |seen| from(seen) == expected);
+        reached.with_context(|| self.joins())
+    }
+
+    /// What both ends say of joining, for an error.
+    fn joins(&self) -> String {
+        let server = self.lab.host("server");
+        let counters = |host| {
+            kernel::counters(host).map(|mut all| {
+                all.retain(|(name, value)| *value > 0 && (name.contains("Join") || name.contains("Rm")));
+                all
+            })
+        };
+        let (here, there) = (counters(self.client()), counters(server));
+        format!("client: {here:?}\nserver: {there:?}\nserver's subflows: {:#?}", kernel::subflows(server))
     }
 
     /// Waits until the status says that all is as wanted, and that this holds.
@@ -81,7 +97,13 @@ impl Running {
     /// With the status that there is, and the daemon's log.
     pub fn await_status(&self, expected: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
         let settled = |status: &Value| status["settled"] == true && holds(status);
-        self.daemon.await_that(expected, || self.daemon.status(), settled)
+        // Asking makes the daemon look, and it looks no oftener than every 25 ms: asked all the time, it would
+        // never have looked since the last question.
+        let look = || {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            self.daemon.status()
+        };
+        self.daemon.await_that(expected, look, settled)
     }
 
     /// Waits until the status says of an interface why it is not used, with these words among others.

@@ -17,7 +17,7 @@ impl Scratch {
     /// # Errors
     /// When it cannot be made.
     pub fn new() -> Result<Self> {
-        purge(&env::temp_dir());
+        purge(&env::temp_dir(), is_gone);
         let name = format!("{PREFIX}.{}.{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = env::temp_dir().join(name);
         fs::create_dir(&path).with_context(|| format!("make the scratch folder {}", path.display()))?;
@@ -42,10 +42,15 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes the folders of processes that no longer run. Another lab may do the same at the same time.
-fn purge(parent: &Path) {
+/// Removes all scratch folders of this process, which is about to end without dropping them.
+pub fn remove_all() {
+    purge(&env::temp_dir(), |pid| pid == process::id());
+}
+
+/// Removes the folders of the processes that are meant. Another lab may do the same at the same time.
+fn purge(parent: &Path, is_meant: impl Fn(u32) -> bool) {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
-    for path in entries.map(|entry| entry.path()).filter(|path| owner(path).is_some_and(is_gone)) {
+    for path in entries.map(|entry| entry.path()).filter(|path| owner(path).is_some_and(&is_meant)) {
         drop(fs::remove_dir_all(path));
     }
 }
@@ -73,7 +78,7 @@ mod tests {
         let [dead, alive] =
             [child.id(), process::id()].map(|pid| parent.folder(&format!("{PREFIX}.{pid}.0")));
         let other = parent.folder("mptcp-pm-lab.1x.0").unwrap();
-        purge(&parent.0);
+        purge(&parent.0, is_gone);
         assert!(!dead.unwrap().exists() && alive.unwrap().exists() && other.exists());
     }
 }

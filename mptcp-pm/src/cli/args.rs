@@ -23,6 +23,8 @@ pub struct Args {
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line is wrong.";
 
+const STATUS_JSON: &str = "JSON: an object; docs/json.md describes it, with an example.";
+
 const MONITOR_JSON: &str = "\
 Needs CAP_NET_ADMIN, and no daemon. Ends with 0 at SIGINT or SIGTERM, and when
 nobody reads any more.
@@ -62,6 +64,7 @@ pub enum Command {
     /// Run the daemon in the foreground
     Run(RunArgs),
     /// Show uplinks, endpoints and connections, and why something is not as desired
+    #[command(after_long_help = STATUS_JSON)]
     Status(StatusArgs),
     /// Follow what happens to MPTCP connections, one line for each event
     #[command(after_long_help = MONITOR_JSON)]

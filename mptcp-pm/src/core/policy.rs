@@ -13,7 +13,7 @@ use super::owned::Owned;
 use super::routes::{default_net, leaves_by};
 use super::uplink::{self, Class, Unused, Uplink};
 use super::world::{
-    Endpoint, EndpointFlags, Family, IfIndex, Limits, MAIN_TABLE, OUR_PROTOCOL, Route, RouteKind, Rule,
+    Endpoint, EndpointFlags, Family, Hop, IfIndex, Limits, MAIN_TABLE, OUR_PROTOCOL, Route, RouteKind, Rule,
     Sysctl,
 };
 use crate::config::{Config, Profile, Role};
@@ -308,17 +308,25 @@ fn routes(uplink: &Uplink, world: &World) -> Vec<Route> {
                 source: None,
             };
             let refusals = vpn_networks(uplink, access.family, world).into_iter().map(|dst| Route {
-                table: table_of(uplink.ifindex),
                 dst,
-                metric: metric_in_table(access.family),
-                protocol: OUR_PROTOCOL,
-                kind: RouteKind::Unreachable,
-                hops: Vec::new(),
-                source: None,
+                kind: refusal(access.family),
+                hops: vec![Hop { ifindex: uplink.ifindex, gateway: None, onlink: false }],
+                ..default.clone()
             });
-            std::iter::once(default).chain(refusals).collect::<Vec<_>>()
+            refusals.chain([default.clone()]).collect::<Vec<_>>()
         })
         .collect()
+}
+
+/// What keeps TCP from connecting through an uplink. Routes that refuse do not stop a socket that is bound to an
+/// interface: IPv4 then takes the destination for one on the link (`ip_route_output_key_hash_rcu` in
+/// net/ipv4/route.c), IPv6 looks further, since they do not lead over the interface. To a broadcast TCP does not
+/// connect (`tcp_v4_connect`); IPv6 has none, and there the attempt ends at this machine, which refuses it.
+const fn refusal(family: Family) -> RouteKind {
+    match family {
+        Family::V4 => RouteKind::Broadcast,
+        Family::V6 => RouteKind::Local,
+    }
 }
 
 /// IPv6 turns a metric of 0 into 1024 (`IP6_RT_PRIO_USER`): say it, so that what is read equals what was asked for.

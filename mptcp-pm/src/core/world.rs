@@ -109,9 +109,14 @@ pub struct Hop {
 pub enum RouteKind {
     /// Sends it to the next hop (`RTN_UNICAST`).
     Unicast,
-    /// Refuses it (`RTN_UNREACHABLE`).
+    /// Refuses it (`RTN_UNREACHABLE`): seen, never made, because it does not stop sockets that are bound to an
+    /// interface.
     Unreachable,
-    /// Anything else (`RTN_LOCAL`, `RTN_BLACKHOLE`, …): seen, never made.
+    /// Sends it to all on the link (`RTN_BROADCAST`).
+    Broadcast,
+    /// Takes it for this machine (`RTN_LOCAL`).
+    Local,
+    /// Anything else (`RTN_BLACKHOLE`, `RTN_PROHIBIT`, …): seen, never made.
     Other,
 }
 
@@ -185,6 +190,21 @@ bitflags! {
         const LAMINAR = 1 << 5;
         /// Bits that a later kernel may name.
         const _ = !0;
+    }
+}
+
+impl fmt::Display for EndpointFlags {
+    /// The names as `ip mptcp` knows them, with commas; bits without a name as one number; `-` for no flag.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut words: Vec<String> = self.iter_names().map(|(name, _)| name.to_ascii_lowercase()).collect();
+        let nameless = self.iter_names().fold(self.bits(), |bits, (_, flag)| bits & !flag.bits());
+        if nameless != 0 {
+            words.push(format!("{nameless:#x}"));
+        }
+        if words.is_empty() {
+            words.push("-".to_owned());
+        }
+        f.write_str(&words.join(","))
     }
 }
 

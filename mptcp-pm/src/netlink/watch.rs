@@ -141,6 +141,21 @@ impl Watch {
         }
     }
 
+    /// The next change, if it is there already: what belongs together is then acted on together. A loss, and what is
+    /// in doubt, are for [`Watch::next`].
+    pub fn waiting(&mut self) -> Result<Option<Change>, Error> {
+        while !self.lost && self.pending.is_empty() && !self.mirror.in_doubt() {
+            self.buffer.clear();
+            match self.socket.socket_ref().recv_from(&mut self.buffer, 0) {
+                Ok((_, sender)) => self.take_in(&sender),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if is_overrun(&error) => self.overrun()?,
+                Err(source) => return Err(Error::Socket { operation: "read", source }),
+            }
+        }
+        Ok(if self.lost { None } else { self.pending.pop_front() })
+    }
+
     /// The size of the receive buffer in bytes, as the kernel accounts it.
     pub fn receive_buffer(&self) -> Result<usize, Error> {
         self.socket.socket_ref().get_rx_buf_sz().map_err(failed("get the receive buffer"))

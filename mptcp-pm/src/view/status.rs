@@ -125,7 +125,6 @@ fn unused(uplink: &Uplink) -> Option<String> {
 
 fn endpoint(report: &EndpointReport) -> String {
     let endpoint = &report.endpoint;
-    let flags: Vec<String> = endpoint.flags.iter_names().map(|(name, _)| name.to_ascii_lowercase()).collect();
     let interface = report.interface.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
     let owner = match report.owner {
         Owner::Ours => "",
@@ -133,5 +132,83 @@ fn endpoint(report: &EndpointReport) -> String {
         Owner::Foreign => " (somebody else's)",
         Owner::Kernel => " (the kernel's own)",
     };
-    format!("{:>3} {}{interface} {}{owner}", endpoint.id, endpoint.addr, flags.join(","))
+    format!("{:>3} {}{interface} {}{owner}", endpoint.id, endpoint.addr, endpoint.flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    const DOCUMENTED: &str = include_str!("../../../docs/json.md");
+
+    fn example() -> Value {
+        let (_, example) = DOCUMENTED.split_once("```json").expect("docs/json.md has an example");
+        serde_json::from_str(example.split("```").next().expect("it ends")).expect("is JSON")
+    }
+
+    /// The names of all fields in a value.
+    fn fields(value: &Value, names: &mut Vec<String>) {
+        match value {
+            Value::Object(object) => object.iter().for_each(|(name, value)| {
+                names.push(name.clone());
+                fields(value, names);
+            }),
+            Value::Array(values) => values.iter().for_each(|value| fields(value, names)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn the_documented_example_is_what_is_printed() {
+        let status: Status = serde_json::from_value(example()).expect("is a status");
+        assert_eq!(serde_json::to_value(&status).expect("serializes"), example());
+    }
+
+    #[test]
+    fn every_field_is_documented() {
+        let (words, _) = DOCUMENTED.split_once("```json").expect("docs/json.md has an example");
+        let mut names = Vec::new();
+        fields(&example(), &mut names);
+        // Those of a next hop explain themselves.
+        names.retain(|name| !["gateway", "onlink"].contains(&name.as_str()));
+        for name in names {
+            let is_there = words.split('`').any(|word| word.split(['.', '[', ']']).any(|part| part == name));
+            assert!(is_there, "docs/json.md does not explain {name}");
+        }
+    }
+
+    #[test]
+    fn an_older_daemon_has_no_connections() {
+        let mut older = example();
+        older.as_object_mut().expect("an object").remove("connections");
+        let status: Status = serde_json::from_value(older).expect("is a status");
+        assert_eq!(status.connections.total, 0);
+    }
+
+    #[test]
+    fn the_text_fits_eighty_columns_and_says_what_is_not_so() {
+        let mut status: Status = serde_json::from_value(example()).expect("is a status");
+        let connection = &mut status.connections.listed[0];
+        connection.reason = Some("not over wwan0: ".to_owned() + &"the reason is long ".repeat(12));
+        status.connections.total = 5;
+        let text = text(&status);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        let head =
+            "connections (5):\n  0x12345678 192.0.2.7:40000 > 203.0.113.9:443, opened by us, 1.20 kB out,";
+        assert!(text.contains(head), "{text}");
+        assert!(text.contains("\n    wlan0 initial: carrying, rtt 21.5 ms, 42.0 Mbit/s, "), "{text}");
+        assert!(text.contains("\n  and 4 more\n"), "{text}");
+        assert!(text.contains("\nnot used:\n  wwan0 has no carrier\n"), "{text}");
+    }
+
+    #[test]
+    fn uplinks_are_in_the_order_that_people_expect() {
+        let status: Status = serde_json::from_value(example()).expect("is a status");
+        let named = |name: &str| Uplink { name: name.into(), ..status.report.uplinks[1].clone() };
+        let mut uplinks: Vec<Uplink> = ["eth10", "eth2", "wlan0", "br0"].map(named).into();
+        uplinks.push(Uplink { name: "zz".into(), ..status.report.uplinks[0].clone() });
+        let names: Vec<&str> = sorted(&uplinks).iter().map(|uplink| uplink.name.as_str()).collect();
+        assert_eq!(names, ["zz", "br0", "eth2", "eth10", "wlan0"]);
+    }
 }

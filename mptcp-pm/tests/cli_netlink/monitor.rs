@@ -29,7 +29,7 @@ impl Monitor {
         // Only an event tells that it listens.
         while monitor.lines.recv_timeout(Duration::from_millis(20)).is_err() {
             assert!(Instant::now() < end, "no event is heard");
-            drop(listen("127.0.0.9:9"));
+            drop(listen("127.0.0.9:0"));
         }
         monitor
     }
@@ -134,7 +134,7 @@ fn a_signal_ends_it_though_the_reader_is_stuck_and_a_loss_is_told() {
     namespace::run(|| {
         let mut child = program("monitor --json").stdout(Stdio::piped()).spawn().expect("runs");
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let fill = || (0..30_000).for_each(|_| drop(listen("127.0.0.9:9")));
+        let fill = || (0..30_000).for_each(|_| drop(listen("127.0.0.9:0")));
         fill();
         // Nobody has read: the pipe is full, and then the socket's buffer.
         fill();

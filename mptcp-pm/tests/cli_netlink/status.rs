@@ -121,6 +121,31 @@ fn both_subflows_of_a_connection_are_shown() {
 }
 
 #[test]
+fn the_doctor_finds_nothing_where_the_daemon_is_at_work() {
+    namespace::run(|| {
+        let _other = namespace::two_uplinks();
+        namespace::sysctl("net.ipv4.conf.wan1.rp_filter=1");
+        namespace::sysctl("net.mptcp.path_manager=userspace");
+        let checks = || {
+            let output = namespace::output("doctor --json --config /dev/null");
+            let found: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+            let checks: Vec<String> =
+                found.iter().map(|finding| finding["check"].as_str().unwrap().to_owned()).collect();
+            (output.status.code(), checks)
+        };
+        let before = checks();
+        assert_eq!(before.0, Some(1));
+        for check in ["path-manager", "endpoints", "rp-filter", "daemon"] {
+            assert!(before.1.contains(&check.to_owned()), "{check}: {before:?}");
+        }
+        let _daemon = Daemon::start("");
+        let after = checks();
+        assert_eq!(after.0, Some(0), "{after:?}");
+        assert!(!after.1.contains(&"daemon".to_owned()), "{after:?}");
+    });
+}
+
+#[test]
 fn why_a_connection_has_no_second_subflow_is_shown() {
     namespace::run(|| {
         let other = namespace::two_uplinks();
@@ -135,7 +160,9 @@ fn why_a_connection_has_no_second_subflow_is_shown() {
         daemon.ask("reload").unwrap();
         other.run(|| ip("mptcp limits set subflows 0"));
         let (refused, _server) = connect(&listener, &format!("{SERVER}:5001"));
-        daemon.connection(&local(&refused), |seen| has_reason(seen, "not over wan1: a subflow was tried"));
+        daemon.connection(&local(&refused), |seen| {
+            has_reason(seen, "not over wan1: nothing here forbids it, so the peer takes no more")
+        });
 
         let plain = other.run(|| {
             let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::connection::{connect, ends_from, listen, local};
 use crate::monitor::Monitor;
-use crate::namespace::{self, done, refused, sysctl};
+use crate::namespace::{self, done, ip, refused, sysctl};
 
 /// Waits until there is a subflow from an address, or none; its ends.
 fn subflow_from(addr: &str, wanted: bool) -> Option<(String, String)> {
@@ -30,6 +30,7 @@ fn flags_from(addr: &str) -> String {
 fn a_connection_gets_its_subflows_and_announcements_by_hand() {
     namespace::run(|| {
         sysctl("net.mptcp.path_manager=userspace");
+        ip("addr add 127.0.0.7/8 dev lo");
         let monitor = Monitor::start("monitor --json");
         let listener = listen("127.0.0.1:5001");
         let (client, _server) = connect(&listener, "127.0.0.1:5001");
@@ -64,10 +65,9 @@ fn a_connection_gets_its_subflows_and_announcements_by_hand() {
 
         assert_eq!(done(&format!("announce --token {token} 127.0.0.8 --id 8")), "");
         let announced = monitor.until(|event| event["event"] == "announced");
-        assert_eq!(
-            (announced["remote_id"].as_u64(), &announced["remote"]),
-            (Some(8), &"127.0.0.8:5001".into()).clone()
-        );
+        assert_eq!(announced["remote_id"], 8);
+        let remote = announced["remote"].as_str().unwrap();
+        assert!(remote.starts_with("127.0.0.8:"), "{announced}");
         assert_eq!(done(&format!("withdraw --token {token} --id 8")), "");
         monitor.until(|event| event["event"] == "removed" && event["remote_id"] == 8);
     });
@@ -76,6 +76,7 @@ fn a_connection_gets_its_subflows_and_announcements_by_hand() {
 #[test]
 fn unknown_connections_and_those_of_the_kernel_are_refused() {
     namespace::run(|| {
+        ip("addr add 127.0.0.7/8 dev lo");
         let monitor = Monitor::start("monitor --json");
         let listener = listen("127.0.0.1:5001");
         let (_client, _server) = connect(&listener, "127.0.0.1:5001");

@@ -201,9 +201,8 @@ fn routes(kernel: &Kernel, config: &Config, wrong: &mut Vec<String>) {
             }
             left.retain(|route| !is_it(route));
             for dst in vpn_networks(kernel, family, link) {
-                let refuses = |r: &&Route| {
-                    r.table == table && r.dst.to_string() == dst && r.kind == RouteKind::Unreachable
-                };
+                let refuses =
+                    |r: &&Route| r.table == table && r.dst.to_string() == dst && r.kind != RouteKind::Unicast;
                 if !left.iter().any(refuses) {
                     wrong.push(format!("{} leads to {dst} beside the VPN", link.name));
                 }

@@ -162,6 +162,17 @@ fn the_best_default_route_holds() {
 }
 
 #[test]
+fn a_route_outside_the_main_table_counts_as_the_last() {
+    let by_rule = Route { table: 100, metric: 0, ..default_route(&[2]) };
+    let metric = |routes| {
+        let world = world(vec![link("eth0", None, 1)], vec![address("10.0.2.2/24")], routes);
+        find(&world, &Config::default())[0].families[0].metric
+    };
+    assert_eq!(metric(vec![by_rule.clone()]), u32::MAX);
+    assert_eq!(metric(vec![by_rule, default_route(&[2])]), 100);
+}
+
+#[test]
 fn which_addresses_are_used() {
     let temporary = Address { temporary: true, ..address("2001:db8::99/64") };
     let old = Address { deprecated: true, ..temporary.clone() };

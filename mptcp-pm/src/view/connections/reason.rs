@@ -1,9 +1,9 @@
 //! Why a connection has no subflow over an uplink that could carry one: what sock_diag and the endpoints tell of it.
 use std::net::IpAddr;
 
-use super::{Connection, Kind, Opener, Surroundings};
+use super::{Connection, Opener, Surroundings};
 use crate::core::uplink::Uplink;
-use crate::core::world::{Endpoint, EndpointFlags, Family};
+use crate::core::world::{EndpointFlags, Family};
 use crate::netlink::diag_wire::MptcpInfo;
 
 /// What makes subflows of its own accord, without being told of an address of the peer.
@@ -11,6 +11,10 @@ const MAKES_SUBFLOWS: EndpointFlags = EndpointFlags::SUBFLOW.union(EndpointFlags
 
 /// The reason in words; none where every uplink of its family is used.
 pub(super) fn find(connection: &Connection, info: &MptcpInfo, around: &Surroundings<'_>) -> Option<String> {
+    if connection.subflows.is_empty() && !connection.fallback {
+        // It has none, or we lack the privilege to see them.
+        return None;
+    }
     let family = Family::of(&connection.remote.ip());
     let usable: Vec<&Uplink> = around.uplinks.iter().filter(|uplink| serves(uplink, family)).collect();
     let missing: Vec<&Uplink> =
@@ -69,25 +73,13 @@ fn of_uplink(
     let tried = connection.subflows.iter().find(|subflow| subflow.local.ip() == endpoint.addr);
     Some(match tried {
         Some(subflow) => format!("its subflow is in state {}", subflow.state),
-        None if all_tried(connection, info, around.endpoints) => {
-            "a subflow was tried and came to nothing: the peer \
-             accepts no more, or packets do not get through"
-                .into()
-        }
-        None => {
-            "none was tried yet: the peer has to have acknowledged data first, or the uplink came just now"
-                .into()
-        }
+        None if is_fresh(info) => "it is new: the peer has to acknowledge data first".into(),
+        None => "nothing here forbids it, so the peer takes no more, or packets do not get through".into(),
     })
 }
 
-/// The kernel counts the endpoints that it has used for subflows. The one that the initial subflow begins at is not
-/// used once more.
-fn all_tried(connection: &Connection, info: &MptcpInfo, endpoints: &[&Endpoint]) -> bool {
-    let makers = endpoints.iter().filter(|endpoint| endpoint.flags.intersects(MAKES_SUBFLOWS));
-    let begins = |addr| {
-        connection.subflows.iter().any(|subflow| subflow.kind == Kind::Initial && subflow.local.ip() == addr)
-    };
-    let open = makers.filter(|endpoint| !begins(endpoint.addr)).count();
-    info.local_addr_used.is_some_and(|used| usize::from(used) >= open)
+/// Neither data nor its acknowledgement has come yet: the kernel then makes no further subflow (RFC 8684, section
+/// 3.1). Kernels that do not count do not tell.
+fn is_fresh(info: &MptcpInfo) -> bool {
+    info.bytes_acked == Some(0) && info.bytes_received == Some(0)
 }

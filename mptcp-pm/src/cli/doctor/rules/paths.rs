@@ -44,7 +44,8 @@ fn one_way_out(facts: &Facts) -> Vec<Finding> {
         [only] => format!("only {only} leads to the Internet, so there is no second path: {others}"),
         several => format!("{} have no two addresses of one family: {others}", several.join(" and ")),
     };
-    let remedy = "connect a second access; `ip route` then shows a default route for it";
+    let which = if names.is_empty() { "an" } else { "a second" };
+    let remedy = format!("connect {which} access; `ip route` then shows a default route for it");
     found(paths(facts) < 2, || Finding::problem("uplinks", finding, remedy))
 }
 
@@ -60,7 +61,7 @@ fn limits(facts: &Facts) -> Vec<Finding> {
     found(too_few, || Finding::problem("limits", finding, remedy))
 }
 
-/// Connections begin at the best address of their family: it takes endpoints at the others.
+/// Connections begin where the routing table leads: it takes endpoints at the other addresses.
 fn missing_endpoints(facts: &Facts) -> Vec<Finding> {
     if paths(facts) < 2 {
         return Vec::new();
@@ -70,7 +71,10 @@ fn missing_endpoints(facts: &Facts) -> Vec<Finding> {
         .desired
         .endpoints
         .iter()
-        .filter(|wanted| !begins.insert(Family::of(&wanted.addr)))
+        .filter(|wanted| {
+            let family = Family::of(&wanted.addr);
+            way_out(&facts.world, family, None) != Some(wanted.ifindex) || !begins.insert(family)
+        })
         .filter(|wanted| !endpoints(&facts.world).any(|endpoint| serves(endpoint, wanted)))
         .collect();
     let Some(first) = missing.first() else { return Vec::new() };
@@ -116,42 +120,38 @@ fn other_ways(facts: &Facts) -> Vec<Finding> {
     if paths(facts) < 2 {
         return Vec::new();
     }
-    makers(&facts.world)
-        .filter_map(|(endpoint, interface)| {
-            let expected = interface?;
-            let name = facts.world.links.get(&expected)?.name.as_str();
-            let lost = format!("no default route leaves by {name}, where endpoint {} is", endpoint.id);
-            let remedy = format!("connect {name} again; `ip route` then shows a default route for it");
-            let family = Family::of(&endpoint.addr);
-            if facts.world.default_routes(expected, family).is_empty() {
-                return Some(Finding::problem("endpoint-route", lost, remedy));
-            }
-            let taken = endpoint.ifindex.or_else(|| way_out(&facts.world, endpoint.addr));
-            let taken = taken.filter(|taken| *taken != expected)?;
-            let taken = facts.world.links.get(&taken).map_or("another interface", |link| link.name.as_str());
-            let finding = format!(
-                "what is sent from endpoint {} ({}) leaves by {taken}, not by {name}",
-                endpoint.id, endpoint.addr
-            );
-            let remedy = format!(
-                "start the daemon, or delete it and `mptcp-pm endpoint add {} --dev {name} --subflow`",
-                endpoint.addr
-            );
-            Some(Finding::problem("endpoint-route", finding, remedy))
-        })
-        .collect()
+    let here = makers(&facts.world).filter_map(|(endpoint, interface)| Some((endpoint, interface?)));
+    here.filter_map(|(endpoint, interface)| astray(endpoint, interface, &facts.world)).collect()
 }
 
-/// The interface that an unbound packet to the Internet leaves by, as the rules have it. Rules that look at more than
+fn astray(endpoint: &Endpoint, interface: IfIndex, world: &World) -> Option<Finding> {
+    let name = |index| world.links.get(&index).map_or("another interface", |link| link.name.as_str());
+    let (Endpoint { id, addr, .. }, family, expected) =
+        (endpoint, Family::of(&endpoint.addr), name(interface));
+    if world.default_routes(interface, family).is_empty() {
+        let finding = format!("no default route leaves by {expected}, where endpoint {id} is");
+        let remedy = format!("connect {expected} again; `ip route` then shows a default route for it");
+        return Some(Finding::problem("endpoint-route", finding, remedy));
+    }
+    let taken = endpoint.ifindex.or_else(|| way_out(world, family, Some(*addr)));
+    let taken = name(taken.filter(|taken| *taken != interface)?);
+    let finding = format!("what is sent from endpoint {id} ({addr}) leaves by {taken}, not by {expected}");
+    let remedy = format!(
+        "start the daemon, or delete it and `mptcp-pm endpoint add {addr} --dev {expected} --subflow`"
+    );
+    Some(Finding::problem("endpoint-route", finding, remedy))
+}
+
+/// The interface that an unbound packet to the Internet leaves by, as the rules have it; without a source where none
+/// is chosen yet. Rules that look at more than
 /// the source are passed over.
-fn way_out(world: &World, source: IpAddr) -> Option<IfIndex> {
-    let family = Family::of(&source);
+fn way_out(world: &World, family: Family, source: Option<IpAddr>) -> Option<IfIndex> {
     let mut rules: Vec<_> = world.rules.iter().filter(|rule| rule.family == family).collect();
     rules.sort_by_key(|rule| rule.priority);
     rules
         .into_iter()
         .filter(|rule| !rule.foreign_selectors && rule.suppress_prefix_len.is_none())
-        .filter(|rule| rule.src.is_none_or(|net| net.contains(&source)))
+        .filter(|rule| rule.src.is_none_or(|net| source.is_some_and(|source| net.contains(&source))))
         .find_map(|rule| default_route(world, family, rule.table))
         .and_then(|route| Some(route.hops.first()?.ifindex))
 }

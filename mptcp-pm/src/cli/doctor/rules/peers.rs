@@ -33,20 +33,19 @@ fn joins(facts: &Facts) -> Vec<Finding> {
     found(never, || Finding::problem("join", finding, remedy))
 }
 
-/// Peers without MPTCP are common, and nothing is wrong with this machine. How often: the counters of connections
-/// that began as TCP at either end, and of those that fell back later.
+/// Peers without MPTCP are common, and nothing is wrong with this machine. Each kernel has more counters for how a
+/// connection has come to be TCP.
 fn fallbacks(facts: &Facts) -> Vec<Finding> {
-    let early = facts.counter("MPCapableFallbackSYNACK") + facts.counter("MPCapableFallbackACK");
-    let late = ["InfiniteMapTx", "InfiniteMapRx", "DSSCorruptionFallback", "MPFallbackTokenInit"];
-    let late: u64 = late.into_iter().map(|name| facts.counter(name)).sum();
+    let of_fallbacks = |name: &str| name.contains("Fallback") && name != "FallbackFailed";
+    let times: u64 =
+        facts.counters.iter().filter(|(name, _)| of_fallbacks(name)).map(|(_, times)| times).sum();
     let answered = facts.counter("MPCapableSYNACKRX") > 0 || facts.counter("MPCapableSYNRX") > 0;
     let finding = format!(
-        "{} connections speak TCP, because the peer or a box on the way has no MPTCP{}",
-        early + late,
+        "{times} connections fell back to TCP, because the peer or a box on the way has no MPTCP{}",
         peers(facts)
     );
     let remedy = "nothing, unless they should: then check the server, and firewalls that strip TCP options";
-    found(answered && early + late > 0, || Finding::note("fallback", finding, remedy))
+    found(answered && times > 0, || Finding::note("fallback", finding, remedy))
 }
 
 /// Some of the peers that there is TCP to at present.
