@@ -31,7 +31,10 @@ fn tell() -> Result<()> {
         match arg.as_str() {
             "--quick" => pace = Pace::QUICK,
             "--ipv6" => family = Family::V6,
-            "--help" | "-h" => return Ok(println!("{HELP}")),
+            "--help" | "-h" => {
+                println!("{HELP}");
+                return Ok(());
+            }
             other => bail!("unknown argument {other}: see --help"),
         }
     }
