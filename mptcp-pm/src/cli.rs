@@ -5,6 +5,7 @@ pub mod args;
 mod check;
 mod doctor;
 mod generate;
+mod monitor;
 mod pm;
 pub mod show;
 #[cfg(test)]
@@ -15,7 +16,7 @@ use std::io::{ErrorKind, IsTerminal as _, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -79,8 +80,8 @@ fn run(command: Command) -> Result<Outcome> {
         Command::Completions { shell } => Ok(generate::completions(shell).into()),
         Command::Man { dir: None } => generate::man_page().map(Outcome::from),
         Command::Man { dir: Some(dir) } => generate::man_pages(&dir).map(|()| Vec::new().into()),
-        Command::Doctor(args) => doctor::run(args.json),
-        Command::Monitor(_) => bail!("not built in yet"),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Monitor(args) => monitor::run(args.json).map(|()| Vec::new().into()),
         Command::Endpoint(command) => pm::endpoint(command).map(Outcome::from),
         Command::Limits(args) => pm::limits(args).map(Outcome::from),
         Command::Subflow(command) => pm::subflow(command).map(Outcome::from),
@@ -99,6 +100,12 @@ fn run_daemon(args: RunArgs) -> Result<()> {
 fn cleanup(args: CleanupArgs) -> Result<()> {
     log_to_stderr();
     daemon::cleanup(args.runtime_dir)
+}
+
+/// Runs what speaks to the kernel; one thread is plenty.
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the event loop")?.block_on(work)
 }
 
 /// One line for each thing worth knowing; `RUST_LOG=debug` says more. A journal adds the time by itself.

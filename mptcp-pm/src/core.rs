@@ -29,6 +29,9 @@ use self::retry::{Pacer, Retries, Verdict};
 use self::world::{Change, Endpoint, EndpointFlags, Link, Observation, Snapshot};
 use crate::config::Config;
 
+#[cfg(test)]
+mod tests;
+
 /// The state of one daemon.
 ///
 /// Feed it with [`Core::handle`]; after each event carry out [`Core::next_action`] until there is none, answering
@@ -37,7 +40,10 @@ use crate::config::Config;
 pub struct Core {
     config: Config,
     world: World,
+    /// What is ours in the kernel.
     owned: Owned,
+    /// What will be ours when the plan is carried out: what the state file is to hold.
+    intended: Owned,
     /// What the state file holds; none when that is not known.
     saved: Option<Owned>,
     desired: Desired,
@@ -52,8 +58,8 @@ pub struct Core {
     routing: Source,
     /// Endpoints, limits and sysctls.
     endpoints: Source,
-    /// What was told while routing was being read: the answer may be older.
-    meanwhile: Option<Vec<Change>>,
+    /// What was told while the action was being carried out: its answer may be older.
+    meanwhile: Vec<Change>,
     /// A pass is due.
     dirty: bool,
     stopping: bool,
@@ -75,6 +81,7 @@ impl Core {
             config,
             world: World::default(),
             owned: Owned::default(),
+            intended: Owned::default(),
             saved: Some(Owned::default()),
             desired: Desired::default(),
             capacity: Capacity::default(),
@@ -83,7 +90,7 @@ impl Core {
             busy: false,
             routing: Source::new(Pacer::new(RESYNC_EVERY)),
             endpoints: Source::new(Pacer::new(OBSERVE_EVERY)),
-            meanwhile: None,
+            meanwhile: Vec::new(),
             dirty: true,
             stopping: false,
             retry_at: None,
@@ -102,8 +109,8 @@ impl Core {
                 self.dirty = true;
             }
             Event::Changed(change) => {
-                if let Some(meanwhile) = &mut self.meanwhile {
-                    meanwhile.push(change.clone());
+                if self.busy {
+                    self.meanwhile.push(change.clone());
                 }
                 self.changed(change);
             }
@@ -127,6 +134,7 @@ impl Core {
         }
         let action = self.step(now);
         self.busy = action.is_some();
+        self.meanwhile.clear();
         action
     }
 
@@ -136,17 +144,13 @@ impl Core {
             return None;
         }
         let pass = (self.dirty && self.can_plan()).then(|| self.passes.next());
-        // The names of the links are needed to ask for their sysctls.
-        let readable = [Some(&self.routing), self.routing.is_known().then_some(&self.endpoints)];
-        let reads = readable.into_iter().flatten().filter(|source| source.is_due());
-        reads.map(Source::next).chain(pass).chain(self.retry_at).min()
+        self.to_read().map(Source::next).chain(pass).chain(self.retry_at).min()
     }
 
     /// Everything of ours has been removed, as far as it can be.
     pub fn finished(&self) -> bool {
         // Where the kernel could not be read even once, there is nothing that could be done.
-        let reading = self.routing.is_due() || self.endpoints.is_due();
-        let blind = !(reading || self.can_plan() || self.busy) && self.queue.is_empty();
+        let blind = self.idle() && !self.can_plan();
         self.stopping && (self.settled() || blind)
     }
 
@@ -169,12 +173,26 @@ impl Core {
 
     /// Nothing is to be done until something happens.
     fn settled(&self) -> bool {
-        let reading = self.routing.is_due() || self.endpoints.is_due();
-        !(self.busy || self.dirty || reading || self.retry_at.is_some()) && self.queue.is_empty()
+        self.idle() && !self.dirty && self.retry_at.is_none()
     }
 
+    /// Nothing is being done, waits its turn or is to be read.
+    fn idle(&self) -> bool {
+        !self.busy && self.queue.is_empty() && self.to_read().next().is_none()
+    }
+
+    /// What is to be read. The names of the links are needed to ask for their sysctls.
+    fn to_read(&self) -> impl Iterator<Item = &Source> {
+        let readable = [Some(&self.routing), self.routing.is_known().then_some(&self.endpoints)];
+        readable.into_iter().flatten().filter(|source| source.is_due())
+    }
+
+    /// At the end, what is put back is put back where it is now: nothing is planned on what was seen before.
     fn look_again(&mut self) {
-        self.endpoints.look();
+        match self.stopping {
+            true => self.endpoints.look_first(),
+            false => self.endpoints.look(),
+        }
         self.dirty = true;
     }
 
@@ -189,6 +207,9 @@ impl Core {
     fn stop(&mut self) {
         self.stopping = true;
         self.retries.hurry();
+        self.retry_at = None;
+        self.routing.hurry();
+        self.endpoints.hurry();
         self.queue.clear();
         self.endpoints.look_first();
         self.dirty = true;
@@ -222,12 +243,10 @@ impl Core {
         if (&before.links, &before.addresses) != (&self.world.links, &self.world.addresses) {
             self.retries.forgive(|_| true);
         }
-        (self.busy, self.dirty) = (false, true);
+        self.busy = false;
         self.routing.succeeded();
-        self.endpoints.look();
-        for change in self.meanwhile.take().into_iter().flatten() {
-            self.changed(change);
-        }
+        self.look_again();
+        self.catch_up();
     }
 
     /// The interfaces whose names are others now.
@@ -255,9 +274,19 @@ impl Core {
             let error = result.as_ref().err().map(|failure| failure.text.clone());
             self.retries.record(action.subject(), error, now);
         }
+        self.claim(&action, &result);
         match result {
             Ok(()) => self.carried_out(action),
             Err(failure) => self.refused(&action, failure.kind),
+        }
+    }
+
+    /// An endpoint that was made is ours, also where only the answer was lost; not where somebody else was quicker.
+    fn claim(&mut self, action: &Action, result: &Result<(), Failure>) {
+        let Action::AddEndpoint(new) = action else { return };
+        let may_be = result.as_ref().err().is_none_or(|failure| failure.kind == FailureKind::Other);
+        if may_be && !self.owned.endpoints.contains(new) {
+            self.owned.endpoints.push(new.clone());
         }
     }
 
@@ -265,7 +294,6 @@ impl Core {
         let attempts = self.stopping.then_some(retry::LAST_ATTEMPTS);
         match action {
             Action::Resync => {
-                self.meanwhile = None;
                 self.routing.failed(failure, attempts, now);
             }
             _ => self.endpoints.failed(failure, attempts, now),
@@ -290,6 +318,13 @@ impl Core {
 
     fn believe(&mut self, change: Change) {
         self.world.apply(change);
+        self.catch_up();
+    }
+
+    fn catch_up(&mut self) {
+        for change in std::mem::take(&mut self.meanwhile) {
+            self.changed(change);
+        }
     }
 
     fn refused(&mut self, action: &Action, kind: FailureKind) {
@@ -298,12 +333,8 @@ impl Core {
             (Action::Save(_), _) => self.saved = None,
             // Another one is in its place, or it is there already: what is known is wrong.
             (Action::AddRoute(_) | Action::AddRule(_), FailureKind::Exists) => self.routing.look(),
-            (Action::AddEndpoint(new), kind) => {
+            (Action::AddEndpoint(_), kind) => {
                 self.endpoints.look_first();
-                if kind != FailureKind::Other {
-                    // Somebody else was quicker, or nobody made it: it is not ours.
-                    self.owned.endpoints.retain(|own| own != new);
-                }
                 // 6.1 gives the same answer for each.
                 if matches!(kind, FailureKind::Full | FailureKind::Invalid) {
                     self.full = true;
@@ -321,9 +352,11 @@ impl Core {
         }
     }
 
+    /// The very last plan waits for all that is to be read: there is none to correct it.
     fn can_plan(&self) -> bool {
         let known = self.routing.is_known() && self.endpoints.is_known();
-        known && !self.routing.is_urgent() && !self.endpoints.is_urgent()
+        let last = self.stopping && self.routing.is_due();
+        known && !last && !self.routing.is_urgent() && !self.endpoints.is_urgent()
     }
 
     /// A plan that has become due goes before the rest of an older one; where it has to wait for its turn, the older
@@ -339,7 +372,6 @@ impl Core {
     fn read(&mut self, wanted: impl Fn(&Source) -> bool, now: Duration) -> Option<Action> {
         if wanted(&self.routing) && self.routing.next() <= now {
             self.routing.begin(now);
-            self.meanwhile = Some(Vec::new());
             return Some(Action::Resync);
         }
         let observable = self.routing.is_known() && wanted(&self.endpoints);
@@ -363,10 +395,10 @@ impl Core {
         self.retries.prune(|subject| *subject == Subject::State || wanted.contains(subject), now);
         self.retry_at = None;
         actions.retain(|action| self.may_try(action, now));
-        self.owned = plan::ownership(&self.desired, &self.world, &self.owned, &actions, self.stopping);
-        if self.saved.as_ref() != Some(&self.owned) {
+        self.note_ownership(&actions);
+        if self.saved.as_ref() != Some(&self.intended) {
             wanted.insert(Subject::State);
-            let save = Action::Save(self.owned.clone());
+            let save = Action::Save(self.intended.clone());
             // Where it cannot be written down, it is done all the same: connections matter more than tidiness.
             if self.may_try(&save, now) {
                 actions.insert(0, save);
@@ -374,6 +406,20 @@ impl Core {
         }
         self.retries.prune(|subject| wanted.contains(subject), now);
         self.queue = actions.into();
+    }
+
+    /// An endpoint is claimed when it is made: until then, one that is just like it is somebody else's.
+    fn note_ownership(&mut self, actions: &[Action]) {
+        let claims = match self.endpoints.error() {
+            // Nobody knows what is still there.
+            Some(_) => std::mem::take(&mut self.owned.endpoints),
+            None => plan::remaining_claims(&self.world, &self.owned),
+        };
+        self.owned = Owned {
+            endpoints: claims,
+            ..plan::ownership(&self.desired, &self.world, &self.owned, actions, self.stopping)
+        };
+        self.intended = plan::with_claims(&self.owned, actions);
     }
 
     /// Whether an action is to be tried now; where it is to be tried later, sees to that.

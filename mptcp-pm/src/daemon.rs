@@ -29,6 +29,7 @@ use crate::netlink::route::Routes;
 use crate::netlink::watch::{Notice, Watch};
 use crate::rivals;
 use crate::state::StateFile;
+use crate::view::connections::Connections;
 use crate::view::status::{Feature, Status};
 
 /// How long a stop may take before what is left is left.
@@ -81,6 +82,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let mut daemon = Daemon::new(options.clone(), config).await?;
         daemon.open_control()?;
+        // Before the eBPF programs, whose verification takes far longer.
+        daemon.act().await;
         daemon.load_programs();
         daemon.live().await
     })
@@ -271,7 +274,7 @@ impl Daemon {
             Request::Status {} => {
                 self.feed(Event::Look);
                 self.act().await;
-                self.status()
+                self.status().await
             }
             Request::Reload {} => match self.reload() {
                 Ok(()) => {
@@ -288,10 +291,13 @@ impl Daemon {
         let _ = call.reply.send(reply);
     }
 
-    fn status(&self) -> Reply {
+    async fn status(&self) -> Reply {
+        let report = self.core.report();
+        let endpoints: Vec<_> = report.endpoints.iter().map(|report| &report.endpoint).collect();
         let status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            report: self.core.report(),
+            connections: Connections::read(&report.uplinks, &endpoints).await,
+            report,
             ebpf: self.path_stats.iter().map(feature).collect(),
         };
         match serde_json::to_value(&status) {
@@ -302,8 +308,10 @@ impl Daemon {
         }
     }
 
+    /// Everything that can be done has been done when the kernel has been read and no action is due. What failed and
+    /// is tried again later does not keep others from starting.
     fn tell_readiness(&mut self) {
-        if !self.ready && self.core.report().settled {
+        if !self.ready && self.core.report().limits.is_some() {
             self.ready = true;
             tracing::info!("ready");
             // Without a service manager there is nobody to tell.

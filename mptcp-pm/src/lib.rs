@@ -8,6 +8,7 @@ pub mod core;
 pub mod daemon;
 mod executor;
 mod instance;
+mod interfaces;
 pub mod netlink;
 mod rivals;
 mod state;

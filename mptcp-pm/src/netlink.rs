@@ -8,5 +8,7 @@ pub mod mirror;
 pub mod mptcp;
 pub mod mptcp_wire;
 pub mod route;
+#[cfg(test)]
+mod tests;
 pub mod transport;
 pub mod watch;

@@ -7,7 +7,23 @@ pub fn mptcpd() -> Option<u32> {
     process_in_our_namespace("mptcpd")
 }
 
-/// The first process with this name (`comm`, at most 15 characters) in our network namespace.
+/// The process of NetworkManager in our network namespace.
+pub fn network_manager() -> Option<u32> {
+    process_in_our_namespace("NetworkManager")
+}
+
+/// Whether NetworkManager's configuration says what to do about MPTCP endpoints (`connection.mptcp-flags`).
+pub fn network_manager_is_told() -> bool {
+    let folders = ["/etc", "/run", "/usr/lib"].map(|root| format!("{root}/NetworkManager/conf.d"));
+    let files = folders.iter().flat_map(fs::read_dir).flatten().flatten().map(|file| file.path());
+    files
+        .chain(["/etc/NetworkManager/NetworkManager.conf".into()])
+        .filter_map(|file| fs::read_to_string(file).ok())
+        .any(|text| text.lines().any(|line| line.trim_start().starts_with("connection.mptcp-flags")))
+}
+
+/// The first process with this name (`comm`, at most 15 characters) in our network namespace. Of the processes of
+/// others nothing is known without privilege.
 fn process_in_our_namespace(name: &str) -> Option<u32> {
     let ours = fs::read_link("/proc/self/ns/net").ok()?;
     fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {

@@ -98,10 +98,10 @@ mod tests {
             }],
             limits: Some(Replaced {
                 before: Limits { subflows: 2, add_addr_accepted: 0 },
-                ours: Limits { subflows: 8, add_addr_accepted: 2 },
+                ours: vec![Limits { subflows: 8, add_addr_accepted: 2 }],
             }),
             sysctls: [Sysctl::Enabled, Sysctl::ReversePathFilter("eth0.100".into())]
-                .map(|key| (key, Replaced { before: "0".to_owned(), ours: "1".to_owned() }))
+                .map(|key| (key, Replaced { before: "0".to_owned(), ours: vec!["1".to_owned()] }))
                 .into(),
         }
     }

@@ -1,2 +1,4 @@
 //! What people and machines get to see.
+pub mod connections;
+pub mod event;
 pub mod status;

@@ -2,7 +2,7 @@
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,15 @@ impl Daemon {
     /// # Errors
     /// With its log when it ends instead, or is not ready in time.
     pub fn start(host: &Arc<Host>, config: &str) -> Result<Self> {
-        Self::start_logging(host, config, "debug")
+        Self::start_through(host, config, &[])
+    }
+
+    /// The same by way of a command that executes its arguments at its end.
+    ///
+    /// # Errors
+    /// Those of [`Daemon::start`].
+    pub fn start_through(host: &Arc<Host>, config: &str, way: &[&str]) -> Result<Self> {
+        Self::ready(host, || Self::launch(host, Some(config), way))
     }
 
     /// The same, with another `RUST_LOG`: what is logged takes time.
@@ -59,29 +67,73 @@ impl Daemon {
     /// # Errors
     /// Those of [`Daemon::start`].
     pub fn start_logging(host: &Arc<Host>, config: &str, level: &str) -> Result<Self> {
+        Self::start_through(host, config, &["env", &format!("RUST_LOG={level}")])
+    }
+
+    /// Starts it without naming a configuration, so that the defaults hold, and waits until it is ready.
+    ///
+    /// # Errors
+    /// Those of [`Daemon::start`].
+    pub fn start_without_file(host: &Arc<Host>) -> Result<Self> {
+        Self::ready(host, || Self::launch(host, None, &[]))
+    }
+
+    fn ready(host: &Arc<Host>, launch: impl FnOnce() -> Result<Self>) -> Result<Self> {
+        let notify = notification(host)?;
+        let mut daemon = launch()?;
+        daemon.await_ready(&notify)?;
+        Ok(daemon)
+    }
+
+    /// Starts it without waiting; without a configuration it is not told of any file.
+    ///
+    /// # Errors
+    /// When no process can be made.
+    pub fn launch(host: &Arc<Host>, config: Option<&str>, way: &[&str]) -> Result<Self> {
         let files = Files::of(host);
-        fs::write(&files.config, config)?;
-        // The notification takes the socket's place anew: that of a predecessor is in the way.
-        drop(fs::remove_file(&files.notify));
-        let notify = UnixDatagram::bind(&files.notify).context("bind the notification socket")?;
         let log = fs::File::create(&files.log)?;
-        let child = host
-            .command(binary()?)
-            .args(["run", "--config"])
-            .arg(&files.config)
+        let binary = binary()?.to_string_lossy().into_owned();
+        let mut words = way.iter().copied().chain([binary.as_str()]);
+        let mut command = host.command(words.next().unwrap_or_default()).args(words).arg("run");
+        if let Some(config) = config {
+            fs::write(&files.config, config)?;
+            command = command.arg("--config").arg(&files.config);
+        }
+        let child = command
             .arg("--socket")
             .arg(&files.socket)
             .arg("--runtime-dir")
             .arg(&files.runtime)
             .env("NOTIFY_SOCKET", &files.notify)
-            .env("RUST_LOG", level)
+            .env("RUST_LOG", "debug")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        let mut daemon = Self { host: Arc::clone(host), child, files };
-        daemon.await_ready(&notify)?;
-        Ok(daemon)
+        Ok(Self { host: Arc::clone(host), child, files })
+    }
+
+    /// Starts one that is to refuse: its exit code, and what it says.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn refusal(host: &Arc<Host>, config: &str) -> Result<(Option<i32>, String)> {
+        let mut daemon = Self::launch(host, Some(config), &[])?;
+        let status = daemon.child.wait_timeout(PATIENCE)?.context("the daemon runs, and was to refuse")?;
+        Ok((status.code(), daemon.log()))
+    }
+
+    /// Runs `mptcp-pm cleanup` for the daemons of this host.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn cleanup(host: &Arc<Host>) -> Result<Output> {
+        host.command(binary()?).args(["cleanup", "--runtime-dir"]).arg(Files::of(host).runtime).output()
+    }
+
+    /// The folder of the state file of this host's daemons.
+    pub fn runtime_dir(host: &Host) -> PathBuf {
+        Files::of(host).runtime
     }
 
     fn await_ready(&mut self, notify: &UnixDatagram) -> Result<()> {
@@ -146,8 +198,16 @@ impl Daemon {
     ///
     /// # Errors
     /// With its log when it does not end, or not well.
-    pub fn stop(mut self) -> Result<()> {
-        self.child.signal(Signal::SIGTERM)?;
+    pub fn stop(self) -> Result<()> {
+        self.end(Signal::SIGTERM)
+    }
+
+    /// Ends it by a signal, and waits.
+    ///
+    /// # Errors
+    /// With its log when it does not end, or not well.
+    pub fn end(mut self, signal: Signal) -> Result<()> {
+        self.child.signal(signal)?;
         let status = self.child.wait_timeout(PATIENCE)?;
         let log = self.log();
         ensure!(status.is_some_and(|status| status.success()), "stopped with {status:?}:\n{log}");
@@ -174,6 +234,13 @@ impl Daemon {
     ) -> Result<T> {
         await_that(expected, look, holds).with_context(|| format!("log of the daemon:\n{}", self.log()))
     }
+}
+
+/// The socket on which a daemon says that it is ready; that of a predecessor is in the way.
+fn notification(host: &Host) -> Result<UnixDatagram> {
+    let file = Files::of(host).notify;
+    drop(fs::remove_file(&file));
+    UnixDatagram::bind(&file).context("bind the notification socket")
 }
 
 /// Looks again and again until a condition holds, for what no event tells.

@@ -70,17 +70,25 @@ fn without_id(line: &str) -> String {
     kept.map(|(_, word)| *word).collect::<Vec<_>>().join(" ")
 }
 
-/// The value of an MPTCP counter (`MPTcpExt` of `/proc/net/netstat`).
+/// The MPTCP counters of a host (`MPTcpExt` of `/proc/net/netstat`).
+///
+/// # Errors
+/// When they cannot be read.
+pub fn counters(host: &Host) -> Result<Vec<(String, u64)>> {
+    let text = host.run(|| fs::read_to_string("/proc/thread-self/net/netstat"))?;
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("MPTcpExt:"));
+    let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let pairs = names.split_whitespace().zip(values.split_whitespace());
+    pairs.map(|(name, value)| Ok((name.to_owned(), value.parse()?))).collect()
+}
+
+/// The value of one of the MPTCP counters.
 ///
 /// # Errors
 /// When the kernel has none of this name.
 pub fn counter(host: &Host, name: &str) -> Result<u64> {
-    let text = host.run(|| fs::read_to_string("/proc/thread-self/net/netstat"))?;
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("MPTcpExt:"));
-    let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-    let mut pairs = names.split_whitespace().zip(values.split_whitespace());
-    let (_, value) = pairs.find(|(known, _)| *known == name).with_context(|| format!("no counter {name}"))?;
-    Ok(value.parse()?)
+    let found = counters(host)?.into_iter().find(|(known, _)| known == name);
+    found.map(|(_, value)| value).with_context(|| format!("no counter {name}"))
 }
 
 /// All that a path manager could leave behind: rules, routes, endpoints, limits, sysctls; one section for each.

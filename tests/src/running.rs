@@ -72,7 +72,23 @@ impl Running {
         let from = |seen: &Vec<Subflow>| {
             seen.iter().map(|subflow| subflow.local.ip().to_string()).collect::<Vec<_>>()
         };
-        self.daemon.await_that(&format!("subflows from {expected:?}"), look, |seen| from(seen) == expected)
+        let reached = self
+            .daemon
+            .await_that(&format!("subflows from {expected:?}"), look, |seen| from(seen) == expected);
+        reached.with_context(|| self.joins())
+    }
+
+    /// What both ends say of joining, for an error.
+    fn joins(&self) -> String {
+        let server = self.lab.host("server");
+        let counters = |host| {
+            kernel::counters(host).map(|mut all| {
+                all.retain(|(name, value)| *value > 0 && (name.contains("Join") || name.contains("Rm")));
+                all
+            })
+        };
+        let (here, there) = (counters(self.client()), counters(server));
+        format!("client: {here:?}\nserver: {there:?}\nserver's subflows: {:#?}", kernel::subflows(server))
     }
 
     /// Waits until the status says that all is as wanted, and that this holds.

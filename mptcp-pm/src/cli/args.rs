@@ -23,13 +23,40 @@ pub struct Args {
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line is wrong.";
 
+const STATUS_JSON: &str = "JSON: an object; docs/json.md describes it, with an example.";
+
+const MONITOR_JSON: &str = "\
+Needs CAP_NET_ADMIN, and no daemon. Ends with 0 at SIGINT or SIGTERM, and when
+nobody reads any more.
+
+JSON: one object on one line for each event, written at once. A field that the
+kernel does not tell is left out:
+  time           when it was read, seconds since 1970
+  event          created, established, closed; announced, removed (by the
+                 peer); sub-established, sub-closed, sub-priority;
+                 listener-created, listener-closed; a number for what is newer;
+                 \"lost\" when the kernel dropped events: read the status
+  token          the connection, a number
+  local, remote  address and port, a string; port 0 where none is told
+  local_id, remote_id
+                 the ids of the addresses
+  backup         the peer asked for backup
+  ifindex, interface
+                 what the subflow is bound to
+  error          why a subflow has ended, as in \"ECONNREFUSED\"
+  reset_reason   the reason in the peer's MP_TCPRST (RFC 8684)
+  server_side    with created and established: this end accepted it
+  deny_join_id0  true when the peer refuses subflows to its first address";
+
 const DOCTOR_JSON: &str = "\
-Exits with 1 when there is a finding.
+Exits with 1 when there is a problem, with 0 when there are only notes.
 
 JSON: an array of objects, one for each finding:
-  check    a word for what was looked at, which stays the same
-  finding  what is wrong
-  remedy   what to do about it";
+  check     a word for what was looked at, which stays the same
+  severity  \"problem\" when it keeps connections from a second subflow,
+            \"note\" when it is only good to know
+  finding   what is wrong
+  remedy    what to do about it";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -37,8 +64,10 @@ pub enum Command {
     /// Run the daemon in the foreground
     Run(RunArgs),
     /// Show uplinks, endpoints and connections, and why something is not as desired
+    #[command(after_long_help = STATUS_JSON)]
     Status(StatusArgs),
     /// Follow what happens to MPTCP connections, one line for each event
+    #[command(after_long_help = MONITOR_JSON)]
     Monitor(JsonArgs),
     /// Show or change the endpoints of the kernel's path manager
     #[command(subcommand)]
@@ -56,7 +85,7 @@ pub enum Command {
     Priority(pm::PriorityArgs),
     /// Find out why there is no second subflow
     #[command(after_long_help = DOCTOR_JSON)]
-    Doctor(JsonArgs),
+    Doctor(DoctorArgs),
     /// Work on configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -111,6 +140,17 @@ pub struct StatusArgs {
     /// Where the daemon is.
     #[command(flatten)]
     pub daemon: SocketArgs,
+}
+
+/// `doctor`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DoctorArgs {
+    /// How to print.
+    #[command(flatten)]
+    pub output: JsonArgs,
+    /// The configuration by which to judge [default: /etc/mptcp-pm/mptcp-pm.toml, if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// How a command prints.

@@ -2,12 +2,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
-use nix::sys::socket::SockaddrStorage;
 
 use super::args::pm::{AddArgs, AnnounceArgs};
 use crate::core::world::{EndpointFlags, Family, IfIndex};
+use crate::interfaces;
 
 /// The interfaces and the addresses of this network namespace.
 pub(super) struct Machine {
@@ -18,18 +17,8 @@ pub(super) struct Machine {
 impl Machine {
     /// Asks the system.
     pub(super) fn look() -> Result<Self> {
-        let addresses = getifaddrs().context("cannot list the addresses of this machine")?;
-        let named = addresses.map(|entry| {
-            let addr = entry.address.as_ref().and_then(ip);
-            // The name of an IPv4 address is its label, which may go on after a colon.
-            (entry.interface_name.split(':').next().unwrap_or_default().to_owned(), addr)
-        });
-        Ok(Self { addresses: named.collect() })
-    }
-
-    /// Every address with the name of its interface.
-    pub(super) fn addresses(self) -> Vec<(String, IpAddr)> {
-        self.addresses.into_iter().filter_map(|(name, addr)| Some((name, addr?))).collect()
+        let addresses = interfaces::addresses().context("cannot list the addresses of this machine")?;
+        Ok(Self { addresses })
     }
 
     /// The flags and the interface of an endpoint to add.
@@ -117,11 +106,6 @@ fn flags(args: &AddArgs) -> EndpointFlags {
         (args.laminar, EndpointFlags::LAMINAR),
     ];
     given.into_iter().filter_map(|(given, flag)| given.then_some(flag)).collect()
-}
-
-fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
-    let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
-    v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
 }
 
 #[cfg(test)]

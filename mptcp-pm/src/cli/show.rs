@@ -1,9 +1,9 @@
 //! Prints for people, in at most 80 columns wherever the words allow it, and for programs, as JSON.
 
-use nix::net::if_::if_indextoname;
 use serde_json::{Value, json};
 
-use crate::core::world::{Endpoint, EndpointFlags, IfIndex, Limits};
+use crate::core::world::{Endpoint, EndpointFlags, Limits};
+use crate::interfaces::name;
 
 /// The widest line.
 const COLUMNS: usize = 80;
@@ -46,25 +46,6 @@ pub(super) fn json(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-/// A paragraph in lines of 80 columns; those after the first are indented.
-pub(super) fn wrapped(text: &str, indent: usize) -> String {
-    let start = text.len() - text.trim_start().len();
-    let mut line = " ".repeat(start);
-    let mut lines = String::new();
-    for word in text.split_whitespace() {
-        let is_first = line.trim().is_empty();
-        if !is_first && line.chars().count() + 1 + word.chars().count() > COLUMNS {
-            lines.push_str(&line);
-            lines.push('\n');
-            line = " ".repeat(indent) + word;
-        } else {
-            line.push_str(if is_first { "" } else { " " });
-            line.push_str(word);
-        }
-    }
-    lines + &line + "\n"
-}
-
 fn endpoint(endpoint: &Endpoint) -> String {
     let address = match endpoint.port {
         0 => endpoint.addr.to_string(),
@@ -80,7 +61,7 @@ fn endpoint(endpoint: &Endpoint) -> String {
 }
 
 /// The flags by name; those without a name as a number.
-fn flags(flags: EndpointFlags) -> String {
+pub(super) fn flags(flags: EndpointFlags) -> String {
     let mut words: Vec<String> = flags.iter_names().map(|(name, _)| name.to_ascii_lowercase()).collect();
     let nameless = flags.bits() & !flags.iter_names().fold(0, |bits, (_, flag)| bits | flag.bits());
     if nameless != 0 {
@@ -89,14 +70,10 @@ fn flags(flags: EndpointFlags) -> String {
     if words.is_empty() { "-".into() } else { words.join(",") }
 }
 
-fn name(index: IfIndex) -> Option<String> {
-    // nix 0.31 gives an empty name where there is no such interface.
-    if_indextoname(index).ok()?.into_string().ok().filter(|name| !name.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::world::IfIndex;
 
     fn endpoint(id: u8, addr: &str, port: u16, ifindex: Option<IfIndex>, flags: EndpointFlags) -> Endpoint {
         Endpoint { id, addr: addr.parse().expect("parses"), port, ifindex, flags }

@@ -18,12 +18,13 @@ pub struct Owned {
 }
 
 /// A value that we replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replaced<T> {
     /// What was there.
     pub before: T,
-    /// What we wrote: when something else is there at the end, it is somebody else's and stays.
-    pub ours: T,
+    /// What we wrote last, and what we were about to write: when something else is there at the end, it is somebody
+    /// else's and stays.
+    pub ours: Vec<T>,
 }
 
 /// Flags that the kernel lets anybody change on a living endpoint: they say nothing about its author.

@@ -27,8 +27,7 @@ pub fn plan(desired: &Desired, world: &World, owned: &Owned) -> Vec<Action> {
     actions
 }
 
-/// What is ours while these actions are carried out, to be written down before the first of them. A claim that the
-/// kernel does not show has ended, unless it is about to be made true.
+/// What is ours while these actions are carried out, to be written down before the first of them; without endpoints.
 pub fn ownership(
     desired: &Desired,
     world: &World,
@@ -37,10 +36,37 @@ pub fn ownership(
     stopping: bool,
 ) -> Owned {
     Owned {
-        endpoints: claims(world, owned, actions),
+        endpoints: Vec::new(),
         limits: owned_limits(desired, world, owned, actions, stopping),
         sysctls: owned_sysctls(desired, world, owned, actions, stopping),
     }
+}
+
+/// The claims that the kernel shows: the others have ended.
+pub fn remaining_claims(world: &World, owned: &Owned) -> Vec<NewEndpoint> {
+    let seen = world.observation.as_ref();
+    let still_there = |claim: &&NewEndpoint| {
+        seen.is_some_and(|seen| seen.endpoints.iter().any(|endpoint| claim.is_claim_on(endpoint)))
+    };
+    owned.endpoints.iter().filter(still_there).cloned().collect()
+}
+
+/// What is ours, with the claims on the endpoints that are about to be made.
+pub fn with_claims(owned: &Owned, actions: &[Action]) -> Owned {
+    let mut endpoints: Vec<NewEndpoint> = actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::AddEndpoint(new) => Some(new.clone()),
+            _ => None,
+        })
+        .collect();
+    for claim in &owned.endpoints {
+        if !endpoints.iter().any(|new| new.is_same_claim(claim)) {
+            endpoints.push(claim.clone());
+        }
+    }
+    endpoints.sort_by_key(|claim| (claim.addr, claim.ifindex, claim.flags));
+    Owned { endpoints, ..owned.clone() }
 }
 
 /// The state that is wanted at the end: nothing of ours, and what we replaced put back.
@@ -48,12 +74,13 @@ pub fn farewell(uplinks: Vec<Uplink>, world: &World, owned: &Owned) -> Desired {
     let seen = world.observation.as_ref();
     let limits = owned
         .limits
-        .filter(|replaced| seen.is_some_and(|seen| seen.limits == Some(replaced.ours)))
+        .as_ref()
+        .filter(|replaced| seen.and_then(|seen| seen.limits).is_some_and(|l| replaced.ours.contains(&l)))
         .map(|replaced| replaced.before);
     let sysctls = owned
         .sysctls
         .iter()
-        .filter(|(key, replaced)| world.sysctl(key) == Some(replaced.ours.as_str()))
+        .filter(|(key, replaced)| world.sysctl(key).is_some_and(|v| replaced.ours.iter().any(|our| our == v)))
         .map(|(key, replaced)| (key.clone(), replaced.before.clone()))
         .collect();
     Desired { uplinks, limits, sysctls, ..Desired::default() }
@@ -164,27 +191,6 @@ fn stale_rules(desired: &Desired, world: &World) -> impl Iterator<Item = Rule> {
     ours.filter(|seen| !desired.rules.contains(seen)).cloned()
 }
 
-fn claims(world: &World, owned: &Owned, actions: &[Action]) -> Vec<NewEndpoint> {
-    let seen = world.observation.as_ref();
-    let still_there = |claim: &&NewEndpoint| {
-        seen.is_some_and(|seen| seen.endpoints.iter().any(|endpoint| claim.is_claim_on(endpoint)))
-    };
-    let mut claims: Vec<NewEndpoint> = actions
-        .iter()
-        .filter_map(|action| match action {
-            Action::AddEndpoint(new) => Some(new.clone()),
-            _ => None,
-        })
-        .collect();
-    for claim in owned.endpoints.iter().filter(still_there) {
-        if !claims.iter().any(|new| new.is_same_claim(claim)) {
-            claims.push(claim.clone());
-        }
-    }
-    claims.sort_by_key(|claim| (claim.addr, claim.ifindex, claim.flags));
-    claims
-}
-
 fn owned_limits(
     desired: &Desired,
     world: &World,
@@ -253,17 +259,23 @@ impl<T: Clone + PartialEq> Record<'_, T> {
     fn next(&self, stopping: bool) -> Option<Replaced<T>> {
         let record = self.before.cloned();
         if self.pending {
-            let ours = self.wanted?.clone();
-            let before = record.as_ref().map_or(self.seen?, |record| &record.before).clone();
-            return if ours == before { record } else { Some(Replaced { before, ours }) };
+            let (seen, wanted) = (self.seen?, self.wanted?);
+            let Replaced { before, ours } =
+                record.unwrap_or_else(|| Replaced { before: seen.clone(), ours: Vec::new() });
+            let mut ours: Vec<T> =
+                ours.into_iter().filter(|value| value == seen && value != wanted).collect();
+            // On the way back, what is there has to be known until it is gone.
+            ours.extend((*wanted != before).then(|| wanted.clone()));
+            return (!ours.is_empty()).then_some(Replaced { before, ours });
         }
         let record = record.filter(|record| self.seen != Some(&record.before))?;
+        let known = self.seen.is_some_and(|seen| record.ours.contains(seen));
         match self.seen {
-            // Written before a crash could note it down, or by somebody who wants the same.
-            Some(seen) if !stopping && self.wanted == Some(seen) => {
-                Some(Replaced { ours: seen.clone(), ..record })
+            // Written by somebody who wants the same.
+            Some(seen) if !stopping && !known && self.wanted == Some(seen) => {
+                Some(Replaced { ours: vec![seen.clone()], ..record })
             }
-            seen => (!stopping || seen == Some(&record.ours)).then_some(record),
+            _ => (!stopping || known).then_some(record),
         }
     }
 }

@@ -1,4 +1,7 @@
 //! World and configuration to the desired state of the kernel.
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -10,7 +13,7 @@ use super::owned::Owned;
 use super::routes::{default_net, leaves_by};
 use super::uplink::{self, Class, Unused, Uplink};
 use super::world::{
-    Endpoint, EndpointFlags, Family, IfIndex, Limits, MAIN_TABLE, OUR_PROTOCOL, Route, RouteKind, Rule,
+    Endpoint, EndpointFlags, Family, Hop, IfIndex, Limits, MAIN_TABLE, OUR_PROTOCOL, Route, RouteKind, Rule,
     Sysctl,
 };
 use crate::config::{Config, Profile, Role};
@@ -258,7 +261,7 @@ fn stranded(uplinks: &[Uplink], places: &[Place], world: &World, owned: &Owned) 
 /// Room for every uplink and for what the peer announces, never smaller than what was there before us.
 fn limits(endpoints: usize, world: &World, config: &Config, owned: &Owned, capacity: Capacity) -> Limits {
     let seen = world.observation.as_ref().and_then(|seen| seen.limits);
-    let before = owned.limits.map(|replaced| replaced.before).or(seen);
+    let before = owned.limits.as_ref().map(|replaced| replaced.before).or(seen);
     let accepted = match config.profile {
         Profile::Light => 2,
         Profile::Heavy | Profile::Site => 4,
@@ -305,17 +308,25 @@ fn routes(uplink: &Uplink, world: &World) -> Vec<Route> {
                 source: None,
             };
             let refusals = vpn_networks(uplink, access.family, world).into_iter().map(|dst| Route {
-                table: table_of(uplink.ifindex),
                 dst,
-                metric: metric_in_table(access.family),
-                protocol: OUR_PROTOCOL,
-                kind: RouteKind::Unreachable,
-                hops: Vec::new(),
-                source: None,
+                kind: refusal(access.family),
+                hops: vec![Hop { ifindex: uplink.ifindex, gateway: None, onlink: false }],
+                ..default.clone()
             });
-            std::iter::once(default).chain(refusals).collect::<Vec<_>>()
+            refusals.chain([default.clone()]).collect::<Vec<_>>()
         })
         .collect()
+}
+
+/// What keeps TCP from connecting through an uplink. Routes that refuse do not stop a socket that is bound to an
+/// interface: IPv4 then takes the destination for one on the link (`ip_route_output_key_hash_rcu` in
+/// net/ipv4/route.c), IPv6 looks further, since they do not lead over the interface. To a broadcast TCP does not
+/// connect (`tcp_v4_connect`); IPv6 has none, and there the attempt ends at this machine, which refuses it.
+const fn refusal(family: Family) -> RouteKind {
+    match family {
+        Family::V4 => RouteKind::Broadcast,
+        Family::V6 => RouteKind::Local,
+    }
 }
 
 /// IPv6 turns a metric of 0 into 1024 (`IP6_RT_PRIO_USER`): say it, so that what is read equals what was asked for.

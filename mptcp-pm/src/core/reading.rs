@@ -13,6 +13,8 @@ pub struct Source {
     due: bool,
     /// It has to be read before anything is planned.
     urgent: bool,
+    /// It cannot be read, and nobody waits any longer.
+    given_up: bool,
     failures: u32,
     after: Duration,
     error: Option<String>,
@@ -25,17 +27,23 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 impl Source {
     /// Never read, and due; paced so that endless churn does not make it the only thing that is done.
     pub const fn new(pacer: Pacer) -> Self {
-        Self { known: false, due: true, urgent: true, failures: 0, after: Duration::ZERO, error: None, pacer }
+        let (known, due, urgent, given_up) = (false, true, true, false);
+        Self { known, due, urgent, given_up, failures: 0, after: Duration::ZERO, error: None, pacer }
     }
 
     /// It may be different now.
     pub fn look(&mut self) {
-        self.due = true;
+        self.due = !self.given_up;
     }
 
     /// It is different now, and nothing can be planned before it is read.
     pub fn look_first(&mut self) {
-        self.urgent = true;
+        self.urgent = !self.given_up;
+    }
+
+    /// Somebody waits for the end: what failed before does not delay the next attempts.
+    pub fn hurry(&mut self) {
+        (self.failures, self.after) = (0, Duration::ZERO);
     }
 
     /// Whether it was read once.
@@ -76,8 +84,8 @@ impl Source {
         let pause = FIRST_PAUSE * 2_u32.saturating_pow(self.failures.min(16));
         self.after = now + pause.min(LONGEST_PAUSE);
         self.failures += 1;
-        let hopeless = attempts.is_some_and(|attempts| self.failures >= attempts);
-        (self.due, self.urgent) = (!hopeless, self.urgent && !hopeless);
+        self.given_up = attempts.is_some_and(|attempts| self.failures >= attempts);
+        (self.due, self.urgent) = (!self.given_up, self.urgent && !self.given_up);
     }
 
     /// Why it could not be read at the last attempt.

@@ -1,4 +1,7 @@
 //! When to try again, and when to stop trying: no action is repeated for ever.
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

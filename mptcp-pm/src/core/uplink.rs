@@ -1,4 +1,7 @@
 //! Which interfaces are uplinks: accesses to the Internet whose addresses MPTCP may use; and why the others are not.
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};

@@ -109,9 +109,14 @@ pub struct Hop {
 pub enum RouteKind {
     /// Sends it to the next hop (`RTN_UNICAST`).
     Unicast,
-    /// Refuses it (`RTN_UNREACHABLE`).
+    /// Refuses it (`RTN_UNREACHABLE`): seen, never made, because it does not stop sockets that are bound to an
+    /// interface.
     Unreachable,
-    /// Anything else (`RTN_LOCAL`, `RTN_BLACKHOLE`, …): seen, never made.
+    /// Sends it to all on the link (`RTN_BROADCAST`).
+    Broadcast,
+    /// Takes it for this machine (`RTN_LOCAL`).
+    Local,
+    /// Anything else (`RTN_BLACKHOLE`, `RTN_PROHIBIT`, …): seen, never made.
     Other,
 }
 

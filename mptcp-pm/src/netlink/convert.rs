@@ -143,8 +143,11 @@ pub fn route(message: &RouteMessage) -> Option<Route> {
     let kind = match header.kind {
         RouteType::Unicast => RouteKind::Unicast,
         RouteType::Unreachable => RouteKind::Unreachable,
+        RouteType::Broadcast => RouteKind::Broadcast,
+        RouteType::Local => RouteKind::Local,
         _ => RouteKind::Other,
     };
+    let refuses = matches!(kind, RouteKind::Unreachable | RouteKind::Other);
     Some(Route {
         table,
         dst: IpNet::new(dst, header.destination_prefix_length).ok()?,
@@ -152,7 +155,7 @@ pub fn route(message: &RouteMessage) -> Option<Route> {
         protocol: header.protocol.into(),
         kind,
         // IPv6 gives the loopback device as the next hop of a route that refuses.
-        hops: if kind == RouteKind::Unicast { hops(message) } else { Vec::new() },
+        hops: if refuses { Vec::new() } else { hops(message) },
         source,
     })
 }
@@ -418,6 +421,8 @@ fn route_header(route: &Route) -> RouteHeader {
         scope: scope(route),
         kind: match route.kind {
             RouteKind::Unreachable => RouteType::Unreachable,
+            RouteKind::Broadcast => RouteType::Broadcast,
+            RouteKind::Local => RouteType::Local,
             RouteKind::Unicast | RouteKind::Other => RouteType::Unicast,
         },
         ..RouteHeader::default()
@@ -426,7 +431,8 @@ fn route_header(route: &Route) -> RouteHeader {
 
 /// IPv4 checks that a gateway is nearer than what it leads to; a route without one ends on the link.
 fn scope(route: &Route) -> RouteScope {
-    let direct = route.kind == RouteKind::Unicast && route.hops.iter().all(|hop| hop.gateway.is_none());
+    let leads = matches!(route.kind, RouteKind::Unicast | RouteKind::Broadcast);
+    let direct = leads && route.hops.iter().all(|hop| hop.gateway.is_none());
     if direct && route.family() == Family::V4 { RouteScope::Link } else { RouteScope::Universe }
 }
 

@@ -10,7 +10,7 @@ pub use self::{
     socket::{Datagram, Datagrams, KernelSocket},
 };
 
-mod answer;
+pub(super) mod answer;
 mod socket;
 
 /// How long the kernel may take to answer. It answers within the system call that asks; only a lost

@@ -3,6 +3,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::connections::{self, Connections};
 use crate::core::report::{EndpointReport, Owner, Report};
 use crate::core::uplink::{FamilyAccess, Uplink};
 
@@ -14,6 +15,9 @@ pub struct Status {
     /// Uplinks, endpoints, limits and what is not as wanted, as the core sees it.
     #[serde(flatten)]
     pub report: Report,
+    /// The connections with their subflows.
+    #[serde(default)]
+    pub connections: Connections,
     /// What the eBPF objects do, or why they do not.
     pub ebpf: Vec<Feature>,
 }
@@ -27,6 +31,9 @@ pub struct Feature {
     pub absent: Option<String>,
 }
 
+/// The widest line of text.
+const COLUMNS: usize = 80;
+
 /// The status as text, in lines of at most 80 columns where names allow it.
 pub fn text(status: &Status) -> String {
     let mut out = String::new();
@@ -34,8 +41,13 @@ pub fn text(status: &Status) -> String {
     let state = if report.settled { "as wanted" } else { "at work" };
     // Writing to a String cannot fail.
     let _ = writeln!(out, "mptcp-pm {}, profile {}, {state}", status.version, report.profile);
-    section(&mut out, "uplinks", report.uplinks.iter().filter(|uplink| uplink.unused.is_none()).map(used));
-    section(&mut out, "not used", report.uplinks.iter().filter_map(unused));
+    let uplinks = sorted(&report.uplinks);
+    section(
+        &mut out,
+        "uplinks",
+        uplinks.iter().filter(|uplink| uplink.unused.is_none()).map(|uplink| used(uplink)),
+    );
+    section(&mut out, "not used", uplinks.iter().filter_map(|uplink| unused(uplink)));
     section(&mut out, "endpoints", report.endpoints.iter().map(endpoint));
     if let Some(limits) = report.limits {
         let _ = writeln!(
@@ -44,6 +56,8 @@ pub fn text(status: &Status) -> String {
             limits.subflows, limits.add_addr_accepted
         );
     }
+    let title = format!("connections ({})", status.connections.total);
+    section(&mut out, &title, connections::text(&status.connections).into_iter());
     section(
         &mut out,
         "not as wanted",
@@ -68,9 +82,27 @@ fn section(out: &mut String, title: &str, lines: impl Iterator<Item = String>) {
     if lines.peek().is_some() {
         let _ = writeln!(out, "{title}:");
     }
-    lines.for_each(|line| {
-        let _ = writeln!(out, "  {line}");
+    lines.for_each(|line| out.push_str(&paragraph(&format!("  {line}"))));
+}
+
+/// A paragraph in lines of 80 columns, with an end of line: those after the first are indented by four more.
+pub fn paragraph(text: &str) -> String {
+    let words = text.trim_start();
+    let first = " ".repeat(text.len() - words.len());
+    let next = format!("{first}    ");
+    let options = textwrap::Options::new(COLUMNS).initial_indent(&first).subsequent_indent(&next);
+    textwrap::fill(words, options.break_words(false)) + "\n"
+}
+
+/// The best first, as the routing table prefers them, then by name: `eth2` comes before `eth10`.
+fn sorted(uplinks: &[Uplink]) -> Vec<&Uplink> {
+    let mut sorted: Vec<&Uplink> = uplinks.iter().collect();
+    sorted.sort_by_key(|uplink| {
+        let stem = uplink.name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+        let number = uplink.name[stem.len()..].parse::<u64>().ok();
+        (uplink.metric(), stem.to_owned(), number)
     });
+    sorted
 }
 
 fn used(uplink: &Uplink) -> String {
@@ -102,4 +134,82 @@ fn endpoint(report: &EndpointReport) -> String {
         Owner::Kernel => " (the kernel's own)",
     };
     format!("{:>3} {}{interface} {}{owner}", endpoint.id, endpoint.addr, flags.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    const DOCUMENTED: &str = include_str!("../../../docs/json.md");
+
+    fn example() -> Value {
+        let (_, example) = DOCUMENTED.split_once("```json").expect("docs/json.md has an example");
+        serde_json::from_str(example.split("```").next().expect("it ends")).expect("is JSON")
+    }
+
+    /// The names of all fields in a value.
+    fn fields(value: &Value, names: &mut Vec<String>) {
+        match value {
+            Value::Object(object) => object.iter().for_each(|(name, value)| {
+                names.push(name.clone());
+                fields(value, names);
+            }),
+            Value::Array(values) => values.iter().for_each(|value| fields(value, names)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn the_documented_example_is_what_is_printed() {
+        let status: Status = serde_json::from_value(example()).expect("is a status");
+        assert_eq!(serde_json::to_value(&status).expect("serializes"), example());
+    }
+
+    #[test]
+    fn every_field_is_documented() {
+        let (words, _) = DOCUMENTED.split_once("```json").expect("docs/json.md has an example");
+        let mut names = Vec::new();
+        fields(&example(), &mut names);
+        // Those of a next hop explain themselves.
+        names.retain(|name| !["gateway", "onlink"].contains(&name.as_str()));
+        for name in names {
+            let is_there = words.split('`').any(|word| word.split(['.', '[', ']']).any(|part| part == name));
+            assert!(is_there, "docs/json.md does not explain {name}");
+        }
+    }
+
+    #[test]
+    fn an_older_daemon_has_no_connections() {
+        let mut older = example();
+        older.as_object_mut().expect("an object").remove("connections");
+        let status: Status = serde_json::from_value(older).expect("is a status");
+        assert_eq!(status.connections.total, 0);
+    }
+
+    #[test]
+    fn the_text_fits_eighty_columns_and_says_what_is_not_so() {
+        let mut status: Status = serde_json::from_value(example()).expect("is a status");
+        let connection = &mut status.connections.listed[0];
+        connection.reason = Some("not over wwan0: ".to_owned() + &"the reason is long ".repeat(12));
+        status.connections.total = 5;
+        let text = text(&status);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        let head =
+            "connections (5):\n  0x12345678 192.0.2.7:40000 > 203.0.113.9:443, opened by us, 1.20 kB out,";
+        assert!(text.contains(head), "{text}");
+        assert!(text.contains("\n    wlan0 initial: carrying, rtt 21.5 ms, 42.0 Mbit/s, "), "{text}");
+        assert!(text.contains("\n  and 4 more\n"), "{text}");
+        assert!(text.contains("\nnot used:\n  wwan0 has no carrier\n"), "{text}");
+    }
+
+    #[test]
+    fn uplinks_are_in_the_order_that_people_expect() {
+        let status: Status = serde_json::from_value(example()).expect("is a status");
+        let named = |name: &str| Uplink { name: name.into(), ..status.report.uplinks[1].clone() };
+        let mut uplinks: Vec<Uplink> = ["eth10", "eth2", "wlan0", "br0"].map(named).into();
+        uplinks.push(Uplink { name: "zz".into(), ..status.report.uplinks[0].clone() });
+        let names: Vec<&str> = sorted(&uplinks).iter().map(|uplink| uplink.name.as_str()).collect();
+        assert_eq!(names, ["zz", "br0", "eth2", "eth10", "wlan0"]);
+    }
 }

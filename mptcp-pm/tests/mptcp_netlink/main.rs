@@ -3,4 +3,5 @@
 mod connections;
 mod endpoints;
 mod namespace;
+mod quirks;
 mod userspace;

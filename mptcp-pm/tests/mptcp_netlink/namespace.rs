@@ -35,7 +35,8 @@ pub fn ip(arguments: &str) {
 
 /// Sets a sysctl of the namespace of this thread, below `net.mptcp`.
 pub fn set_mptcp(name: &str, value: &str) {
-    let path = format!("/proc/thread-self/root/proc/sys/net/mptcp/{name}");
+    // procfs looks below `net` in the namespace of the thread that asks.
+    let path = format!("/proc/sys/net/mptcp/{name}");
     fs::write(&path, value).unwrap_or_else(|error| panic!("write {value} to {path}: {error}"));
 }
 

@@ -132,11 +132,11 @@ fn priority_changes_reach_the_peer_and_sock_diag() {
             let changed = subflows.iter().find(|subflow| subflow.info.id_local == 7).unwrap();
             assert_eq!(changed.info.flags.contains(SubflowFlags::BKUP_LOC), backup);
         }
-        let error = scene
-            .mptcp
-            .set_flags_of(scene.token, Target::Addr(scene.local), None, EndpointFlags::BACKUP)
-            .await;
-        assert_eq!(error.unwrap_err().errno(), Some(Errno::EINVAL), "a remote end is needed");
+        let initial = Target::Addr(scene.local);
+        let error =
+            scene.mptcp.set_flags_of(scene.token, initial, None, EndpointFlags::BACKUP).await.unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::EINVAL), "a remote end is needed");
+        assert_eq!(error.refusal().unwrap().missing, Some(6), "MPTCP_PM_ATTR_ADDR_REMOTE");
     });
 }
 

@@ -1,131 +1,183 @@
-//! What the doctor looks at, read from `/proc` of this network namespace.
-use std::collections::{BTreeMap, BTreeSet};
+//! What the doctor looks at: the kernel as the daemon sees it, judged by the daemon's own code, and what else is known.
+use std::collections::BTreeMap;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
+use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::cli::check::Machine;
-use crate::core::world::{Endpoint, Family, Limits};
+use crate::config::{self, Config};
+use crate::core::observed::World;
+use crate::core::owned::Owned;
+use crate::core::policy::{self, Capacity, Desired};
+use crate::core::world::{Observation, Sysctl};
+use crate::netlink::mptcp::Mptcp;
+use crate::netlink::watch::Watch;
+use crate::view::connections::Connections;
+use crate::{instance, rivals, sysctl};
 
-/// A route is up (`RTF_UP`, `include/uapi/linux/route.h`).
-const RTF_UP: u32 = 0x1;
-/// A route refuses (`RTF_REJECT`).
-const RTF_REJECT: u32 = 0x200;
+/// The place of CAP_NET_ADMIN in a set of capabilities (`include/uapi/linux/capability.h`).
+const CAP_NET_ADMIN: u32 = 12;
+
+/// How often the kernel has switched MPTCP off for some time, because SYNs with its option got lost (6.12).
+const BLACKHOLES: &str = "Blackhole";
+
+/// For a connection within this machine.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// All that is looked at.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
-    /// `net.mptcp.*` by name; empty where the kernel has no MPTCP.
-    pub(super) sysctls: BTreeMap<String, String>,
+    /// Links, addresses, routes, rules; endpoints, limits and sysctls.
+    pub(super) world: World,
+    /// What the daemon would make of it, were there no endpoints yet.
+    pub(super) desired: Desired,
+    /// What is wrong with the configuration.
+    pub(super) misconfigured: Option<String>,
+    /// `net.mptcp.blackhole_timeout`, seconds.
+    pub(super) blackhole_timeout: Option<u64>,
+    /// The kernel refuses to ask for MPTCP for some time.
+    pub(super) in_blackhole: bool,
     /// `MPTcpExt` counters by name.
     pub(super) counters: BTreeMap<String, u64>,
-    /// The interfaces with a default route, by family.
-    pub(super) default_routes: BTreeSet<(Family, String)>,
-    /// The effective `rp_filter` of the interfaces with an IPv4 default route.
-    pub(super) rp_filter: BTreeMap<String, u32>,
-    /// All addresses of this machine with their interfaces.
-    pub(super) addresses: Vec<(String, IpAddr)>,
-    /// The names of the processes in this network namespace.
-    pub(super) processes: BTreeSet<String>,
-    /// The configuration of NetworkManager mentions `connection.mptcp-flags`.
-    pub(super) network_manager_told: bool,
-    /// The limits, where they can be read.
-    pub(super) limits: Option<Limits>,
-    /// The endpoints, where they can be read.
-    pub(super) endpoints: Option<Vec<Endpoint>>,
+    /// The connections that there are.
+    pub(super) connections: Connections,
+    /// Who else manages paths.
+    pub(super) programs: Programs,
+    /// What this process may do.
+    pub(super) rights: Rights,
 }
 
-impl Facts {
-    /// Reads everything. What cannot be read is left empty: no finding comes of it.
-    pub(super) fn gather() -> Result<Self> {
-        let default_routes: BTreeSet<_> = ipv4_default_routes(&read("/proc/net/route"))
-            .map(|interface| (Family::V4, interface))
-            .chain(
-                ipv6_default_routes(&read("/proc/net/ipv6_route")).map(|interface| (Family::V6, interface)),
-            )
-            .collect();
-        let v4 = default_routes.iter().filter(|(family, _)| *family == Family::V4);
-        Ok(Self {
-            sysctls: sysctls(Path::new("/proc/sys/net/mptcp")),
-            counters: counters(&read("/proc/net/netstat"), "MPTcpExt:"),
-            rp_filter: v4.map(|(_, interface)| (interface.clone(), rp_filter(interface))).collect(),
-            default_routes,
-            addresses: Machine::look()?.addresses(),
-            processes: processes(),
-            network_manager_told: network_manager_told(),
-            limits: None,
-            endpoints: None,
-        })
+/// Who manages paths here.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Programs {
+    /// This project's daemon runs.
+    pub(super) daemon: bool,
+    /// The process of mptcpd.
+    pub(super) mptcpd: Option<u32>,
+    /// NetworkManager runs, and nobody told it what to do about MPTCP.
+    pub(super) network_manager: bool,
+}
+
+/// What this process may do, and what the kernel offers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rights {
+    /// CAP_NET_ADMIN.
+    pub(super) net_admin: bool,
+    /// `/proc/sys` is mounted read-only.
+    pub(super) sysctls_read_only: bool,
+    /// The kernel's types are there (BTF), which eBPF programs need.
+    pub(super) btf: bool,
+}
+
+impl Default for Rights {
+    fn default() -> Self {
+        Self { net_admin: true, sysctls_read_only: false, btf: true }
     }
 }
 
-fn read(path: impl AsRef<Path>) -> String {
-    fs::read_to_string(path).unwrap_or_default()
+impl Facts {
+    /// Reads everything. What cannot be read without privilege is left empty: no finding comes of it.
+    pub(super) async fn gather(file: Option<&Path>) -> Result<Self> {
+        let (config, misconfigured) = configuration(file);
+        let mut world = World::default();
+        world.replace(Watch::open()?.snapshot().await?);
+        world.observation = Some(observe(&world).await?);
+        let desired = wish(&world, &config);
+        let endpoints: Vec<_> = world.observation.iter().flat_map(|seen| &seen.endpoints).collect();
+        let counters = counters();
+        let timeout = fs::read_to_string("/proc/sys/net/mptcp/blackhole_timeout");
+        Ok(Self {
+            blackhole_timeout: timeout.ok().and_then(|text| text.trim().parse().ok()),
+            in_blackhole: counters.get(BLACKHOLES).is_some_and(|times| *times > 0) && is_in_blackhole(),
+            connections: Connections::read(&desired.uplinks, &endpoints).await,
+            counters,
+            programs: Programs {
+                daemon: instance::is_claimed(),
+                mptcpd: rivals::mptcpd(),
+                network_manager: rivals::network_manager().is_some() && !rivals::network_manager_is_told(),
+            },
+            rights: rights(),
+            misconfigured,
+            desired,
+            world,
+        })
+    }
+
+    pub(super) fn counter(&self, name: &str) -> u64 {
+        self.counters.get(name).copied().unwrap_or_default()
+    }
 }
 
-fn entries(folder: &Path) -> impl Iterator<Item = fs::DirEntry> + use<> {
-    fs::read_dir(folder).into_iter().flatten().flatten()
+/// The configuration that the daemon would read; the defaults where it is wrong.
+fn configuration(file: Option<&Path>) -> (Config, Option<String>) {
+    let default = Path::new(config::DEFAULT_FILE);
+    let file = file.or_else(|| default.exists().then_some(default));
+    match file.map(Config::load) {
+        None => (Config::default(), None),
+        Some(Ok(config)) => (config, None),
+        Some(Err(error)) => (Config::default(), Some(error.to_string())),
+    }
 }
 
-fn sysctls(folder: &Path) -> BTreeMap<String, String> {
-    let sysctl = |entry: fs::DirEntry| {
-        (entry.file_name().to_string_lossy().into_owned(), read(entry.path()).trim().to_owned())
-    };
-    entries(folder).map(sysctl).collect()
+/// What the daemon wants here. It leaves out endpoints that others have made already: so there are none.
+pub(super) fn wish(world: &World, config: &Config) -> Desired {
+    let mut world = world.clone();
+    world.observation.iter_mut().for_each(|seen| seen.endpoints.clear());
+    policy::desire(&world, config, &Owned::default(), Capacity::default())
 }
 
-/// The counters of one group: a line of names, then a line of values.
-pub(super) fn counters(text: &str, group: &str) -> BTreeMap<String, u64> {
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix(group));
+/// What the daemon asks of the kernel, beside routing netlink. A kernel without MPTCP has none of it.
+async fn observe(world: &World) -> Result<Observation> {
+    let mut observation = Observation::default();
+    for key in policy::relevant_sysctls(world) {
+        if let Some(value) = sysctl::read(&key)? {
+            observation.sysctls.insert(key, value);
+        }
+    }
+    if observation.sysctls.contains_key(&Sysctl::Enabled) {
+        let mut mptcp = Mptcp::open().await?;
+        observation.endpoints = mptcp.endpoints().await?;
+        observation.limits = Some(mptcp.limits().await?);
+    }
+    Ok(observation)
+}
+
+fn counters() -> BTreeMap<String, u64> {
+    mptcp_counters(&fs::read_to_string("/proc/self/net/netstat").unwrap_or_default())
+}
+
+/// Nothing but trying tells whether the timer runs: a connection to a port of this machine where nobody listens.
+fn is_in_blackhole() -> bool {
+    let refused = || counters().get("MPCapableSYNTXDisabled").copied().unwrap_or_default();
+    let before = refused();
+    let discard = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+    if let Ok(socket) = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP)) {
+        // It is refused; that the kernel has to think about the SYN is all it is for.
+        let _ = socket.connect_timeout(&discard.into(), PATIENCE);
+    }
+    refused() > before
+}
+
+/// The counters of MPTCP: a line of names, then a line of values. Each kernel has more of them.
+pub(super) fn mptcp_counters(text: &str) -> BTreeMap<String, u64> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("MPTcpExt:"));
     let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     let values = values.split_whitespace().map(|value| value.parse().unwrap_or_default());
     names.split_whitespace().map(str::to_owned).zip(values).collect()
 }
 
-/// The interfaces of default routes (`fib_route_seq_show`, `net/ipv4/fib_trie.c`).
-pub(super) fn ipv4_default_routes(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.lines().skip(1).filter_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let is_default = fields.get(1) == Some(&"00000000") && fields.get(7) == Some(&"00000000");
-        (is_default && is_usable(fields.get(3)?)).then(|| fields[0].to_owned())
-    })
-}
-
-/// The interfaces of default routes (`rt6_info_route`, `net/ipv6/ip6_fib.c`).
-pub(super) fn ipv6_default_routes(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.lines().filter_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        (fields.get(1) == Some(&"00") && is_usable(fields.get(8)?))
-            .then(|| fields.get(9).map(|name| (*name).to_owned()))?
-    })
-}
-
-fn is_usable(flags: &str) -> bool {
-    u32::from_str_radix(flags, 16).is_ok_and(|flags| flags & RTF_UP != 0 && flags & RTF_REJECT == 0)
-}
-
-/// The stricter of the interface's setting and that of all (`ip-sysctl.rst`).
-fn rp_filter(interface: &str) -> u32 {
-    let setting =
-        |name| read(format!("/proc/sys/net/ipv4/conf/{name}/rp_filter")).trim().parse().unwrap_or(0);
-    setting("all").max(setting(interface))
-}
-
-/// The processes whose network namespace is ours; of others nothing is known without privilege.
-fn processes() -> BTreeSet<String> {
-    let ours = fs::read_link("/proc/self/ns/net").ok();
-    entries(Path::new("/proc"))
-        .filter(|process| ours.is_some() && fs::read_link(process.path().join("ns/net")).ok() == ours)
-        .map(|process| read(process.path().join("comm")).trim().to_owned())
-        .collect()
-}
-
-fn network_manager_told() -> bool {
-    let folders = ["/etc", "/run", "/usr/lib"].map(|root| format!("{root}/NetworkManager/conf.d"));
-    let files = folders.iter().flat_map(|folder| entries(Path::new(folder))).map(|file| file.path());
-    files
-        .chain(["/etc/NetworkManager/NetworkManager.conf".into()])
-        .any(|file| read(file).lines().any(|line| line.trim_start().starts_with("connection.mptcp-flags")))
+fn rights() -> Rights {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0);
+    Rights {
+        net_admin: effective & 1 << CAP_NET_ADMIN != 0,
+        sysctls_read_only: access("/proc/sys/net/mptcp/enabled", AccessFlags::W_OK) == Err(Errno::EROFS),
+        btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
+    }
 }

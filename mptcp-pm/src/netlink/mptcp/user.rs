@@ -1,6 +1,8 @@
 //! What only the userspace path manager can do: the addresses, subflows and priorities of one connection.
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use nix::errno::Errno;
+
 use super::{Mptcp, Target, Token, spec_of};
 use crate::{
     core::world::{Endpoint, EndpointFlags, IfIndex},
@@ -121,10 +123,10 @@ impl<S: Datagrams> Mptcp<S> {
         remote: SocketAddr,
     ) -> Result<(), Error> {
         let mut done = self.destroy(token, local, remote).await;
-        // A subflow of an IPv6 socket that speaks IPv4 is known by its mapped addresses only.
+        // The initial subflow of an IPv6 socket that speaks IPv4 is found by its mapped addresses only.
         if let (Err(Fault::Refused(refusal)), Some(local), Some(remote)) =
             (&done, mapped(local), mapped(remote))
-            && refusal.is_not_found()
+            && refusal.errno == Errno::ESRCH
         {
             done = self.destroy(token, local, remote).await;
         }

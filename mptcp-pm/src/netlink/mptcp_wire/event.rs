@@ -6,9 +6,10 @@ use netlink_packet_core::{DecodeError, Emitable};
 use netlink_packet_generic::{GenlHeader, constants::GENL_HDRLEN};
 use nix::errno::Errno;
 
+pub use crate::netlink::attributes::BigEndian;
 use crate::{
     core::world::{Family, IfIndex},
-    netlink::attributes::{BigEndian, append_all, parse_all},
+    netlink::attributes::{append_all, parse_all},
 };
 
 /// What has happened (`MPTCP_EVENT_*`).

@@ -10,11 +10,11 @@ use nix::errno::Errno;
 use crate::netlink::attributes::parse_all;
 
 /// The length of a netlink header.
-pub(super) const HEADER: usize = 16;
+pub(in crate::netlink) const HEADER: usize = 16;
 
 /// What makes an answer whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expect {
+pub(in crate::netlink) enum Expect {
     Acknowledgement,
     Message,
     Dump,
@@ -72,6 +72,8 @@ pub struct Refusal {
     pub text: Option<String>,
     /// Where in the request the attribute is that it complains about, in bytes (`NLMSGERR_ATTR_OFFS`).
     pub offset: Option<u32>,
+    /// The number of the attribute that it misses (`NLMSGERR_ATTR_MISS_TYPE`, since 6.1).
+    pub missing: Option<u32>,
 }
 
 impl Refusal {
@@ -96,6 +98,9 @@ impl fmt::Display for Refusal {
         if let Some(text) = &self.text {
             write!(f, "{text}: ")?;
         }
+        if let Some(missing) = self.missing {
+            write!(f, "attribute {missing} is missing: ")?;
+        }
         write!(f, "{} ({:?})", self.errno.desc().to_lowercase(), self.errno)?;
         if self.errno == Errno::EPERM {
             f.write_str("; it takes root or CAP_NET_ADMIN")?;
@@ -111,12 +116,14 @@ attributes! {
         Message(String) = 1,
         /// Where in the request.
         Offset(u32) = 2,
+        /// Which attribute is missing.
+        Missing(u32) = 5,
     }
 }
 
 /// The answer to one request, as far as it has come.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(in crate::netlink) struct Answer {
     expect: Expect,
     sequence: u32,
     port: u32,
@@ -125,12 +132,12 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub(super) const fn new(expect: Expect, sequence: u32, port: u32) -> Self {
+    pub(in crate::netlink) const fn new(expect: Expect, sequence: u32, port: u32) -> Self {
         Self { expect, sequence, port, bodies: Vec::new(), inconsistent: false }
     }
 
     /// Takes the messages of a datagram; whether the answer is whole now. Answers to others are passed over.
-    pub(super) fn take(&mut self, mut datagram: &[u8]) -> Result<bool, Fault> {
+    pub(in crate::netlink) fn take(&mut self, mut datagram: &[u8]) -> Result<bool, Fault> {
         while !datagram.is_empty() {
             let message = NetlinkBuffer::new_checked(datagram)?;
             let length = message.length() as usize;
@@ -198,11 +205,13 @@ fn after_request(repeated: &[u8], capped: bool) -> Result<&[u8], Fault> {
 
 /// A refusal is told even when its explanation cannot be read.
 fn refused(code: i32, extended: &[u8]) -> Fault {
-    let mut refusal = Refusal { errno: Errno::from_raw(code.saturating_neg()), text: None, offset: None };
+    let mut refusal =
+        Refusal { errno: Errno::from_raw(code.saturating_neg()), text: None, offset: None, missing: None };
     for attribute in parse_all(extended).unwrap_or_default() {
         match attribute {
             Extended::Message(text) => refusal.text = Some(text),
             Extended::Offset(offset) => refusal.offset = Some(offset),
+            Extended::Missing(missing) => refusal.missing = Some(missing),
             Extended::Other(_) => {}
         }
     }

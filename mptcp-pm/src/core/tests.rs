@@ -1,0 +1,9 @@
+//! The core against a model of the kernel, over thousands of random histories.
+mod converge;
+mod kernel;
+mod machine;
+mod oracle;
+mod ordering;
+mod pace;
+mod paths;
+mod site;

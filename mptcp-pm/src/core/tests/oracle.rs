@@ -1,0 +1,237 @@
+//! What should be there, said independently of the policy's own code: address by address.
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::kernel::{Kernel, strict};
+use crate::config::{Config, Profile, Role};
+use crate::core::world::{
+    Address, Endpoint, EndpointFlags, Family, Hop, IfIndex, Link, OUR_PROTOCOL, Route, RouteKind, Sysctl,
+};
+
+/// An address in use, its interface, its default route's hop.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Use {
+    /// Role, cost, metric, index: lower is better.
+    rank: (u8, bool, u32, IfIndex),
+    pub addr: IpAddr,
+    pub ifindex: IfIndex,
+}
+
+/// All that is wrong with the kernel's state.
+pub fn faults_in(kernel: &Kernel, config: &Config) -> Vec<String> {
+    let uses = uses(kernel, config);
+    let mut wrong = Vec::new();
+    endpoints(kernel, config, &uses, &mut wrong);
+    rules(kernel, &uses, &mut wrong);
+    routes(kernel, config, &mut wrong);
+    settings(kernel, config, &uses, &mut wrong);
+    wrong
+}
+
+/// The addresses in use, best first, each once.
+pub fn uses(kernel: &Kernel, config: &Config) -> Vec<Use> {
+    let mut all = Vec::new();
+    for address in &kernel.addresses {
+        let Some(link) = kernel.links.get(&address.ifindex) else { continue };
+        let family = Family::of(&address.addr);
+        let metric = best_metric(kernel, address.ifindex, family);
+        if metric.is_none() || !works(kernel, config, link) || !is_chosen(kernel, address) {
+            continue;
+        }
+        let metrics = Family::BOTH.into_iter().filter(|family| has_address(kernel, link.index, *family));
+        let metric = metrics.filter_map(|family| best_metric(kernel, link.index, family)).min();
+        let role = config.rule_for(link).and_then(|rule| rule.role);
+        let rank = match role {
+            Some(Role::Primary) => 0,
+            Some(Role::Backup) => 2,
+            _ => 1,
+        };
+        let metered = link.hardware == 0xfffe && link.kind.is_none();
+        let rank = (rank, metered, metric.unwrap_or(u32::MAX), link.index);
+        all.push(Use { rank, addr: address.addr, ifindex: link.index });
+    }
+    all.sort();
+    let mut seen = BTreeSet::new();
+    all.retain(|one| seen.insert(one.addr));
+    all
+}
+
+fn has_address(kernel: &Kernel, ifindex: IfIndex, family: Family) -> bool {
+    kernel
+        .addresses
+        .iter()
+        .any(|a| a.ifindex == ifindex && Family::of(&a.addr) == family && is_chosen(kernel, a))
+}
+
+fn is_vpn(link: &Link) -> bool {
+    link.kind.as_deref() == Some("wireguard")
+}
+
+/// Whether an interface is meant to be used, and can be.
+fn works(kernel: &Kernel, config: &Config, link: &Link) -> bool {
+    link.up && link.carrier && !is_unwanted(kernel, config, link)
+}
+
+pub fn is_unwanted(kernel: &Kernel, config: &Config, link: &Link) -> bool {
+    let rule = config.rule_for(link);
+    let named = rule.is_some_and(|rule| rule.is_explicit());
+    let off = rule.is_some_and(|rule| rule.role == Some(Role::Off));
+    let odd = is_vpn(link) || link.name.starts_with("veth");
+    let aside = !config.vpn && vpn_carries(kernel) != is_vpn(link);
+    off || (odd && !named) || aside
+}
+
+/// Whether new connections go through a VPN.
+pub fn vpn_carries(kernel: &Kernel) -> bool {
+    let over_vpn = |route: &&Route| {
+        route.protocol != OUR_PROTOCOL
+            && route.hops.iter().any(|hop| kernel.links.get(&hop.ifindex).is_some_and(is_vpn))
+    };
+    kernel.routes.iter().filter(over_vpn).any(|route| match route.dst.prefix_len() {
+        0 => !kernel.routes.iter().any(|r| r.dst == route.dst && r.table == 254 && r.metric < route.metric),
+        1 => true,
+        _ => false,
+    })
+}
+
+fn best_metric(kernel: &Kernel, ifindex: IfIndex, family: Family) -> Option<u32> {
+    defaults(kernel, ifindex, family).map(|(metric, _)| metric).min()
+}
+
+fn defaults(kernel: &Kernel, ifindex: IfIndex, family: Family) -> impl Iterator<Item = (u32, Hop)> {
+    kernel.routes.iter().filter_map(move |route| {
+        let hop = route.hops.iter().find(|hop| hop.ifindex == ifindex)?;
+        let fits = route.dst.prefix_len() == 0 && route.family() == family && route.protocol != OUR_PROTOCOL;
+        fits.then(|| (route.metric, hop.clone()))
+    })
+}
+
+/// Whether it is the address of its network that is used.
+fn is_chosen(kernel: &Kernel, address: &Address) -> bool {
+    let usable = |a: &&Address| a.global && !a.tentative;
+    let local = |a: &Address| a.addr.to_string().starts_with("fd");
+    let alike = kernel.addresses.iter().filter(|other| {
+        other.ifindex == address.ifindex && Family::of(&other.addr) == Family::of(&address.addr)
+    });
+    if !usable(&address) || (local(address) && alike.clone().filter(usable).any(|other| !local(other))) {
+        return false;
+    }
+    let order = |a: &Address| (a.deprecated, a.secondary, !a.temporary, a.addr);
+    alike.filter(usable).filter(|a| a.network() == address.network()).all(|a| order(a) >= order(address))
+}
+
+fn endpoints(kernel: &Kernel, config: &Config, uses: &[Use], wrong: &mut Vec<String>) {
+    let is_ours = |endpoint: &&Endpoint| kernel.ours.contains(&endpoint.id);
+    let full = kernel.endpoints.len() >= kernel.capacity();
+    for one in uses {
+        match kernel.endpoints.iter().find(|endpoint| endpoint.addr == one.addr) {
+            None if !full => wrong.push(format!("no endpoint for {one:?}")),
+            Some(endpoint) if is_ours(&endpoint) => {
+                if endpoint.ifindex != Some(one.ifindex) {
+                    wrong.push(format!("{endpoint:?} is not on {one:?}"));
+                }
+                let flags = flags(kernel, config, one, uses);
+                if endpoint.flags != flags {
+                    wrong.push(format!("{endpoint:?} should have {flags:?}"));
+                }
+            }
+            _ => {}
+        }
+    }
+    for endpoint in kernel.endpoints.iter().filter(is_ours) {
+        let family = Family::of(&endpoint.addr);
+        let alone = !uses.iter().any(|one| Family::of(&one.addr) == family);
+        let link = endpoint.ifindex.and_then(|index| kernel.links.get(&index));
+        let lost = link.is_none_or(|link| !is_unwanted(kernel, config, link));
+        let vpn = !config.vpn && vpn_carries(kernel);
+        let stranded = alone && lost && !vpn;
+        if !stranded && !uses.iter().any(|one| one.addr == endpoint.addr) {
+            wrong.push(format!("orphan {endpoint:?}"));
+        }
+    }
+}
+
+fn flags(kernel: &Kernel, config: &Config, one: &Use, uses: &[Use]) -> EndpointFlags {
+    let rule = config.rule_for(&kernel.links[&one.ifindex]);
+    let metered = one.rank.1;
+    let best = uses[0].ifindex == one.ifindex;
+    let backup = match (config.profile, rule.and_then(|rule| rule.role)) {
+        (_, Some(Role::Backup)) => true,
+        (_, Some(Role::Primary)) => false,
+        (Profile::Light, _) => !best,
+        _ => metered,
+    };
+    let base = if config.profile == Profile::Site { EndpointFlags::SIGNAL } else { EndpointFlags::SUBFLOW };
+    if backup { base | EndpointFlags::BACKUP } else { base }
+}
+
+fn rules(kernel: &Kernel, uses: &[Use], wrong: &mut Vec<String>) {
+    let ours = kernel.rules.iter().filter(|rule| rule.protocol == OUR_PROTOCOL);
+    let there: BTreeSet<_> = ours
+        .map(|rule| (rule.src.unwrap().addr(), rule.priority, rule.table, rule.suppress_prefix_len))
+        .collect();
+    let wanted: BTreeSet<_> = uses
+        .iter()
+        .flat_map(|one| {
+            let table = 0x4d50_0000 + one.ifindex;
+            [(one.addr, 30_500, 254, Some(0)), (one.addr, 30_501, table, None)]
+        })
+        .collect();
+    if there != wanted {
+        wrong.push(format!("rules {there:?}, not {wanted:?}"));
+    }
+}
+
+fn routes(kernel: &Kernel, config: &Config, wrong: &mut Vec<String>) {
+    let mut left: Vec<&Route> = kernel.routes.iter().filter(|r| r.protocol == OUR_PROTOCOL).collect();
+    for link in kernel.links.values().filter(|link| works(kernel, config, link)) {
+        for family in Family::BOTH.into_iter().filter(|family| has_address(kernel, link.index, *family)) {
+            let Some(metric) = best_metric(kernel, link.index, family) else { continue };
+            let table = 0x4d50_0000 + link.index;
+            let hops: Vec<Hop> =
+                defaults(kernel, link.index, family).filter(|(m, _)| *m == metric).map(|(_, h)| h).collect();
+            let is_it = |r: &&Route| {
+                r.table == table
+                    && r.dst.prefix_len() == 0
+                    && r.family() == family
+                    && hops.contains(&r.hops[0])
+            };
+            if !left.iter().any(is_it) && hops.iter().any(|hop| kernel.is_reachable(hop)) {
+                wrong.push(format!("no {family:?} default route in the table of {}", link.name));
+            }
+            left.retain(|route| !is_it(route));
+            for dst in vpn_networks(kernel, family, link) {
+                let refuses =
+                    |r: &&Route| r.table == table && r.dst.to_string() == dst && r.kind != RouteKind::Unicast;
+                if !left.iter().any(refuses) {
+                    wrong.push(format!("{} leads to {dst} beside the VPN", link.name));
+                }
+                left.retain(|route| !refuses(route));
+            }
+        }
+    }
+    wrong.extend(left.into_iter().map(|route| format!("stale {route:?}")));
+}
+
+fn vpn_networks(kernel: &Kernel, family: Family, link: &Link) -> BTreeSet<String> {
+    let vpn = |index| kernel.links.get(&index).is_some_and(is_vpn);
+    let routes = kernel.routes.iter().filter(|r| r.family() == family && r.table == 254);
+    let specific = routes.filter(|r| r.dst.prefix_len() > 1 && r.hops.iter().any(|hop| vpn(hop.ifindex)));
+    specific.filter(|_| !is_vpn(link)).map(|route| route.dst.to_string()).collect()
+}
+
+fn settings(kernel: &Kernel, config: &Config, uses: &[Use], wrong: &mut Vec<String>) {
+    let value = |key: &Sysctl| kernel.sysctls.get(key).map_or("", String::as_str);
+    if !uses.is_empty() && value(&Sysctl::Enabled) != "1" {
+        wrong.push("MPTCP is off".into());
+    }
+    let names = uses.iter().map(|one| kernel.links[&one.ifindex].name.as_str());
+    for name in names.filter(|name| value(&strict(name)).max(value(&strict("all"))) == "1") {
+        wrong.push(format!("strict reverse path filter on {name}"));
+    }
+    let accepted = if config.profile == Profile::Light { 2 } else { 4 };
+    let room = kernel.limits.subflows.min(kernel.limits.add_addr_accepted + 6);
+    if kernel.limits.add_addr_accepted < accepted || room < 8 {
+        wrong.push(format!("limits {:?}", kernel.limits));
+    }
+}
