@@ -42,6 +42,9 @@ const AFTERMATH: Duration = Duration::from_secs(15);
 /// How long nothing happens.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// One of the durations of a round.
+type Figure = fn(&Round) -> Duration;
+
 fn main() -> Result<()> {
     // Cargo adds an argument of its own.
     let rounds = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
@@ -51,7 +54,6 @@ fn main() -> Result<()> {
     let mut sides = [Side::ours(&runtime)?, Side::mptcpd(&runtime)?];
     let mut report = Report::new("react", "see each case; peer: mptcpd");
     reaction(&mut report, &mut sides, &runtime, rounds)?;
-    if std::env::var_os("TMPQ").is_some() { return report.finish(); }
     footprints(&mut report, &mut sides, &runtime)?;
     report.finish()
 }
@@ -64,7 +66,7 @@ fn reaction(report: &mut Report, sides: &mut [Side; 2], runtime: &Runtime, round
             results.push(round.with_context(|| format!("round {number} of {}", side.name()))?);
         }
     }
-    let figures: [(&str, fn(&Round) -> Duration); 4] = [
+    let figures: [(&str, Figure); 4] = [
         ("adding address and route itself", |round| round.sent),
         ("address added -> endpoint present", |round| round.endpoint),
         ("address added -> second subflow", |round| round.subflow),
