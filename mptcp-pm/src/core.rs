@@ -274,19 +274,9 @@ impl Core {
             let error = result.as_ref().err().map(|failure| failure.text.clone());
             self.retries.record(action.subject(), error, now);
         }
-        self.claim(&action, &result);
         match result {
             Ok(()) => self.carried_out(action),
             Err(failure) => self.refused(&action, failure.kind),
-        }
-    }
-
-    /// An endpoint that was made is ours, also where only the answer was lost; not where somebody else was quicker.
-    fn claim(&mut self, action: &Action, result: &Result<(), Failure>) {
-        let Action::AddEndpoint(new) = action else { return };
-        let may_be = result.as_ref().err().is_none_or(|failure| failure.kind == FailureKind::Other);
-        if may_be && !self.owned.endpoints.contains(new) {
-            self.owned.endpoints.push(new.clone());
         }
     }
 
@@ -307,6 +297,10 @@ impl Core {
             Action::Save(owned) => {
                 self.retries.forget(&Subject::State);
                 self.saved = Some(owned);
+            }
+            Action::AddEndpoint(new) => {
+                self.owned.endpoints.push(new);
+                self.endpoints.look_first();
             }
             Action::AddRoute(route) => self.believe(Change::Route(route)),
             Action::DeleteRoute(route) => self.believe(Change::RouteGone(route)),

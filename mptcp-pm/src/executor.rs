@@ -5,7 +5,7 @@ use nix::errno::Errno;
 
 use crate::core::action::Action;
 use crate::core::event::{Event, Failure, FailureKind};
-use crate::core::world::{EndpointFlags, Observation, Sysctl};
+use crate::core::world::{Endpoint, EndpointFlags, Observation, Sysctl};
 use crate::netlink::mptcp::{self, Mptcp, Target};
 use crate::netlink::route::{self, Outcome, Routes};
 use crate::netlink::transport;
@@ -80,8 +80,13 @@ impl Executor {
                 };
                 self.mptcp.add_endpoint(&endpoint).await.map_err(refused)
             }
+            // Where somebody was quicker there is nothing to do; the core reads the endpoints again.
+            Action::DeleteEndpoint(endpoint) | Action::SetBackup(endpoint, _)
+                if !self.is_there(endpoint).await.map_err(refused)? =>
+            {
+                Ok(())
+            }
             Action::DeleteEndpoint(endpoint) => match self.mptcp.delete_endpoint(endpoint.id, None).await {
-                // Somebody was quicker: it is gone.
                 Err(error) if error.is_not_found() => Ok(()),
                 result => result.map_err(refused),
             },
@@ -96,11 +101,24 @@ impl Executor {
     }
 }
 
+impl Executor {
+    /// Whether an id still means the endpoint that it meant when it was read.
+    async fn is_there(&mut self, endpoint: &Endpoint) -> Result<bool, transport::Error> {
+        match self.mptcp.endpoint(endpoint.id).await {
+            Ok(seen) => {
+                Ok((seen.addr, seen.port, seen.ifindex) == (endpoint.addr, endpoint.port, endpoint.ifindex))
+            }
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// What an owner reads in the log: the acts on endpoints; routes and the like are details.
 fn announce(action: &Action) {
     match action {
         Action::AddEndpoint(new) => {
-            tracing::info!(addr = %new.addr, ifindex = new.ifindex, flags = ?new.flags, "endpoint added");
+            tracing::info!(addr = %new.addr, ifindex = new.ifindex, flags = %new.flags, "endpoint added");
         }
         Action::DeleteEndpoint(old) => tracing::info!(addr = %old.addr, id = old.id, "endpoint deleted"),
         Action::SetBackup(endpoint, on) => {

@@ -97,7 +97,13 @@ impl Running {
     /// With the status that there is, and the daemon's log.
     pub fn await_status(&self, expected: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
         let settled = |status: &Value| status["settled"] == true && holds(status);
-        self.daemon.await_that(expected, || self.daemon.status(), settled)
+        // Asking makes the daemon look, and it looks no oftener than every 25 ms: asked all the time, it would
+        // never have looked since the last question.
+        let look = || {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            self.daemon.status()
+        };
+        self.daemon.await_that(expected, look, settled)
     }
 
     /// Waits until the status says of an interface why it is not used, with these words among others.

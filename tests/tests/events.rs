@@ -283,8 +283,12 @@ fn an_access_that_flaps_two_hundred_times_ends_in_the_right_state() -> Result<()
     run.client().ip_batch(&[], &churn.collect::<Vec<_>>())?;
     run.client().ip("route add default via 10.2.0.1 dev lte0 proto dhcp metric 700")?;
     run.await_endpoints(&[WIFI, LTE])?;
-    run.await_subflows(&["10.1.0.2", "10.2.0.2"])?;
     run.await_status("no finding", |status| status["findings"] == serde_json::json!([]))?;
+    goes_on(&talk)?;
+    drop(talk);
+    // The old one may lack a path: where an access goes during the handshake, the kernel does not try again.
+    let talk = run.talk()?;
+    run.await_subflows(&["10.1.0.2", "10.2.0.2"])?;
     goes_on(&talk)
 }
 

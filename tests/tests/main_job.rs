@@ -1,18 +1,11 @@
 //! The main job: every connection gets a subflow over each access, one that goes is left, one that comes is used.
 use anyhow::Result;
 use tests::daemon::{Daemon, await_that};
+use tests::kernel::endpoints;
 use tests::traffic::{Job, Options, Protocol, Server, Spoken, start};
-use tests::{Family, Host, Lab, Outage, Scenario, require};
+use tests::{Family, Lab, Outage, Scenario, require};
 
 const HEAVY: &str = "profile = \"heavy\"\n";
-
-/// The lines of `ip mptcp endpoint`, sorted by address.
-fn endpoints(host: &Host) -> Result<Vec<String>> {
-    let mut lines: Vec<String> =
-        host.ip("mptcp endpoint")?.lines().map(|line| line.trim().to_owned()).collect();
-    lines.sort();
-    Ok(lines)
-}
 
 #[test]
 fn an_upload_survives_the_loss_of_its_first_access() -> Result<()> {

@@ -116,12 +116,20 @@ fn fifty_killed_daemons_leave_the_connections_alive_and_the_last_one_nothing() -
     goes_on(&talk)?;
     run.await_endpoints(&[WIFI, LTE])?;
     run.await_status("all as wanted", |status| status["findings"] == serde_json::json!([]))?;
-    run.await_subflows(&["10.1.0.2", "10.2.0.2"])?;
     drop(talk);
+    has_both_paths(&run)?;
     let Running { daemon, server: _server, lab } = run;
     daemon.stop()?;
     assert_eq!(kernel::dump(lab.host("client"))?, before);
     Ok(())
+}
+
+/// A new connection does: of one that was open, the kernel may have given up the attempt over an access that went
+/// in the middle of it, and it makes no other before the endpoint is added again.
+fn has_both_paths(run: &Running) -> Result<()> {
+    let talk = run.talk()?;
+    run.await_subflows(&["10.1.0.2", "10.2.0.2"])?;
+    goes_on(&talk)
 }
 
 fn kill_fifty(run: Running) -> Result<Running> {

@@ -18,6 +18,14 @@ pub fn all(release: bool) -> Result<()> {
     process::run(process::cargo().args(["build", "--package", "mptcp-pm"]).args(profile))
 }
 
+/// The same for the demonstration and the benchmarks: the daemon and the lab in one release build.
+pub fn for_lab() -> Result<()> {
+    ensure(setup::BUILD)?;
+    objects()?;
+    let packages = ["build", "--release", "--package", "mptcp-pm", "--package", "tests", "--bins"];
+    process::run(process::cargo().args(packages))
+}
+
 /// The same for the tests, together with them: one build, in which every crate has the same features.
 pub fn for_tests() -> Result<()> {
     ensure(setup::BUILD)?;

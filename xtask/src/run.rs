@@ -1,4 +1,6 @@
 //! Runs what was built: the tests, the demonstration, the benchmarks.
+use std::process::Command;
+
 use anyhow::{Result, bail};
 use nix::unistd::geteuid;
 
@@ -34,9 +36,8 @@ pub fn test(filters: &[String]) -> Result<()> {
 pub fn demo(args: &[String]) -> Result<()> {
     require_root("the demonstration")?;
     ensure(setup::TEST)?;
-    build::all(true)?;
-    let mut cargo = process::cargo();
-    process::run(cargo.args(["run", "--release", "--package", "tests", "--bin", "demo", "--"]).args(args))
+    build::for_lab()?;
+    process::run(Command::new(paths::target().join("release/demo")).args(args))
 }
 
 /// Builds for release and runs one benchmark; it finds mptcpd in the variable `MPTCPD`.

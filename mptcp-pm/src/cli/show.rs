@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::core::world::{Endpoint, EndpointFlags, Limits};
+use crate::core::world::{Endpoint, Limits};
 use crate::interfaces::name;
 
 /// The widest line.
@@ -53,27 +53,17 @@ fn endpoint(endpoint: &Endpoint) -> String {
     };
     let dev = endpoint.ifindex.map(|index| name(index).unwrap_or(format!("#{index}")));
     let line = format!("{:>3}  {address:<24}  {:<15}", endpoint.id, dev.as_deref().unwrap_or("-"));
-    let flags = flags(endpoint.flags);
+    let flags = endpoint.flags.to_string();
     match line.chars().count() + 2 + flags.len() <= COLUMNS {
         true => format!("{line}  {flags}\n"),
         false => format!("{}\n     {flags}\n", line.trim_end()),
     }
 }
 
-/// The flags by name; those without a name as a number.
-pub(super) fn flags(flags: EndpointFlags) -> String {
-    let mut words: Vec<String> = flags.iter_names().map(|(name, _)| name.to_ascii_lowercase()).collect();
-    let nameless = flags.bits() & !flags.iter_names().fold(0, |bits, (_, flag)| bits | flag.bits());
-    if nameless != 0 {
-        words.push(format!("{nameless:#x}"));
-    }
-    if words.is_empty() { "-".into() } else { words.join(",") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::world::IfIndex;
+    use crate::core::world::{EndpointFlags, IfIndex};
 
     fn endpoint(id: u8, addr: &str, port: u16, ifindex: Option<IfIndex>, flags: EndpointFlags) -> Endpoint {
         Endpoint { id, addr: addr.parse().expect("parses"), port, ifindex, flags }

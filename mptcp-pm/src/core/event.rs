@@ -31,7 +31,7 @@ pub enum Event {
     Stop,
 }
 
-/// Why an action was not carried out.
+/// Why an action was not carried out: nothing was changed by it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// What kind of refusal, as far as the core acts on it.

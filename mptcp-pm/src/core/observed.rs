@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use super::routes::{Routes, default_net, leaves_by};
 use super::uplink::{self, Class};
 use super::world::{
-    Address, Change, Family, IfIndex, Link, OUR_PROTOCOL, Observation, Route, RouteKind, Rule, Snapshot,
-    Sysctl,
+    Address, Change, Family, IfIndex, Link, MAIN_TABLE, OUR_PROTOCOL, Observation, Route, RouteKind, Rule,
+    Snapshot, Sysctl,
 };
 
 /// The kernel as far as it is known.
@@ -90,7 +90,8 @@ impl World {
         }
     }
 
-    /// The default routes that leave by an interface, best first, without those of tables that are ours.
+    /// The default routes that leave by an interface, best first: those of the main table before those that only rules
+    /// lead to, without those of tables that are ours.
     pub fn default_routes(&self, ifindex: IfIndex, family: Family) -> Vec<&Route> {
         let mut routes: Vec<&Route> = self
             .routes
@@ -102,7 +103,9 @@ impl World {
             })
             .collect();
         // The gateway breaks the tie, so that the order of events does not.
-        routes.sort_by_key(|route| (route.metric, route.table, route.hops.first().map(|hop| hop.gateway)));
+        routes.sort_by_key(|route| {
+            (route.table != MAIN_TABLE, route.metric, route.table, route.hops.first().map(|hop| hop.gateway))
+        });
         routes
     }
 

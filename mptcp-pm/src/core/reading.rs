@@ -13,6 +13,8 @@ pub struct Source {
     due: bool,
     /// It has to be read before anything is planned.
     urgent: bool,
+    /// It is being read, and that was urgent.
+    pressing: bool,
     /// It cannot be read, and nobody waits any longer.
     given_up: bool,
     failures: u32,
@@ -27,8 +29,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 impl Source {
     /// Never read, and due; paced so that endless churn does not make it the only thing that is done.
     pub const fn new(pacer: Pacer) -> Self {
-        let (known, due, urgent, given_up) = (false, true, true, false);
-        Self { known, due, urgent, given_up, failures: 0, after: Duration::ZERO, error: None, pacer }
+        let (known, due, urgent, pressing, given_up) = (false, true, true, false, false);
+        Self {
+            known,
+            due,
+            urgent,
+            pressing,
+            given_up,
+            failures: 0,
+            after: Duration::ZERO,
+            error: None,
+            pacer,
+        }
     }
 
     /// It may be different now.
@@ -68,13 +80,13 @@ impl Source {
 
     /// It is being read from now on: what happens meanwhile may or may not be in the answer.
     pub fn begin(&mut self, now: Duration) {
-        self.due = false;
+        (self.due, self.urgent, self.pressing) = (false, false, self.urgent);
         self.pacer.take(now);
     }
 
     /// It was read.
     pub fn succeeded(&mut self) {
-        (self.known, self.urgent) = (true, false);
+        self.known = true;
         (self.failures, self.after, self.error) = (0, Duration::ZERO, None);
     }
 
@@ -85,7 +97,8 @@ impl Source {
         self.after = now + pause.min(LONGEST_PAUSE);
         self.failures += 1;
         self.given_up = attempts.is_some_and(|attempts| self.failures >= attempts);
-        (self.due, self.urgent) = (!self.given_up, self.urgent && !self.given_up);
+        self.due = !self.given_up;
+        self.urgent = (self.urgent || self.pressing) && !self.given_up;
     }
 
     /// Why it could not be read at the last attempt.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::observed::World;
-use super::world::{Address, Family, Hop, IfIndex, Link};
+use super::world::{Address, Family, Hop, IfIndex, Link, MAIN_TABLE};
 use crate::config::{Config, Role, UplinkRule};
 
 /// What sort of interface this is, for the question who may share a connection.
@@ -73,7 +73,7 @@ impl Unused {
 pub struct FamilyAccess {
     /// The family.
     pub family: Family,
-    /// The metric of its best default route.
+    /// The metric of its best default route; the greatest one where only a rule leads to that route.
     pub metric: u32,
     /// Where that route leads.
     pub hop: Hop,
@@ -244,7 +244,8 @@ fn access(link: &Link, family: Family, world: &World) -> Option<FamilyAccess> {
     let route = *world.default_routes(link.index, family).first()?;
     let hop = route.hops.iter().find(|hop| hop.ifindex == link.index)?.clone();
     let addresses = choose(world.addresses_of(link.index, family));
-    (!addresses.is_empty()).then_some(FamilyAccess { family, metric: route.metric, hop, addresses })
+    let metric = if route.table == MAIN_TABLE { route.metric } else { u32::MAX };
+    (!addresses.is_empty()).then_some(FamilyAccess { family, metric, hop, addresses })
 }
 
 /// One address of each network: the others would be further subflows over the same way. Among those of one network

@@ -193,6 +193,21 @@ bitflags! {
     }
 }
 
+impl fmt::Display for EndpointFlags {
+    /// The names as `ip mptcp` knows them, with commas; bits without a name as one number; `-` for no flag.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut words: Vec<String> = self.iter_names().map(|(name, _)| name.to_ascii_lowercase()).collect();
+        let nameless = self.iter_names().fold(self.bits(), |bits, (_, flag)| bits & !flag.bits());
+        if nameless != 0 {
+            words.push(format!("{nameless:#x}"));
+        }
+        if words.is_empty() {
+            words.push("-".to_owned());
+        }
+        f.write_str(&words.join(","))
+    }
+}
+
 impl Serialize for EndpointFlags {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.iter_names().map(|(name, _)| name.to_ascii_lowercase()))

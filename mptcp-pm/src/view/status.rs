@@ -125,7 +125,6 @@ fn unused(uplink: &Uplink) -> Option<String> {
 
 fn endpoint(report: &EndpointReport) -> String {
     let endpoint = &report.endpoint;
-    let flags: Vec<String> = endpoint.flags.iter_names().map(|(name, _)| name.to_ascii_lowercase()).collect();
     let interface = report.interface.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
     let owner = match report.owner {
         Owner::Ours => "",
@@ -133,7 +132,7 @@ fn endpoint(report: &EndpointReport) -> String {
         Owner::Foreign => " (somebody else's)",
         Owner::Kernel => " (the kernel's own)",
     };
-    format!("{:>3} {}{interface} {}{owner}", endpoint.id, endpoint.addr, flags.join(","))
+    format!("{:>3} {}{interface} {}{owner}", endpoint.id, endpoint.addr, endpoint.flags)
 }
 
 #[cfg(test)]

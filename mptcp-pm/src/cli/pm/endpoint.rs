@@ -45,7 +45,7 @@ fn ensure_whole(added: &Endpoint, asked: EndpointFlags) -> Result<()> {
         "endpoint {} ({}) is there, but this kernel dropped {}: `mptcp-pm endpoint delete {0}` removes it",
         added.id,
         added.addr,
-        show::flags(dropped)
+        dropped
     );
     Ok(())
 }
@@ -63,8 +63,8 @@ pub(super) async fn change(mptcp: &mut Mptcp, args: &ChangeArgs) -> Result<Strin
         changed.flags == flags,
         "endpoint {} has {} after the change, not {}: this kernel does not change the rest",
         changed.id,
-        show::flags(changed.flags),
-        show::flags(flags)
+        changed.flags,
+        flags
     );
     Ok(show::endpoints(&[changed]))
 }

@@ -63,6 +63,7 @@ pub struct Machine {
     meddled: BTreeSet<Sysctl>,
     limits_meddled: bool,
     renamed: bool,
+    unplugged: bool,
     crashed: bool,
     /// The state file does not hold what it should: it could not be written.
     unsaved: bool,
@@ -83,6 +84,7 @@ impl Machine {
             meddled: BTreeSet::new(),
             limits_meddled: false,
             renamed: false,
+            unplugged: false,
             crashed: false,
             unsaved: false,
         }
@@ -131,6 +133,7 @@ impl Machine {
                 }
             }
             Step::Rename(_) => self.renamed = true,
+            Step::Unplug(_) => self.unplugged = true,
             _ => {}
         }
         let endpoints = self.kernel.endpoints.clone();
@@ -252,8 +255,9 @@ impl Machine {
                 Sysctl::PathManager => "kernel",
                 Sysctl::PathManagerType => "0",
             };
-            // Nobody saw under which name an interface was known before.
-            let lost = self.renamed && self.crashed && matches!(key, Sysctl::ReversePathFilter(_));
+            // Nobody saw under which name an interface was known before, or two had the same one in turn.
+            let unclear = self.renamed && (self.crashed || self.unplugged);
+            let lost = unclear && matches!(key, Sysctl::ReversePathFilter(_));
             value.as_str() != before && !self.meddled.contains(key) && !lost
         });
         wrong.map_or(Ok(()), |(key, value)| Err(format!("{key} stays {value}")))
