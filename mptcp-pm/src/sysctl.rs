@@ -49,11 +49,19 @@ fn path_of(key: &Sysctl) -> Result<PathBuf, Error> {
 /// The value of a key, without the end of the line; none where the kernel or the interface has no such key.
 pub fn read(key: &Sysctl) -> Result<Option<String>, Error> {
     let path = path_of(key)?;
-    match fs::read_to_string(&path) {
-        Ok(value) => Ok(Some(value.trim_end().to_owned())),
+    match read_at_once(&path) {
+        Ok(value) => Ok(Some(value)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Read { path, source }),
     }
+}
+
+/// What one read returns is all: the daemon reads many keys each time that it looks, and asking for a size and for an
+/// end that procfs does not have would double what that takes.
+fn read_at_once(path: &Path) -> io::Result<String> {
+    let mut text = [0; 256];
+    let length = fs::File::open(path).and_then(|mut file| io::Read::read(&mut file, &mut text))?;
+    Ok(String::from_utf8_lossy(&text[..length]).trim_end().to_owned())
 }
 
 /// Sets a key.
