@@ -18,7 +18,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::Config;
@@ -110,9 +109,9 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 
 /// One line for each thing worth knowing; `RUST_LOG=debug` says more. A journal adds the time by itself.
 fn log_to_stderr() {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let level =
+        std::env::var("RUST_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
     match std::env::var_os("JOURNAL_STREAM") {
         Some(_) => log.without_time().with_ansi(false).init(),
         None => log.with_ansi(std::io::stderr().is_terminal()).init(),

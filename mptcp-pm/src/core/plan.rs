@@ -5,7 +5,6 @@ use super::action::{Action, NewEndpoint};
 use super::observed::World;
 use super::owned::{CHANGEABLE, Owned, Replaced};
 use super::policy::Desired;
-use super::routes::same;
 use super::uplink::Uplink;
 use super::world::{Endpoint, EndpointFlags, Limits, OUR_PROTOCOL, Route, Rule, Sysctl};
 
@@ -175,9 +174,7 @@ fn missing_routes(desired: &Desired, world: &World) -> impl Iterator<Item = Rout
 fn stale_routes(desired: &Desired, world: &World) -> (Vec<Route>, Vec<Route>) {
     let place = |route: &Route| (route.table, route.dst, route.metric);
     let places: BTreeSet<_> = desired.routes.iter().map(place).collect();
-    let wanted = |seen: &Route| {
-        places.contains(&place(seen)) && desired.routes.iter().any(|wanted| same(seen, wanted))
-    };
+    let wanted = |seen: &Route| places.contains(&place(seen)) && desired.routes.contains(seen);
     let ours = world.routes.iter().filter(|route| route.protocol == OUR_PROTOCOL);
     ours.filter(|seen| !wanted(seen)).cloned().partition(|stale| places.contains(&place(stale)))
 }

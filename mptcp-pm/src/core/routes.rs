@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::world::{Family, IfIndex, Route, RouteKind};
+use super::world::{Family, IfIndex, Route};
 
 /// The routes of all tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Routes {
 
     /// Whether this one is there.
     pub fn contains(&self, route: &Route) -> bool {
-        self.like(route).iter().any(|known| same(known, route))
+        self.like(route).contains(route)
     }
 
     /// Takes one in, in place of one that differs only in what does not make it another. Says whether it is new.
@@ -50,7 +50,7 @@ impl Routes {
     pub fn remove(&mut self, route: &Route) -> bool {
         let Some(alike) = self.by_key.get_mut(&key(route)) else { return false };
         let before = alike.len();
-        alike.retain(|known| !(same_hops(known, route) || same(known, route)));
+        alike.retain(|known| !same_hops(known, route));
         let removed = alike.len() < before;
         if alike.is_empty() {
             self.by_key.remove(&key(route));
@@ -90,12 +90,6 @@ pub fn default_net(family: Family) -> IpNet {
 /// Whether one of the next hops of a route is on a link.
 pub fn leaves_by(route: &Route, ifindex: IfIndex) -> bool {
     route.hops.iter().any(|hop| hop.ifindex == ifindex)
-}
-
-/// Whether two routes are the same. The kernel shows a loopback hop on IPv6 routes that refuse: it says nothing.
-pub fn same(a: &Route, b: &Route) -> bool {
-    let refusal = |route: &Route| Route { hops: Vec::new(), source: None, ..route.clone() };
-    a == b || (a.kind == RouteKind::Unreachable && b.kind == a.kind && refusal(a) == refusal(b))
 }
 
 fn key(route: &Route) -> Key {
