@@ -8,7 +8,7 @@ use crate::daemon::{Daemon, await_that};
 use crate::traffic::{Job, Protocol, Server};
 use crate::{Direction, Family, Lab, Scenario};
 use act::{Act, Stage};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use remains::Remains;
 use std::io::Write;
 use std::time::Duration;
@@ -29,7 +29,9 @@ provider = "Mountain Mobile"
 const ACCESSES: [(&str, &str, &str, &str); 2] =
     [("wifi", "wifi0", "Wi-Fi", "City Cable"), ("lte", "lte0", "mobile", "Mountain Mobile")];
 
-/// How long each part of a transfer lasts.
+/// How long each part of a transfer lasts. When Wi-Fi returns about three seconds after its loss, the kernel may still be
+/// about to give up on the gateway's hardware address, with the new subflow's SYN waiting for it (EHOSTUNREACH): these
+/// times stay clear of that.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     /// With both accesses.
@@ -68,7 +70,7 @@ pub fn run(family: Family, pace: Pace, out: &mut dyn Write) -> Result<()> {
         writeln!(out, "{number}. The same with mptcp-pm: {}", the_same(name))?;
         let act = Act::play(&Stage { lab: &lab, server: &server, job, pace })?;
         act.tell(out)?;
-        act.check(pace)?;
+        act.check(pace).with_context(|| format!("log of mptcp-pm:\n{}", daemon.log()))?;
         writeln!(out)?;
     }
     daemon.stop()?;
