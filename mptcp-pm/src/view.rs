@@ -1,4 +1,6 @@
 //! What people and machines get to see.
 pub mod connections;
 pub mod event;
+pub mod figures;
+pub mod paths;
 pub mod status;
