@@ -61,6 +61,8 @@ fn each_namespace_has_its_own_counts() {
     in_a_namespace(|| {
         let here = PathStats::attach()?;
         let elsewhere = thread::spawn(|| -> Result<()> {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let _inside = runtime.enter();
             enter_a_namespace()?;
             let there = PathStats::attach()?;
             for _ in 0..3 {
@@ -90,6 +92,24 @@ fn dropping_it_leaves_nothing_attached() {
     });
 }
 
+#[test]
+fn a_subflow_is_told_followed_read_and_told_once_more() {
+    in_a_namespace(|| {
+        let mut stats = PathStats::attach()?;
+        println!("absent: {:?}", stats.absent());
+        let (mut near, mut far) = connect(MPTCP, MPTCP)?;
+        near.write_all(&[1; 100_000])?;
+        let mut b = vec![0; 100_000];
+        far.read_exact(&mut b)?;
+        stats.read(|sample| println!("{sample:?}"))?;
+        drop((near, far));
+        while let Some(event) = stats.waiting() {
+            println!("{event:?}");
+        }
+        anyhow::bail!("see");
+    });
+}
+
 fn initial(connections: u64) -> SubflowCounts {
     SubflowCounts { capable_active: connections, capable_passive: connections, ..SubflowCounts::default() }
 }
@@ -97,7 +117,13 @@ fn initial(connections: u64) -> SubflowCounts {
 /// Runs a test in a thread that has a network namespace of its own, one test at a time; the namespace goes with it.
 fn in_a_namespace(test: impl FnOnce() -> Result<()> + Send + 'static) {
     let _turn = my_turn();
-    let result = thread::spawn(|| enter_a_namespace().and_then(|()| test())).join();
+    let result = thread::spawn(|| {
+        // The ring buffer is waited for through the runtime.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let _inside = runtime.enter();
+        enter_a_namespace().and_then(|()| test())
+    })
+    .join();
     if let Err(error) = result.expect("the test's thread") {
         panic!("{error:?}");
     }
