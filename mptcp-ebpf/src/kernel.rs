@@ -121,6 +121,10 @@ impl Socket {
     }
 
     #[inline(always)]
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "it leads to what lies beside the socket, not into the map's definition"
+    )]
     fn storage<T>(self, storage: &'static SkStorage<T>, flags: u64) -> Option<&'static mut T> {
         let map = from_ref(storage).cast_mut().cast();
         // SAFETY: the helper takes the map and a socket; the program holds the socket, and with it what it returns,

@@ -18,6 +18,7 @@ use aya_ebpf::{
     maps::{Array, RingBuf},
     programs::SockOpsContext,
 };
+use aya_log_ebpf::debug;
 use mptcp_common::{
     fields::{ABSENT, COUNT, Field},
     path_stats::{Established, Kept, Live, Lost, RttHistogram, Sample, Tag, Timeout},
@@ -91,7 +92,9 @@ fn established(ctx: &SockOpsContext, active: bool) {
     let Some(subflow) = tcp.subflow() else { return };
     let Some(way) = way(subflow, active) else { return };
     count(&COUNTERS, way.index());
-    if follow(socket, &tcp, way, kernel::cookie(ctx), false) {
+    let cookie = kernel::cookie(ctx);
+    debug!(ctx, "subflow {} established, way {}", cookie, way.index());
+    if follow(socket, &tcp, way, cookie, false) {
         call_also_at(ctx, CALLS);
     }
 }
@@ -138,9 +141,10 @@ const AF_INET: u16 = 2;
 #[inline(always)]
 fn report(tag: Tag, tcp: &Structure, kept: &Kept) -> bool {
     tell::<Sample>(&EVENTS, tag as u64, |sample| {
-        let mut live = Live::default();
-        look(&mut live, tcp, kept.way);
-        sample.write(Sample { live, kept: *kept });
+        // In place: the stack has no room for it.
+        let sample = sample.write(Sample::default());
+        sample.kept = *kept;
+        look(&mut sample.live, tcp, kept.way);
     })
 }
 
@@ -233,6 +237,7 @@ fn retransmitted(ctx: &SockOpsContext) {
 fn timed_out(ctx: &SockOpsContext) {
     let Some(kept) = Socket::of(ctx).and_then(|socket| socket.kept(&SUBFLOWS)) else { return };
     kept.timeouts = kept.timeouts.wrapping_add(1);
+    debug!(ctx, "subflow {}: retransmission timer expired", kept.cookie);
     let timeout = Timeout {
         cookie: kept.cookie,
         at_ns: now_ns(),
@@ -259,6 +264,7 @@ fn changed(ctx: &SockOpsContext) {
     let Some(socket) = Socket::of(ctx) else { return };
     let Some(kept) = socket.kept(&SUBFLOWS) else { return };
     let Some(tcp) = socket.tcp(&OFFSETS) else { return };
+    debug!(ctx, "subflow {} ended", kept.cookie);
     if !report(Tag::Closed, &tcp, kept) {
         count(&COUNTERS, Lost::Closing.index());
     }

@@ -119,6 +119,14 @@ pub enum Error {
     /// The ring buffer cannot be waited for.
     #[error("waiting for the eBPF ring buffer")]
     Ring(#[source] io::Error),
+    /// The lines that the programs log cannot be read.
+    #[error("reading the log of the eBPF object {object}")]
+    Log {
+        /// The object.
+        object: &'static str,
+        /// What aya found.
+        source: Box<aya_log::Error>,
+    },
     /// The length of a timer tick is not known.
     #[error("asking for the resolution of the coarse clock (clock_getres)")]
     Tick(#[source] Errno),

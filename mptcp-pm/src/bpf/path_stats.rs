@@ -8,8 +8,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{Array, MapData, RingBuf};
 use aya::programs::sock_ops::SockOpsLink;
+use aya_log::EbpfLogger;
 use mptcp_common::path_stats::{Established, Lost, Sample};
 use tokio::io::unix::AsyncFd;
+use tracing_log::LogTracer;
 use zerocopy::FromBytes;
 
 use super::{Error, sys};
@@ -37,6 +39,8 @@ pub struct PathStats {
     events: AsyncFd<RingBuf<MapData>>,
     counters: Array<MapData, u64>,
     asleep: Array<MapData, u32>,
+    /// What the programs log, when the daemon's log shows it.
+    log: Option<AsyncFd<EbpfLogger<LogTracer>>>,
     /// Absent where the kernel refuses the iterator, which is known by `absent`.
     reader: Option<OwnedFd>,
     /// What does not work here, each in a sentence.
@@ -101,17 +105,23 @@ impl PathStats {
         samples(&mut output, &mut each).map_err(iterate_error)
     }
 
-    /// Waits for the next event. Cancelling it loses nothing.
+    /// Waits for the next event; meanwhile passes on what the programs log. Cancelling it loses nothing.
     ///
     /// # Errors
-    /// `Error::Ring`, when the ring buffer cannot be waited for.
+    /// `Error::Ring`, when the ring buffers cannot be waited for.
     pub async fn next(&mut self) -> Result<Event, Error> {
         loop {
-            let mut ready = self.events.readable_mut().await.map_err(Error::Ring)?;
-            if let Some(event) = take(ready.get_inner_mut()) {
+            if let Some(event) = self.waiting() {
                 return Ok(event);
             }
-            ready.clear_ready();
+            tokio::select! {
+                ready = self.events.readable_mut() => {
+                    let mut ready = ready.map_err(Error::Ring)?;
+                    // Cleared before the next look, so that what comes in between is not missed.
+                    ready.clear_ready();
+                }
+                lines = logged(self.log.as_mut()) => lines?,
+            }
         }
     }
 
@@ -127,6 +137,15 @@ impl PathStats {
     pub fn sleep(&mut self) -> Result<(), Error> {
         self.asleep.set(0, 1, 0).map_err(|source| map_error("ASLEEP", source))
     }
+}
+
+/// Passes on what was logged, as soon as there is something; without a log for ever.
+async fn logged(log: Option<&mut AsyncFd<EbpfLogger<LogTracer>>>) -> Result<(), Error> {
+    let Some(log) = log else { return std::future::pending().await };
+    let mut ready = log.readable_mut().await.map_err(Error::Ring)?;
+    ready.clear_ready();
+    ready.get_inner_mut().flush();
+    Ok(())
 }
 
 /// The next record that is understood. Others cannot come: the object and this code are built together.

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use aya::maps::{MapData, RingBuf};
 use nix::{errno::Errno, libc};
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -109,12 +108,13 @@ unsafe fn bpf<T>(command: libc::c_int, attributes: &T) -> Result<RawFd, Errno> {
     Errno::result(result).map(|fd| fd as RawFd)
 }
 
-/// Lets a ring buffer be waited for. Needs a tokio runtime around it.
+/// Lets something be waited for that can be read from. Needs a tokio runtime around it.
 ///
 /// # Errors
 /// Those of epoll_ctl(2).
-pub fn watch(ring: RingBuf<MapData>) -> io::Result<AsyncFd<RingBuf<MapData>>> {
-    // SAFETY: the ring buffer owns the descriptor that it names, and keeps it open as long as it lives.
-    let watched = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
+pub fn watch<T: AsFd + AsRawFd>(inner: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: `AsFd` promises that the descriptor is open as long as `inner` is there. aya's ring buffers and its logger,
+    // which are watched here, never exchange it for another.
+    let watched = unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE) };
     watched.map_err(io::Error::from)
 }

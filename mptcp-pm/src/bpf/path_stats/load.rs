@@ -8,7 +8,10 @@ use aya::programs::links::CgroupAttachMode;
 use aya::programs::sock_ops::SockOpsLink;
 use aya::programs::{Iter, ProgramError, SockOps};
 use aya::{Btf, Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
 use nix::time::{ClockId, clock_getres};
+use tokio::io::unix::AsyncFd;
+use tracing_log::LogTracer;
 
 use super::super::{Error, cgroup, netns, objects, offsets::Types, sys};
 use super::{OBJECT, PathStats, map_error};
@@ -36,11 +39,16 @@ pub(super) fn attach() -> Result<PathStats, Error> {
         Err(error) => (None, optional("figures of living and older subflows are absent", Err(error))),
     };
     let ring = RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(|source| map_error("EVENTS", source))?;
+    let log = match wanted_log_level() {
+        0 => None,
+        _ => Some(log(&mut ebpf)?),
+    };
     let stats = PathStats {
         events: sys::watch(ring).map_err(Error::Ring)?,
         counters: Array::try_from(take(&mut ebpf, "COUNTERS")?)
             .map_err(|source| map_error("COUNTERS", source))?,
         asleep: Array::try_from(take(&mut ebpf, "ASLEEP")?).map_err(|source| map_error("ASLEEP", source))?,
+        log,
         reader,
         absent,
         _link: link,
@@ -61,12 +69,26 @@ fn load() -> Result<(Ebpf, Vec<String>), Error> {
     let ebpf = EbpfLoader::new()
         // The kernel's types serve relocations, which Rust objects do not have.
         .btf(None)
+        .override_global(aya_log::LEVEL, &wanted_log_level(), true)
         .override_global("NETNS_COOKIE", &cookie, true)
         .override_global("TICK_NS", &tick, true)
         .override_global("OFFSETS", &offsets[..], true)
         .load(bytes)
         .map_err(|source| Error::Object { object: OBJECT, source: Box::new(source) })?;
     Ok((ebpf, absent))
+}
+
+/// How much the programs log: what the daemon's log would show. For what is not wanted they have no code once the kernel
+/// has taken them in.
+fn wanted_log_level() -> u8 {
+    if tracing::enabled!(tracing::Level::DEBUG) { aya_log::Level::Debug as u8 } else { 0 }
+}
+
+/// The lines of the programs, to go into the daemon's log.
+fn log(ebpf: &mut Ebpf) -> Result<AsyncFd<EbpfLogger<LogTracer>>, Error> {
+    let logger = EbpfLogger::init_with_logger(ebpf, LogTracer::new());
+    let logger = logger.map_err(|source| Error::Log { object: OBJECT, source: Box::new(source) })?;
+    sys::watch(logger).map_err(Error::Ring)
 }
 
 /// The length of a timer tick, nanoseconds: the resolution of the coarse clocks (clock_getres(2)).
