@@ -35,6 +35,18 @@ fn what_is_told_twice_counts_once() {
 }
 
 #[test]
+fn old_news_from_the_ring_buffer_do_not_undo_a_reading() {
+    let mut stats = stats();
+    let sample = subflow(1, 1, START);
+    let read = later(&sample, START + SECOND, 1000, 0, &[]);
+    read_all(&mut stats, START + SECOND, &[read]);
+    stats.opened(&sample);
+    read_all(&mut stats, START + 2 * SECOND, &[later(&read, START + 2 * SECOND, 1, 0, &[])]);
+    let found = figures(&stats, "wlan0");
+    assert_eq!((found.acknowledged_bytes, found.opened_subflows), (1001, 1));
+}
+
+#[test]
 fn one_that_nobody_knew_counts_when_it_ends() {
     let mut stats = stats();
     stats.closed(&later(&subflow(1, 2, START), START + 5, 1000, 0, &[100]));
