@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::bpf::{self, path_stats::PathStats};
-use crate::clock::Jumps;
+use crate::clock::{self, Jumps};
 use crate::config::{Config, Control};
 use crate::control::{Call, Failure, Reply, Request, Server};
 use crate::core::Core;
@@ -29,6 +29,7 @@ use crate::netlink::route::Routes;
 use crate::netlink::watch::{Notice, Watch};
 use crate::rivals;
 use crate::state::StateFile;
+use crate::stats::Stats;
 use crate::view::connections::Connections;
 use crate::view::status::{Feature, Status};
 
@@ -125,6 +126,8 @@ struct Daemon {
     jumps: Jumps,
     /// Absent on kernels that lack what it needs: the rest works.
     path_stats: Option<anyhow::Result<PathStats>>,
+    /// What the programs have told.
+    stats: Stats,
     start: Instant,
     ready: bool,
 }
@@ -172,6 +175,7 @@ impl Daemon {
             signals,
             jumps,
             path_stats: None,
+            stats: Stats::new(clock::monotonic_ns()),
             start: Instant::now(),
             ready: false,
         })
@@ -296,8 +300,9 @@ impl Daemon {
         let endpoints: Vec<_> = report.endpoints.iter().map(|report| &report.endpoint).collect();
         let status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            connections: Connections::read(&report.uplinks, &endpoints).await,
+            connections: Connections::read(&report.uplinks, &endpoints, &self.stats.connections()).await,
             report,
+            paths: self.stats.paths(),
             ebpf: self.path_stats.iter().map(feature).collect(),
         };
         match serde_json::to_value(&status) {

@@ -12,5 +12,6 @@ mod interfaces;
 pub mod netlink;
 mod rivals;
 mod state;
+pub mod stats;
 pub mod sysctl;
 pub mod view;
