@@ -15,8 +15,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::bpf::{self, path_stats::PathStats};
-use crate::clock::{self, Jumps};
+use crate::bpf;
+use crate::clock::Jumps;
 use crate::config::{Config, Control};
 use crate::control::{Call, Failure, Reply, Request, Server};
 use crate::core::Core;
@@ -24,14 +24,14 @@ use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::executor::Executor;
 use crate::instance::Instance;
+use crate::measure::{Due, Measure};
 use crate::netlink::mptcp::Mptcp;
 use crate::netlink::route::Routes;
 use crate::netlink::watch::{Notice, Watch};
 use crate::rivals;
 use crate::state::StateFile;
-use crate::stats::Stats;
 use crate::view::connections::Connections;
-use crate::view::status::{Feature, Status};
+use crate::view::status::Status;
 
 /// How long a stop may take before what is left is left.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -124,10 +124,9 @@ struct Daemon {
     calls: mpsc::Receiver<Call>,
     signals: Signals,
     jumps: Jumps,
-    /// Absent on kernels that lack what it needs: the rest works.
-    path_stats: Option<anyhow::Result<PathStats>>,
-    /// What the programs have told.
-    stats: Stats,
+    measure: Measure,
+    /// The uplinks may be others than those that `measure` knows.
+    moved: bool,
     start: Instant,
     ready: bool,
 }
@@ -174,8 +173,8 @@ impl Daemon {
             calls,
             signals,
             jumps,
-            path_stats: None,
-            stats: Stats::new(clock::monotonic_ns()),
+            measure: Measure::new(),
+            moved: true,
             start: Instant::now(),
             ready: false,
         })
@@ -188,11 +187,7 @@ impl Daemon {
     }
 
     fn load_programs(&mut self) {
-        let path_stats = PathStats::attach().map_err(anyhow::Error::from);
-        if let Err(error) = &path_stats {
-            tracing::warn!("eBPF object path_stats is absent: {error:#}");
-        }
-        self.path_stats = Some(path_stats);
+        self.measure.start();
         // The kernel's types were in memory meanwhile; what lies above them would keep it.
         bpf::give_back_memory();
     }
@@ -213,6 +208,7 @@ impl Daemon {
         tokio::select! {
             notice = self.watch.next() => self.heard(notice?),
             Some(call) = self.calls.recv() => self.answer(call).await,
+            due = self.measure.due() => self.measured(due),
             () = self.jumps.next() => self.feed(Event::Lost),
             () = sleep_until(deadline) => self.feed(Event::Deadline),
             _ = self.signals.reload.recv() => match self.reload() {
@@ -249,7 +245,20 @@ impl Daemon {
     }
 
     fn feed(&mut self, event: Event) {
+        self.moved = true;
         self.core.handle(event, self.start.elapsed());
+    }
+
+    fn measured(&mut self, due: Due) {
+        self.tell_places();
+        self.measure.take(due);
+    }
+
+    /// Subflows are attributed when they are first seen: to the uplinks as they are by then.
+    fn tell_places(&mut self) {
+        if std::mem::take(&mut self.moved) {
+            self.measure.uplinks(&self.core.report().uplinks);
+        }
     }
 
     fn heard(&mut self, notice: Notice) {
@@ -278,6 +287,8 @@ impl Daemon {
             Request::Status {} => {
                 self.feed(Event::Look);
                 self.act().await;
+                self.tell_places();
+                self.measure.look();
                 self.status().await
             }
             Request::Reload {} => match self.reload() {
@@ -300,10 +311,11 @@ impl Daemon {
         let endpoints: Vec<_> = report.endpoints.iter().map(|report| &report.endpoint).collect();
         let status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            connections: Connections::read(&report.uplinks, &endpoints, &self.stats.connections()).await,
+            connections: Connections::read(&report.uplinks, &endpoints, &self.measure.stats().connections())
+                .await,
             report,
-            paths: self.stats.paths(),
-            ebpf: self.path_stats.iter().map(feature).collect(),
+            paths: self.measure.stats().paths(),
+            ebpf: vec![self.measure.feature()],
         };
         match serde_json::to_value(&status) {
             Ok(value) => Reply::Ok(value),
@@ -354,11 +366,6 @@ impl Daemon {
             }
         }
     }
-}
-
-fn feature(path_stats: &anyhow::Result<PathStats>) -> Feature {
-    let absent = path_stats.as_ref().err().map(|error| format!("{error:#}"));
-    Feature { name: "path_stats".to_owned(), absent }
 }
 
 /// Without a deadline: for ever, and without a timer.

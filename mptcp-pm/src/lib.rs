@@ -9,6 +9,7 @@ pub mod daemon;
 mod executor;
 mod instance;
 mod interfaces;
+mod measure;
 pub mod netlink;
 mod rivals;
 mod state;
