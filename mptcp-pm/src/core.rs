@@ -112,10 +112,10 @@ impl Core {
                 if self.busy {
                     self.meanwhile.push(change.clone());
                 }
-                self.changed(change);
+                self.changed(change, now);
             }
             Event::Lost => self.routing.look(),
-            Event::Resynced(snapshot) => self.resynced(snapshot),
+            Event::Resynced(snapshot) => self.resynced(snapshot, now),
             Event::Observed(observation) => self.observed(observation),
             Event::Done(action, result) => self.done(action, result, now),
             Event::Deadline => {
@@ -215,7 +215,10 @@ impl Core {
         self.dirty = true;
     }
 
-    fn changed(&mut self, change: Change) {
+    /// The endpoints are looked at too: who manages them beside us may have heard the same. At once only after a change
+    /// of a link, which may have brought sysctls that are not known.
+    fn changed(&mut self, change: Change, now: Duration) {
+        let of_link = matches!(change, Change::Link(_) | Change::LinkGone(_));
         let cause = Cause::of(&change, &self.world);
         let renamed = match &change {
             Change::Link(link) => self.renamed(std::slice::from_ref(link)),
@@ -227,14 +230,18 @@ impl Core {
         }
         if effect.changed {
             self.owned.rename(&renamed);
-            self.look_again();
+            match of_link || self.stopping {
+                true => self.look_again(),
+                false => self.endpoints.look_later(now),
+            }
+            self.dirty = true;
             if let Some(cause) = cause {
                 self.retries.forgive(|subject| cause.concerns(subject));
             }
         }
     }
 
-    fn resynced(&mut self, snapshot: Snapshot) {
+    fn resynced(&mut self, snapshot: Snapshot, now: Duration) {
         let renamed = self.renamed(&snapshot.links);
         let before = std::mem::take(&mut self.world);
         self.world.observation.clone_from(&before.observation);
@@ -246,7 +253,7 @@ impl Core {
         self.busy = false;
         self.routing.succeeded();
         self.look_again();
-        self.catch_up();
+        self.catch_up(now);
     }
 
     /// The interfaces whose names are others now.
@@ -275,7 +282,7 @@ impl Core {
             self.retries.record(action.subject(), error, now);
         }
         match result {
-            Ok(()) => self.carried_out(action),
+            Ok(()) => self.carried_out(action, now),
             Err(failure) => self.refused(&action, failure.kind),
         }
     }
@@ -292,7 +299,7 @@ impl Core {
 
     /// What was acknowledged for routes and rules is the case; their notifications come later. What the path manager
     /// holds is read again: there are none.
-    fn carried_out(&mut self, action: Action) {
+    fn carried_out(&mut self, action: Action, now: Duration) {
         match action {
             Action::Save(owned) => {
                 self.retries.forget(&Subject::State);
@@ -302,22 +309,22 @@ impl Core {
                 self.owned.endpoints.push(new);
                 self.endpoints.look_first();
             }
-            Action::AddRoute(route) => self.believe(Change::Route(route)),
-            Action::DeleteRoute(route) => self.believe(Change::RouteGone(route)),
-            Action::AddRule(rule) => self.believe(Change::Rule(rule)),
-            Action::DeleteRule(rule) => self.believe(Change::RuleGone(rule)),
+            Action::AddRoute(route) => self.believe(Change::Route(route), now),
+            Action::DeleteRoute(route) => self.believe(Change::RouteGone(route), now),
+            Action::AddRule(rule) => self.believe(Change::Rule(rule), now),
+            Action::DeleteRule(rule) => self.believe(Change::RuleGone(rule), now),
             _ => self.endpoints.look_first(),
         }
     }
 
-    fn believe(&mut self, change: Change) {
+    fn believe(&mut self, change: Change, now: Duration) {
         self.world.apply(change);
-        self.catch_up();
+        self.catch_up(now);
     }
 
-    fn catch_up(&mut self) {
+    fn catch_up(&mut self, now: Duration) {
         for change in std::mem::take(&mut self.meanwhile) {
-            self.changed(change);
+            self.changed(change, now);
         }
     }
 
