@@ -15,6 +15,7 @@ pub mod uplink;
 pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use self::action::{Action, Subject};
@@ -60,6 +61,8 @@ pub struct Core {
     endpoints: Source,
     /// What was told while the action was being carried out: its answer may be older.
     meanwhile: Vec<Change>,
+    /// Local addresses whose subflows have failed and are to be tried again.
+    failed: BTreeSet<IpAddr>,
     /// A pass is due.
     dirty: bool,
     stopping: bool,
@@ -91,6 +94,7 @@ impl Core {
             routing: Source::new(Pacer::new(RESYNC_EVERY)),
             endpoints: Source::new(Pacer::new(OBSERVE_EVERY)),
             meanwhile: Vec::new(),
+            failed: BTreeSet::new(),
             dirty: true,
             stopping: false,
             retry_at: None,
@@ -117,6 +121,7 @@ impl Core {
             Event::Lost => self.routing.look(),
             Event::Resynced(snapshot) => self.resynced(snapshot, now),
             Event::Observed(observation) => self.observed(observation),
+            Event::SubflowFailed(addr, error) => self.subflow_failed(addr, error, now),
             Event::Done(action, result) => self.done(action, result, now),
             Event::Deadline => {
                 self.dirty |= self.retry_at.is_some_and(|at| at <= now);
@@ -272,12 +277,33 @@ impl Core {
         self.endpoints.succeeded();
     }
 
+    /// Each connection has a subflow of its own: those that fail together, before they are tried again, are one failure.
+    /// Only endpoints of ours that make subflows are of interest.
+    fn subflow_failed(&mut self, addr: IpAddr, error: String, now: Duration) {
+        let mut seen = self.world.observation.iter().flat_map(|seen| &seen.endpoints);
+        let makes_subflows = seen.any(|endpoint| {
+            endpoint.addr == addr
+                && endpoint.flags.contains(EndpointFlags::SUBFLOW)
+                && self.owned.has(endpoint)
+        });
+        if makes_subflows && self.failed.insert(addr) {
+            self.retries.record(Subject::Subflows(addr), Some(error), now);
+            self.dirty = true;
+        }
+    }
+
     fn done(&mut self, action: Action, result: Result<(), Failure>, now: Duration) {
         self.busy = false;
         if let (Action::Resync | Action::Observe(_), Err(failure)) = (&action, result.clone()) {
             return self.not_read(&action, failure, now);
         }
-        if !matches!(action, Action::CloseInitial(_)) {
+        // That subflows are tried again is no success: their next failure counts.
+        let counts = match action {
+            Action::CloseInitial(_) => false,
+            Action::RetrySubflows(..) => result.is_err(),
+            _ => true,
+        };
+        if counts {
             let error = result.as_ref().err().map(|failure| failure.text.clone());
             self.retries.record(action.subject(), error, now);
         }
@@ -306,7 +332,12 @@ impl Core {
                 self.saved = Some(owned);
             }
             Action::AddEndpoint(new) => {
+                self.failed.remove(&new.addr);
                 self.owned.endpoints.push(new);
+                self.endpoints.look_first();
+            }
+            Action::RetrySubflows(_, new) => {
+                self.failed.remove(&new.addr);
                 self.endpoints.look_first();
             }
             Action::AddRoute(route) => self.believe(Change::Route(route), now),
@@ -392,6 +423,14 @@ impl Core {
             policy::desire(&self.world, &self.config, &self.owned, self.capacity)
         };
         let mut actions = plan::plan(&self.desired, &self.world, &self.owned);
+        self.failed.retain(|addr| self.desired.endpoints.iter().any(|wanted| wanted.addr == *addr));
+        actions.extend(plan::second_attempts(
+            &self.desired,
+            &self.world,
+            &self.owned,
+            &self.failed,
+            &actions,
+        ));
         let mut wanted: BTreeSet<Subject> = actions.iter().map(Action::subject).collect();
         self.retries.prune(|subject| *subject == Subject::State || wanted.contains(subject), now);
         self.retry_at = None;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! routing netlink ─┐
+//! mptcp_pm events ─┤
 //! signals ─────────┤
 //! control socket ──┼─> Event ─> Core ─> Action ─> Executor ─> kernel, state file
 //! clock jumps ─────┤             ^                   │
@@ -23,6 +24,7 @@ use crate::core::Core;
 use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::executor::Executor;
+use crate::failures::Failures;
 use crate::instance::Instance;
 use crate::netlink::mptcp::Mptcp;
 use crate::netlink::route::Routes;
@@ -118,6 +120,7 @@ struct Daemon {
     core: Core,
     executor: Executor,
     watch: Watch,
+    failures: Failures,
     /// Where the control server hands its calls over; held so that the other end never closes.
     sender: mpsc::Sender<Call>,
     calls: mpsc::Receiver<Call>,
@@ -167,6 +170,7 @@ impl Daemon {
             core,
             executor,
             watch,
+            failures: Failures::listen().await,
             sender,
             calls,
             signals,
@@ -208,6 +212,7 @@ impl Daemon {
         let deadline = self.core.next_deadline().map(|at| self.start + at);
         tokio::select! {
             notice = self.watch.next() => self.heard(notice?),
+            failure = self.failures.next() => self.feed(failure),
             Some(call) = self.calls.recv() => self.answer(call).await,
             () = self.jumps.next() => self.feed(Event::Lost),
             () = sleep_until(deadline) => self.feed(Event::Deadline),

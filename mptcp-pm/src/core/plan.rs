@@ -1,7 +1,8 @@
 //! The difference between what is wanted and what is there, as actions in a safe order; and what is ours then.
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
-use super::action::{Action, NewEndpoint};
+use super::action::{Action, NewEndpoint, Subject};
 use super::observed::World;
 use super::owned::{CHANGEABLE, Owned, Replaced};
 use super::policy::Desired;
@@ -24,6 +25,24 @@ pub fn plan(desired: &Desired, world: &World, owned: &Owned) -> Vec<Action> {
     actions.extend(stale_rules(desired, world).map(Action::DeleteRule));
     actions.extend(late_routes.into_iter().map(Action::DeleteRoute));
     actions
+}
+
+/// Another attempt at the subflows that `failed`, by local address. An endpoint that something else is done to waits.
+pub fn second_attempts(
+    desired: &Desired,
+    world: &World,
+    owned: &Owned,
+    failed: &BTreeSet<IpAddr>,
+    actions: &[Action],
+) -> Vec<Action> {
+    let seen = world.observation.iter().flat_map(|seen| &seen.endpoints);
+    let ours = seen.filter(|endpoint| failed.contains(&endpoint.addr) && owned.has(endpoint));
+    ours.filter(|endpoint| !actions.iter().any(|other| other.subject() == Subject::Endpoint(endpoint.addr)))
+        .filter_map(|endpoint| {
+            let wanted = desired.endpoints.iter().find(|wanted| wanted.addr == endpoint.addr)?;
+            Some(Action::RetrySubflows(endpoint.clone(), wanted.clone()))
+        })
+        .collect()
 }
 
 /// What is ours while these actions are carried out, to be written down before the first of them; without endpoints.
