@@ -83,9 +83,9 @@ impl Executor {
                 Ok(())
             }
             Action::DeleteEndpoint(endpoint) => self.delete_endpoint(endpoint.id).await,
-            Action::RetrySubflows(old, _) if carries_subflow(old.addr).await? => Err(other(
-                "another connection has a subflow there, which a new attempt would close",
-            )),
+            Action::RetrySubflows(old, _) if carries_subflow(old.addr).await? => {
+                Err(other("another connection has a subflow there, which a new attempt would close"))
+            }
             Action::RetrySubflows(old, new) => {
                 self.delete_endpoint(old.id).await?;
                 self.add_endpoint(new).await
@@ -146,7 +146,9 @@ fn announce(action: &Action) {
         Action::AddEndpoint(new) => {
             tracing::info!(addr = %new.addr, ifindex = new.ifindex, flags = %new.flags, "endpoint added");
         }
-        Action::RetrySubflows(old, _) => tracing::info!(addr = %old.addr, "subflows that failed are tried again"),
+        Action::RetrySubflows(old, _) => {
+            tracing::info!(addr = %old.addr, "subflows that failed are tried again")
+        }
         Action::DeleteEndpoint(old) => tracing::info!(addr = %old.addr, id = old.id, "endpoint deleted"),
         Action::SetBackup(endpoint, on) => {
             tracing::info!(addr = %endpoint.addr, id = endpoint.id, backup = on, "endpoint changed");

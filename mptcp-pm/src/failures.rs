@@ -49,11 +49,9 @@ fn failure(event: &event::Event) -> Option<Event> {
     let error = event.error().filter(|_| event.kind == Kind::SubClosed)?;
     let asked_to_try = || event.reset_reason().is_none() || event.reset_flags() == Some(TRANSIENT);
     let of_the_way = match error {
-        Errno::EHOSTUNREACH
-        | Errno::ENETUNREACH
-        | Errno::EHOSTDOWN
-        | Errno::ENETDOWN
-        | Errno::ETIMEDOUT => true,
+        Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EHOSTDOWN | Errno::ENETDOWN | Errno::ETIMEDOUT => {
+            true
+        }
         Errno::ECONNRESET => asked_to_try(),
         _ => false,
     };
@@ -90,7 +88,8 @@ mod tests {
         assert!(!told(Kind::SubEstablished, &[error(Errno::EHOSTUNREACH)]));
         assert!(!told(Kind::SubClosed, &[error(Errno::ECONNREFUSED)]));
         let reset = error(Errno::ECONNRESET);
-        let with = |reason, flags| [reset.clone(), Attribute::ResetReason(reason), Attribute::ResetFlags(flags)];
+        let with =
+            |reason, flags| [reset.clone(), Attribute::ResetReason(reason), Attribute::ResetFlags(flags)];
         assert!(told(Kind::SubClosed, std::slice::from_ref(&reset)));
         assert!(!told(Kind::SubClosed, &with(3, 0)));
         assert!(told(Kind::SubClosed, &with(2, TRANSIENT)));

@@ -97,7 +97,8 @@ fn an_access_that_is_lost_or_foreign_is_not_tried() {
     machine.happen(&Step::ForeignEndpoint(1, 2, true));
     machine.feed(Event::Look);
     machine.settle();
-    let foreign = machine.kernel.endpoints.iter().find(|endpoint| !machine.kernel.ours.contains(&endpoint.id));
+    let foreign =
+        machine.kernel.endpoints.iter().find(|endpoint| !machine.kernel.ours.contains(&endpoint.id));
     let foreign = foreign.expect("the foreign one").addr;
     machine.break_subflow(foreign);
     machine.settle();
