@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! routing netlink ─┐
+//! mptcp_pm events ─┤
 //! signals ─────────┤
 //! control socket ──┼─> Event ─> Core ─> Action ─> Executor ─> kernel, state file
 //! clock jumps ─────┤             ^                   │
@@ -23,6 +24,7 @@ use crate::core::Core;
 use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::executor::Executor;
+use crate::failures::Failures;
 use crate::instance::Instance;
 use crate::measure::{Due, Measure};
 use crate::netlink::mptcp::Mptcp;
@@ -119,6 +121,7 @@ struct Daemon {
     core: Core,
     executor: Executor,
     watch: Watch,
+    failures: Failures,
     /// Where the control server hands its calls over; held so that the other end never closes.
     sender: mpsc::Sender<Call>,
     calls: mpsc::Receiver<Call>,
@@ -169,6 +172,7 @@ impl Daemon {
             core,
             executor,
             watch,
+            failures: Failures::listen().await,
             sender,
             calls,
             signals,
@@ -207,6 +211,7 @@ impl Daemon {
         let deadline = self.core.next_deadline().map(|at| self.start + at);
         tokio::select! {
             notice = self.watch.next() => self.heard(notice?),
+            failure = self.failures.next() => self.feed(failure),
             Some(call) = self.calls.recv() => self.answer(call).await,
             due = self.measure.due() => self.measured(due),
             () = self.jumps.next() => self.feed(Event::Lost),

@@ -7,6 +7,7 @@ pub mod control;
 pub mod core;
 pub mod daemon;
 mod executor;
+mod failures;
 mod instance;
 mod interfaces;
 mod measure;
