@@ -1,19 +1,23 @@
 //! Adds and deletes routes and rules.
 use std::{fmt, io};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NetlinkSerializable};
+use futures_util::StreamExt;
+use netlink_packet_core::{
+    ErrorMessage, NLM_F_ACK, NLM_F_CAPPED, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage,
+    NetlinkPayload, NlasIterator, parse_string, parse_u32,
+};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::AsyncSocket;
 use nix::errno::Errno;
+use rtnetlink::Handle;
 
 use super::convert;
-use super::transport::{Client, Fault};
 use crate::core::world::{Family, Route, Rule};
 
-/// A connection that writes routes and rules. The kernel answers at once: each write is one send and one receive.
-#[derive(Debug)]
+/// A connection that writes routes and rules. Its other half is a task of the runtime, which ends with it.
+#[derive(Clone, Debug)]
 pub struct Routes {
-    client: Client,
+    handle: Handle,
 }
 
 /// What a write came to.
@@ -43,15 +47,13 @@ pub enum Error {
         /// The kernel's reason in words (extended acknowledgement), where it gives one.
         detail: Option<String>,
     },
-    /// The kernel did not answer, or not in a way that can be understood.
-    #[error("{operation} {object}: {fault}")]
+    /// The connection ended before the kernel answered.
+    #[error("{operation} {object}: the routing netlink connection ended without an answer")]
     NoAnswer {
         /// What was tried.
         operation: &'static str,
         /// With which route or rule.
         object: String,
-        /// What happened instead.
-        fault: Fault,
     },
 }
 
@@ -76,56 +78,87 @@ const DELETE: Operation =
 impl Routes {
     /// Connects in the network namespace of the calling thread; to be called within a tokio runtime.
     pub async fn open() -> Result<Self, Error> {
-        Client::open(NETLINK_ROUTE).map(|client| Self { client }).map_err(Error::Connect)
+        let (mut connection, handle, _) = rtnetlink::new_connection().map_err(Error::Connect)?;
+        // Success must be said, not concluded from silence: a connection that breaks is silent too.
+        connection.set_forward_ack(true);
+        let socket = connection.socket_mut().socket_mut();
+        // Kernels before 4.12 give no words; the number of the error is enough then.
+        let _ = socket.set_ext_ack(true).and_then(|()| socket.set_cap_ack(true));
+        tokio::spawn(connection);
+        Ok(Self { handle })
     }
 
     /// Adds a route. IPv6 makes a metric of 0 one of 1024.
-    pub async fn add_route(&mut self, route: &Route) -> Result<Outcome, Error> {
+    pub async fn add_route(&self, route: &Route) -> Result<Outcome, Error> {
         let message = RouteNetlinkMessage::NewRoute(convert::route_message(route));
         self.execute(&ADD, &RouteText(route), message).await
     }
 
     /// Deletes a route: the one with the same destination, metric, next hops and protocol.
-    pub async fn delete_route(&mut self, route: &Route) -> Result<Outcome, Error> {
+    pub async fn delete_route(&self, route: &Route) -> Result<Outcome, Error> {
         let message = RouteNetlinkMessage::DelRoute(convert::route_message(route));
         self.execute(&DELETE, &RouteText(route), message).await
     }
 
     /// Adds a rule.
-    pub async fn add_rule(&mut self, rule: &Rule) -> Result<Outcome, Error> {
+    pub async fn add_rule(&self, rule: &Rule) -> Result<Outcome, Error> {
         let message = RouteNetlinkMessage::NewRule(convert::rule_message(rule));
         self.execute(&ADD, &RuleText(rule), message).await
     }
 
     /// Deletes a rule: the first one that has all that is given.
-    pub async fn delete_rule(&mut self, rule: &Rule) -> Result<Outcome, Error> {
+    pub async fn delete_rule(&self, rule: &Rule) -> Result<Outcome, Error> {
         let message = RouteNetlinkMessage::DelRule(convert::rule_message(rule));
         self.execute(&DELETE, &RuleText(rule), message).await
     }
 
     async fn execute(
-        &mut self,
+        &self,
         operation: &Operation,
         object: &dyn fmt::Display,
         message: RouteNetlinkMessage,
     ) -> Result<Outcome, Error> {
-        let mut body = vec![0; message.buffer_len()];
-        message.serialize(&mut body);
-        let (name, object) = (operation.name, || object.to_string());
-        match self.client.change_with(message.message_type(), operation.flags, &body).await {
-            Ok(()) => Ok(Outcome::Done),
-            Err(Fault::Refused(refusal)) if operation.already_so.contains(&refusal.errno) => {
-                Ok(Outcome::AlreadySo)
+        let mut request = NetlinkMessage::from(message);
+        request.header.flags = NLM_F_REQUEST | NLM_F_ACK | operation.flags;
+        let no_answer = || Error::NoAnswer { operation: operation.name, object: object.to_string() };
+        let mut replies = self.handle.clone().request(request).map_err(|_| no_answer())?;
+        while let Some(reply) = replies.next().await {
+            if let NetlinkPayload::Error(answer) = reply.payload {
+                let detail = detail(&answer, reply.header.flags & NLM_F_CAPPED != 0);
+                let errno = answer.code.map(|code| Errno::from_raw(code.get().saturating_abs()));
+                return judge(operation, object, errno, detail);
             }
-            Err(Fault::Refused(refusal)) => Err(Error::Refused {
-                operation: name,
-                object: object(),
-                errno: refusal.errno,
-                detail: refusal.text,
-            }),
-            Err(fault) => Err(Error::NoAnswer { operation: name, object: object(), fault }),
+        }
+        Err(no_answer())
+    }
+}
+
+fn judge(
+    operation: &Operation,
+    object: &dyn fmt::Display,
+    errno: Option<Errno>,
+    detail: Option<String>,
+) -> Result<Outcome, Error> {
+    match errno {
+        None => Ok(Outcome::Done),
+        Some(errno) if operation.already_so.contains(&errno) => Ok(Outcome::AlreadySo),
+        Some(errno) => {
+            Err(Error::Refused { operation: operation.name, object: object.to_string(), errno, detail })
         }
     }
+}
+
+/// The kernel's words (`NLMSGERR_ATTR_MSG`). They follow the header of the request and, unless the answer is
+/// capped, the rest of the request.
+fn detail(answer: &ErrorMessage, capped: bool) -> Option<String> {
+    const HEADER: usize = 16;
+    const NLMSGERR_ATTR_MSG: u16 = 1;
+    let request_len = parse_u32(answer.header.get(..4)?).ok()? as usize;
+    let echoed = if capped { HEADER } else { request_len.next_multiple_of(4) };
+    NlasIterator::new(answer.header.get(echoed..)?)
+        .flatten()
+        .find(|nla| nla.kind() == NLMSGERR_ATTR_MSG)
+        .and_then(|nla| parse_string(nla.value()).ok())
 }
 
 struct RouteText<'a>(&'a Route);

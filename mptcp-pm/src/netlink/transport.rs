@@ -42,12 +42,7 @@ impl<S: Datagrams> Client<S> {
 
     /// Changes something: the answer is an acknowledgement.
     pub async fn change(&mut self, kind: u16, body: &[u8]) -> Result<(), Fault> {
-        self.change_with(kind, 0, body).await
-    }
-
-    /// The same, with flags of its own (`NLM_F_CREATE` and the like).
-    pub async fn change_with(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<(), Fault> {
-        self.limited(kind, NLM_F_ACK | flags, body, Expect::Acknowledgement, 1).await.map(drop)
+        self.limited(kind, NLM_F_ACK, body, Expect::Acknowledgement, 1).await.map(drop)
     }
 
     /// Asks for one thing: the answer is the body of one message.
