@@ -15,7 +15,6 @@
 //! too, and the connection is closed: after 64 KiB without an end of line, after 10 s without a whole request,
 //! for the 17th client at once, and after anything else that is not understood.
 pub mod client;
-pub mod listener;
 pub mod protocol;
 pub mod server;
 

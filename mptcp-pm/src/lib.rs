@@ -11,6 +11,7 @@ mod instance;
 mod interfaces;
 pub mod netlink;
 mod rivals;
+pub mod socket_file;
 mod state;
 pub mod sysctl;
 pub mod view;
