@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | `{"request":"ping"}` | all | `{"ok":…}`: the daemon's loop runs |
 //! | `{"request":"status"}` | all | `{"ok":{…}}`: as `mptcp-pm status --json` prints it |
+//! | `{"request":"metrics"}` | all | `{"ok":"…"}`: as `mptcp-pm metrics` prints them |
 //! | `{"request":"reload"}` | uid 0 | `{"ok":…}`: the configuration is read again and holds |
 //!
 //! What fails is answered by `{"error":{"message":"…","remedy":"…"}}`. A line that is no request is answered so

@@ -7,6 +7,7 @@
 //! clock jumps ─────┤             ^                   │
 //! deadlines ───────┘             └────── answer ─────┘
 //! ```
+//! Scrapes of the metrics are answered here and concern nobody else.
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,19 +18,21 @@ use tokio::time::Instant;
 
 use crate::bpf::{self, path_stats::PathStats};
 use crate::clock::Jumps;
-use crate::config::{Config, Control};
+use crate::config::{Config, Control, Metrics};
 use crate::control::{Call, Failure, Reply, Request, Server};
 use crate::core::Core;
 use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::executor::Executor;
 use crate::instance::Instance;
+use crate::metrics::{Endpoint, Scrape};
 use crate::netlink::mptcp::Mptcp;
 use crate::netlink::route::Routes;
 use crate::netlink::watch::{Notice, Watch};
 use crate::rivals;
 use crate::state::StateFile;
 use crate::view::connections::Connections;
+use crate::view::openmetrics::{self, Exposition};
 use crate::view::status::{Feature, Status};
 
 /// How long a stop may take before what is left is left.
@@ -82,6 +85,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let mut daemon = Daemon::new(options.clone(), config).await?;
         daemon.open_control()?;
+        daemon.endpoint.set(daemon.metrics.as_ref())?;
         // Before the eBPF programs, whose verification takes far longer.
         daemon.act().await;
         daemon.load_programs();
@@ -121,6 +125,10 @@ struct Daemon {
     /// Where the control server hands its calls over; held so that the other end never closes.
     sender: mpsc::Sender<Call>,
     calls: mpsc::Receiver<Call>,
+    /// What the configuration says of the metrics.
+    metrics: Option<Metrics>,
+    endpoint: Endpoint,
+    scrapes: mpsc::Receiver<Scrape>,
     signals: Signals,
     jumps: Jumps,
     /// Absent on kernels that lack what it needs: the rest works.
@@ -157,9 +165,11 @@ impl Daemon {
         let watch = Watch::open()?;
         let executor = Executor { mptcp: Mptcp::open().await?, routes: Routes::open().await?, state };
         let control = config.control.clone();
+        let metrics = config.metrics.clone();
         let mut core = Core::new(config);
         core.handle(Event::Inherited(owned), Duration::ZERO);
         let (sender, calls) = mpsc::channel(1);
+        let (scraper, scrapes) = mpsc::channel(1);
         let jumps = Jumps::watch().context("cannot watch the clock")?;
         Ok(Self {
             options,
@@ -169,6 +179,9 @@ impl Daemon {
             watch,
             sender,
             calls,
+            metrics,
+            endpoint: Endpoint::new(scraper),
+            scrapes,
             signals,
             jumps,
             path_stats: None,
@@ -209,6 +222,8 @@ impl Daemon {
         tokio::select! {
             notice = self.watch.next() => self.heard(notice?),
             Some(call) = self.calls.recv() => self.answer(call).await,
+            // Who has gone does not want to know.
+            Some(scrape) = self.scrapes.recv() => drop(scrape.reply.send(self.exposition())),
             () = self.jumps.next() => self.feed(Event::Lost),
             () = sleep_until(deadline) => self.feed(Event::Deadline),
             _ = self.signals.reload.recv() => match self.reload() {
@@ -263,6 +278,8 @@ impl Daemon {
 
     fn reload(&mut self) -> anyhow::Result<()> {
         let config = self.options.load()?;
+        self.endpoint.set(config.metrics.as_ref())?;
+        self.metrics.clone_from(&config.metrics);
         tracing::info!(profile = config.profile.name(), "configuration read");
         self.feed(Event::Configured(config));
         Ok(())
@@ -276,6 +293,12 @@ impl Daemon {
                 self.act().await;
                 self.status().await
             }
+            Request::Metrics {} => match openmetrics::text(self.exposition()) {
+                Ok(text) => Reply::Ok(text.into()),
+                Err(error) => {
+                    Reply::Error(Failure::new(format!("cannot write the metrics: {error}"), "report this"))
+                }
+            },
             Request::Reload {} => match self.reload() {
                 Ok(()) => {
                     self.act().await;
@@ -289,6 +312,11 @@ impl Daemon {
         };
         // A client that has gone does not want to know.
         let _ = call.reply.send(reply);
+    }
+
+    /// What a scrape shows; connections where `self.metrics` asks for `subflows`.
+    fn exposition(&mut self) -> Exposition {
+        Exposition::default()
     }
 
     async fn status(&self) -> Reply {

@@ -9,6 +9,7 @@ pub mod daemon;
 mod executor;
 mod instance;
 mod interfaces;
+pub mod metrics;
 pub mod netlink;
 mod rivals;
 pub mod socket_file;
