@@ -139,8 +139,7 @@ fn a_family_has_its_help_its_type_its_unit_and_its_samples_in_one_piece() {
 
 #[test]
 fn what_is_not_known_or_no_number_has_no_sample() {
-    let mut figures = Figures::default();
-    figures.rtt_seconds = Some(f64::NAN);
+    let figures = Figures { rtt_seconds: Some(f64::NAN), ..Figures::default() };
     let uplinks = vec![uplink("wlan0", None, figures)];
     let paths = Paths { uplinks, ..Paths::default() };
     let names = exposed(Exposition { paths, ..Exposition::default() });
