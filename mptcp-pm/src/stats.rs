@@ -159,7 +159,7 @@ impl Stats {
 
     /// The figures of connections and of their subflows, up to the last reading.
     pub fn connections(&self) -> Lookup<'_> {
-        Lookup::new(&self.clock, self.living.values().map(Box::as_ref))
+        Lookup::new(&self.clock, &self.accounts, self.living.values().map(Box::as_ref))
     }
 
     /// Takes in what is told of a subflow, by whomever.

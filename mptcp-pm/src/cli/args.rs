@@ -25,6 +25,10 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line is wr
 
 const STATUS_JSON: &str = "JSON: an object; docs/json.md describes it, with an example.";
 
+const METRICS_FORMAT: &str = "\
+OpenMetrics 1.0; docs/metrics.md lists the metrics. Works without [metrics] in
+the configuration, which is for an endpoint that listens.";
+
 const MONITOR_JSON: &str = "\
 Needs CAP_NET_ADMIN, and no daemon. Ends with 0 at SIGINT or SIGTERM, and when
 nobody reads any more.
@@ -66,6 +70,9 @@ pub enum Command {
     /// Show uplinks, endpoints and connections, and why something is not as desired
     #[command(after_long_help = STATUS_JSON)]
     Status(StatusArgs),
+    /// Print once what a scrape of the metrics shows
+    #[command(after_long_help = METRICS_FORMAT)]
+    Metrics(SocketArgs),
     /// Follow what happens to MPTCP connections, one line for each event
     #[command(after_long_help = MONITOR_JSON)]
     Monitor(JsonArgs),
