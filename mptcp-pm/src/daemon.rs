@@ -30,6 +30,7 @@ use crate::netlink::watch::{Notice, Watch};
 use crate::rivals;
 use crate::state::StateFile;
 use crate::view::connections::Connections;
+use crate::view::paths::Paths;
 use crate::view::status::{Feature, Status};
 
 /// How long a stop may take before what is left is left.
@@ -297,6 +298,7 @@ impl Daemon {
         let status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             connections: Connections::read(&report.uplinks, &endpoints).await,
+            paths: Paths::default(),
             report,
             ebpf: self.path_stats.iter().map(feature).collect(),
         };

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::figures::Figures;
 use crate::core::uplink::Uplink;
 use crate::core::world::{Endpoint, IfIndex};
 use crate::interfaces;
@@ -51,6 +52,9 @@ pub struct Connection {
     pub subflows: Vec<Subflow>,
     /// Why it does not use every uplink of its family; none when it does.
     pub reason: Option<String>,
+    /// Its figures, where eBPF measures them.
+    #[serde(default)]
+    pub figures: Option<Figures>,
 }
 
 /// Who opened a connection.
@@ -106,6 +110,9 @@ pub struct Subflow {
     pub bytes_received: Option<u64>,
     /// The name of its congestion control.
     pub congestion_control: Option<String>,
+    /// Its figures, where eBPF measures them.
+    #[serde(default)]
+    pub figures: Option<Figures>,
 }
 
 /// What else has to be known to judge connections.
@@ -155,6 +162,7 @@ impl Connection {
             bytes_received: seen.info.bytes_received,
             subflows,
             reason: None,
+            figures: None,
         };
         connection.reason = reason::find(&connection, &seen.info, surroundings);
         connection
@@ -182,6 +190,7 @@ impl Subflow {
             bytes_retransmitted: tcp.map(|tcp| tcp.bytes_retrans),
             bytes_received: tcp.map(|tcp| tcp.bytes_received),
             congestion_control: seen.congestion.clone(),
+            figures: None,
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::connections::{self, Connections};
+use super::paths::Paths;
 use crate::core::report::{EndpointReport, Owner, Report};
 use crate::core::uplink::{FamilyAccess, Uplink};
 
@@ -18,6 +19,9 @@ pub struct Status {
     /// The connections with their subflows.
     #[serde(default)]
     pub connections: Connections,
+    /// What each uplink and provider delivers.
+    #[serde(default)]
+    pub paths: Paths,
     /// What the eBPF objects do, or why they do not.
     pub ebpf: Vec<Feature>,
 }
