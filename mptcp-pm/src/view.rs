@@ -4,3 +4,4 @@ pub mod event;
 pub mod figures;
 pub mod paths;
 pub mod status;
+pub mod top;

@@ -13,7 +13,7 @@ use crate::interfaces;
 use crate::netlink::diag::{self, Diag};
 use crate::netlink::diag_wire::{MptcpFlags, State, SubflowFlags};
 
-pub(super) use text::text;
+pub(super) use text::{connection as paragraphs, scaled, text};
 
 /// As many are listed; the others are counted.
 const MOST: usize = 1000;

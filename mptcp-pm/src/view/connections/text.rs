@@ -12,7 +12,8 @@ pub(in crate::view) fn text(connections: &Connections) -> Vec<String> {
     lines
 }
 
-fn connection(connection: &Connection) -> Vec<String> {
+/// A connection, its subflows, and why there are not more.
+pub(in crate::view) fn connection(connection: &Connection) -> Vec<String> {
     let opened = match connection.opened_by {
         Some(Opener::Us) => ", opened by us",
         Some(Opener::Peer) => ", opened by the peer",
@@ -58,7 +59,7 @@ fn traffic(sent: Option<u64>, received: Option<u64>) -> String {
 }
 
 /// A number with three digits or so and the prefix of its unit, as in `12.3 M`.
-fn scaled(number: u64) -> String {
+pub(in crate::view) fn scaled(number: u64) -> String {
     const PREFIXES: [&str; 6] = ["k", "M", "G", "T", "P", "E"];
     if number < 1000 {
         return format!("{number} ");
