@@ -9,7 +9,7 @@ use super::ends;
 use super::group::Group;
 use super::subflow::Subflow;
 use crate::view::figures::Figures;
-use crate::view::openmetrics::{ConnectionFigures, SubflowFigures};
+use crate::view::paths::{ConnectionFigures, SubflowFigures};
 
 /// The figures of connections and subflows; those of none where nothing is measured.
 #[derive(Clone, Debug, Default)]

@@ -3,7 +3,6 @@
 mod tests;
 
 use std::fmt;
-use std::net::SocketAddr;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
@@ -11,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{self, Registry};
 
 use super::figures::{Figures, Kind, METRICS, Unit, WINDOW_METRICS};
-use super::paths::{Losses, Paths};
+use super::paths::{ConnectionFigures, Losses, Paths, SubflowFigures};
 
 /// What each name begins with, before the thing that is measured.
 pub const PREFIX: &str = "mptcp_pm";
@@ -23,32 +22,6 @@ pub struct Exposition {
     pub paths: Paths,
     /// The connections; none where they are not asked for.
     pub connections: Vec<ConnectionFigures>,
-}
-
-/// A connection and what it delivers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ConnectionFigures {
-    /// Its local token.
-    pub token: u32,
-    /// Its remote end: that of the initial subflow.
-    pub remote: SocketAddr,
-    /// Its figures.
-    pub figures: Figures,
-    /// Its subflows.
-    pub subflows: Vec<SubflowFigures>,
-}
-
-/// A subflow and what it delivers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SubflowFigures {
-    /// The name of the interface that it goes over.
-    pub uplink: Option<String>,
-    /// Its local end.
-    pub local: SocketAddr,
-    /// Its remote end.
-    pub remote: SocketAddr,
-    /// Its figures.
-    pub figures: Figures,
 }
 
 /// The text.
