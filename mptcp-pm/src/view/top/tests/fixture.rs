@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::view::connections::{Connection, Opener, Subflow};
 use crate::view::figures::{Figures, Window, Windows};
-use crate::view::paths::{Moment, UplinkFigures};
+use crate::view::paths::{Moment, Paths, UplinkFigures};
 use crate::view::status::Status;
 
 const DOCUMENTED: &str = include_str!("../../../../../docs/json.md");
@@ -32,10 +32,9 @@ pub fn status() -> Status {
         connection(&example, 2, "[2001:db8:9::2]:40000", [20e3, 1e3], Some(0.085), 1_234),
     ];
     status.connections.total = 2;
-    status.paths.uplinks = vec![
-        uplink("wlan0", [1.2e6, 30e3], [0.0215, 0.0198], 0..60),
-        uplink("wwan0", [320e3, 11e3], [0.085, 0.08], 0..120),
-    ];
+    let wifi = uplink("wlan0", [1.2e6, 30e3], [0.0215, 0.0198], 0..60);
+    let modem = uplink("wwan0", [320e3, 11e3], [0.085, 0.08], 0..120);
+    status.paths = Paths { uplinks: vec![wifi, modem], ..Paths::default() };
     status
 }
 
