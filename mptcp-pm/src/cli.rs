@@ -76,6 +76,7 @@ fn run(command: Command) -> Result<Outcome> {
         Command::Run(args) => run_daemon(args).map(|()| Vec::new().into()),
         Command::Cleanup(args) => cleanup(args).map(|()| Vec::new().into()),
         Command::Status(args) => status(&args).map(Outcome::from),
+        Command::Metrics(daemon) => metrics(&daemon.socket).map(Outcome::from),
         Command::Reload(daemon) => reload(&daemon.socket).map(Outcome::from),
         Command::Config(ConfigCommand::Check { file }) => check_config(&file).map(Outcome::from),
         Command::Completions { shell } => Ok(generate::completions(shell).into()),
@@ -132,6 +133,11 @@ fn status(args: &StatusArgs) -> Result<String> {
 /// The daemon may be older or newer than this program.
 fn understood(status: Value) -> Result<Status> {
     serde_json::from_value(status).context("cannot read the daemon's status: is it another version?")
+}
+
+fn metrics(socket: &Path) -> Result<String> {
+    let metrics = Client::connect(socket)?.request(&Request::Metrics {})?;
+    serde_json::from_value(metrics).context("cannot read the daemon's metrics: is it another version?")
 }
 
 fn reload(socket: &Path) -> Result<String> {

@@ -9,13 +9,13 @@
 //! |---|---|---|
 //! | `{"request":"ping"}` | all | `{"ok":…}`: the daemon's loop runs |
 //! | `{"request":"status"}` | all | `{"ok":{…}}`: as `mptcp-pm status --json` prints it |
+//! | `{"request":"metrics"}` | all | `{"ok":"…"}`: as `mptcp-pm metrics` prints them |
 //! | `{"request":"reload"}` | uid 0 | `{"ok":…}`: the configuration is read again and holds |
 //!
 //! What fails is answered by `{"error":{"message":"…","remedy":"…"}}`. A line that is no request is answered so
 //! too, and the connection is closed: after 64 KiB without an end of line, after 10 s without a whole request,
 //! for the 17th client at once, and after anything else that is not understood.
 pub mod client;
-pub mod listener;
 pub mod protocol;
 pub mod server;
 

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! routing netlink ─┐
+//! mptcp_pm events ─┤
 //! signals ─────────┤
 //! control socket ──┼─> Event ─> Core ─> Action ─> Executor ─> kernel, state file
 //! clock jumps ─────┤             ^                   │
 //! deadlines ───────┘             └────── answer ─────┘
 //! ```
+//! Scrapes of the metrics are answered here and concern nobody else.
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,23 +17,26 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::bpf::{self, path_stats::PathStats};
+use crate::bpf;
 use crate::clock::Jumps;
-use crate::config::{Config, Control};
+use crate::config::{Config, Control, Metrics};
 use crate::control::{Call, Failure, Reply, Request, Server};
 use crate::core::Core;
 use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::executor::Executor;
+use crate::failures::Failures;
 use crate::instance::Instance;
+use crate::measure::{Due, Measure};
+use crate::metrics::{Endpoint, Scrape};
 use crate::netlink::mptcp::Mptcp;
 use crate::netlink::route::Routes;
 use crate::netlink::watch::{Notice, Watch};
 use crate::rivals;
 use crate::state::StateFile;
 use crate::view::connections::Connections;
-use crate::view::paths::Paths;
-use crate::view::status::{Feature, Status};
+use crate::view::openmetrics::{self, Exposition};
+use crate::view::status::Status;
 
 /// How long a stop may take before what is left is left.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -83,6 +88,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let mut daemon = Daemon::new(options.clone(), config).await?;
         daemon.open_control()?;
+        daemon.endpoint.set(daemon.metrics.as_ref())?;
         // Before the eBPF programs, whose verification takes far longer.
         daemon.act().await;
         daemon.load_programs();
@@ -119,13 +125,19 @@ struct Daemon {
     core: Core,
     executor: Executor,
     watch: Watch,
+    failures: Failures,
     /// Where the control server hands its calls over; held so that the other end never closes.
     sender: mpsc::Sender<Call>,
     calls: mpsc::Receiver<Call>,
+    /// What the configuration says of the metrics.
+    metrics: Option<Metrics>,
+    endpoint: Endpoint,
+    scrapes: mpsc::Receiver<Scrape>,
     signals: Signals,
     jumps: Jumps,
-    /// Absent on kernels that lack what it needs: the rest works.
-    path_stats: Option<anyhow::Result<PathStats>>,
+    measure: Measure,
+    /// The uplinks may be others than those that `measure` knows.
+    moved: bool,
     start: Instant,
     ready: bool,
 }
@@ -158,9 +170,11 @@ impl Daemon {
         let watch = Watch::open()?;
         let executor = Executor { mptcp: Mptcp::open().await?, routes: Routes::open().await?, state };
         let control = config.control.clone();
+        let metrics = config.metrics.clone();
         let mut core = Core::new(config);
         core.handle(Event::Inherited(owned), Duration::ZERO);
         let (sender, calls) = mpsc::channel(1);
+        let (scraper, scrapes) = mpsc::channel(1);
         let jumps = Jumps::watch().context("cannot watch the clock")?;
         Ok(Self {
             options,
@@ -168,11 +182,16 @@ impl Daemon {
             core,
             executor,
             watch,
+            failures: Failures::listen().await,
             sender,
             calls,
+            metrics,
+            endpoint: Endpoint::new(scraper),
+            scrapes,
             signals,
             jumps,
-            path_stats: None,
+            measure: Measure::new(),
+            moved: true,
             start: Instant::now(),
             ready: false,
         })
@@ -185,11 +204,7 @@ impl Daemon {
     }
 
     fn load_programs(&mut self) {
-        let path_stats = PathStats::attach().map_err(anyhow::Error::from);
-        if let Err(error) = &path_stats {
-            tracing::warn!("eBPF object path_stats is absent: {error:#}");
-        }
-        self.path_stats = Some(path_stats);
+        self.measure.start();
         // The kernel's types were in memory meanwhile; what lies above them would keep it.
         bpf::give_back_memory();
     }
@@ -209,7 +224,11 @@ impl Daemon {
         let deadline = self.core.next_deadline().map(|at| self.start + at);
         tokio::select! {
             notice = self.watch.next() => self.heard(notice?),
+            failure = self.failures.next() => self.feed(failure),
             Some(call) = self.calls.recv() => self.answer(call).await,
+            due = self.measure.due() => self.measured(due),
+            // Who has gone does not want to know.
+            Some(scrape) = self.scrapes.recv() => drop(scrape.reply.send(self.exposition())),
             () = self.jumps.next() => self.feed(Event::Lost),
             () = sleep_until(deadline) => self.feed(Event::Deadline),
             _ = self.signals.reload.recv() => match self.reload() {
@@ -246,7 +265,20 @@ impl Daemon {
     }
 
     fn feed(&mut self, event: Event) {
+        self.moved = true;
         self.core.handle(event, self.start.elapsed());
+    }
+
+    fn measured(&mut self, due: Due) {
+        self.tell_places();
+        self.measure.take(due);
+    }
+
+    /// Subflows are attributed when they are first seen: to the uplinks as they are by then.
+    fn tell_places(&mut self) {
+        if std::mem::take(&mut self.moved) {
+            self.measure.uplinks(&self.core.report().uplinks);
+        }
     }
 
     fn heard(&mut self, notice: Notice) {
@@ -264,6 +296,8 @@ impl Daemon {
 
     fn reload(&mut self) -> anyhow::Result<()> {
         let config = self.options.load()?;
+        self.endpoint.set(config.metrics.as_ref())?;
+        self.metrics.clone_from(&config.metrics);
         tracing::info!(profile = config.profile.name(), "configuration read");
         self.feed(Event::Configured(config));
         Ok(())
@@ -275,8 +309,16 @@ impl Daemon {
             Request::Status {} => {
                 self.feed(Event::Look);
                 self.act().await;
+                self.tell_places();
+                self.measure.look();
                 self.status().await
             }
+            Request::Metrics {} => match openmetrics::text(self.exposition()) {
+                Ok(text) => Reply::Ok(text.into()),
+                Err(error) => {
+                    Reply::Error(Failure::new(format!("cannot write the metrics: {error}"), "report this"))
+                }
+            },
             Request::Reload {} => match self.reload() {
                 Ok(()) => {
                     self.act().await;
@@ -292,15 +334,26 @@ impl Daemon {
         let _ = call.reply.send(reply);
     }
 
+    /// What a scrape shows; connections where the configuration asks for them.
+    fn exposition(&mut self) -> Exposition {
+        self.tell_places();
+        self.measure.look();
+        let stats = self.measure.stats();
+        let wants_subflows = self.metrics.as_ref().is_some_and(|metrics| metrics.subflows);
+        let connections = if wants_subflows { stats.connections().each() } else { Vec::new() };
+        Exposition { paths: stats.paths(), connections }
+    }
+
     async fn status(&self) -> Reply {
         let report = self.core.report();
         let endpoints: Vec<_> = report.endpoints.iter().map(|report| &report.endpoint).collect();
         let status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            connections: Connections::read(&report.uplinks, &endpoints).await,
-            paths: Paths::default(),
+            connections: Connections::read(&report.uplinks, &endpoints, &self.measure.stats().connections())
+                .await,
             report,
-            ebpf: self.path_stats.iter().map(feature).collect(),
+            paths: self.measure.stats().paths(),
+            ebpf: vec![self.measure.feature()],
         };
         match serde_json::to_value(&status) {
             Ok(value) => Reply::Ok(value),
@@ -351,11 +404,6 @@ impl Daemon {
             }
         }
     }
-}
-
-fn feature(path_stats: &anyhow::Result<PathStats>) -> Feature {
-    let absent = path_stats.as_ref().err().map(|error| format!("{error:#}"));
-    Feature { name: "path_stats".to_owned(), absent }
 }
 
 /// Without a deadline: for ever, and without a timer.

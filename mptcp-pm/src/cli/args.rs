@@ -27,6 +27,9 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line is wr
 
 const STATUS_JSON: &str = "JSON: an object; docs/json.md describes it, with an example.";
 
+const METRICS_FORMAT: &str = "\
+OpenMetrics 1.0; docs/metrics.md lists the metrics. Works without [metrics] in
+the configuration, which is for an endpoint that listens.";
 const TOP_KEYS: &str = "\
 Needs the daemon and a terminal of 40 columns and 10 lines or more. Rates need
 the daemon's eBPF programs. The key ? shows all keys, q leaves. For programs
@@ -73,6 +76,9 @@ pub enum Command {
     /// Show uplinks, endpoints and connections, and why something is not as desired
     #[command(after_long_help = STATUS_JSON)]
     Status(StatusArgs),
+    /// Print once what a scrape of the metrics shows
+    #[command(after_long_help = METRICS_FORMAT)]
+    Metrics(SocketArgs),
     /// Watch what each uplink and each connection delivers, on a screen of its own
     #[command(after_long_help = TOP_KEYS)]
     Top(TopArgs),

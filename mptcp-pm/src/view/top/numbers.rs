@@ -1,5 +1,5 @@
 //! Figures in the few letters that a column has; `-` for what is not known.
-use crate::view::connections::scaled;
+use crate::view::figures::scaled;
 use crate::view::figures::{Figures, Metric, Unit};
 
 const UNKNOWN: &str = "-";
