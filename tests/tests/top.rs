@@ -5,9 +5,10 @@ use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tests::Family;
-use tests::daemon::{Daemon, await_that, binary};
+use tests::daemon::{Daemon, PATIENCE, await_that, binary};
 use tests::running::Running;
 use tests::terminal::Terminal;
+use tests::traffic::{Job, Options, start};
 
 const CONFIG: &str = "\
 profile = \"heavy\"
@@ -60,8 +61,6 @@ fn the_screen_shows_uplinks_and_connections_and_follows_keys_and_size() -> Resul
     let screen = await_all(&terminal)?;
     assert!(screen[23].starts_with("q leave  ? keys "), "{screen:#?}");
     assert_eq!(terminal.modes()?, (true, false));
-    // Rates, round-trip times and sparklines of both uplinks, and rates of the connection: to be looked at here, in
-    // the cells that follow, as soon as path_stats measures them.
     assert!(screen[0].ends_with("by rate, rates over 10s"), "{screen:#?}");
 
     terminal.press(&["p", "R", "w"])?;
@@ -91,6 +90,40 @@ fn the_screen_shows_uplinks_and_connections_and_follows_keys_and_size() -> Resul
     terminal.await_screen("the refusal", |screen| has(screen, "39x10 is too small: make it 40x10"))?;
     terminal.resize(80, 24)?;
     await_all(&terminal).map(drop)
+}
+
+/// A rate of some Mbit/s in two cells.
+fn is_fast(cells: Option<&[&str]>) -> bool {
+    cells.is_some_and(|cells| cells[1] == "M" && cells[0].parse::<f64>().is_ok_and(|rate| rate > 0.0))
+}
+
+#[test]
+fn rates_round_trip_times_and_sparklines_are_there_while_data_flows() -> Result<()> {
+    let run = Running::start("two-providers", Family::V4, CONFIG)?;
+    let terminal = Terminal::open(run.client(), 80, 24)?;
+    show(&run, &terminal)?;
+    let transfer = start(run.client(), &run.server, Job::BulkUp, Options::duration(PATIENCE))?;
+    let screen = terminal.await_screen("rates of both uplinks and of the connection", |screen| {
+        let is_there = |name| {
+            let Some(line) = screen.iter().position(|line| line.starts_with(name)) else { return false };
+            let cells: Vec<&str> = screen[line].split_whitespace().collect();
+            // Both round-trip times, which the links' delays make longer than 10 ms.
+            let times = cells.iter().filter_map(|cell| cell.split_once('/'));
+            let mut times =
+                times.filter_map(|(smoothed, least)| Some((smoothed.parse().ok()?, least.parse().ok()?)));
+            is_fast(cells.get(3..5))
+                && times.any(|(smoothed, least): (f64, f64)| smoothed >= least && least > 10.0)
+                && screen[line + 1].starts_with("  rate ≤ ")
+                && screen[line + 1].contains(" ms ")
+                && screen[line + 1].contains('█')
+        };
+        is_there("wifi0 ")
+            && is_there("lte0 ")
+            && is_fast(row(screen, "10.9.0.2:").as_deref().and_then(|row| row.get(2..4)))
+    })?;
+    println!("{}", screen.join("\n"));
+    drop(transfer);
+    Ok(())
 }
 
 #[test]

@@ -305,6 +305,15 @@ fn what_is_not_well_is_told() {
 }
 
 #[test]
+fn figures_of_another_provider_are_another_uplink() {
+    let mut status = status();
+    status.paths.uplinks[1].provider = Some("Former".into());
+    let screen = draw(&mut heard(status), 80, 24);
+    assert!(screen[4].starts_with("wwan0     Example Mo… backup, metered         - "), "{screen:#?}");
+    assert!(screen[6].starts_with("wwan0     Former      -                  2.56 M "), "{screen:#?}");
+}
+
+#[test]
 fn uplinks_leave_room_for_connections() {
     let mut status = many(3);
     let uplink = status.report.uplinks[0].clone();
