@@ -77,6 +77,7 @@ mod rng;
 pub mod running;
 pub mod scenario;
 mod scratch;
+pub mod terminal;
 pub mod traffic;
 
 pub use emulator::{Direction, keep_time};

@@ -20,6 +20,7 @@ use ratatui::crossterm::event::KeyEvent;
 use ratatui::layout::{Constraint, Layout, Rect, Size};
 use ratatui::style::{Color, Modifier, Style};
 
+use super::paths::Losses;
 use super::status::Status;
 use columns::{WIDE, elide};
 use keys::{Command, Move};
@@ -240,9 +241,9 @@ fn notices(status: &Status) -> Vec<String> {
     notices.extend(status.connections.note.iter().map(|note| format!("connections are not known: {note}")));
     let absent = |name: &str| status.ebpf.iter().find(|feature| feature.name == name)?.absent.as_ref();
     notices.extend(absent("path_stats").map(|reason| format!("no rates, for lack of eBPF: {reason}")));
-    if status.paths.lost.subflows > 0 {
-        let lost = status.paths.lost.subflows;
-        notices.push(format!("figures lack {lost} subflows that could not be followed: no memory"));
+    let Losses { subflows, closings, .. } = status.paths.lost;
+    if subflows + closings > 0 {
+        notices.push(format!("figures lack {subflows} subflows, and the last moments of {closings}"));
     }
     notices
 }

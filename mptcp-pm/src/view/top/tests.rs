@@ -8,7 +8,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::*;
 use crate::core::uplink::{Class, Unused, Uplink};
-use crate::view::paths::{Losses, Paths};
+use crate::view::paths::Paths;
 use fixture::{many, status};
 
 /// The lines of the screen.
@@ -291,7 +291,7 @@ fn what_is_not_well_is_told() {
     });
     let screen = draw(&mut heard(status), 80, 24);
     assert_eq!(screen[1], "no rates, for lack of eBPF: no cgroup2");
-    assert_eq!(screen[2], "figures lack 3 subflows that could not be followed: no memory");
+    assert_eq!(screen[2], "figures lack 3 subflows, and the last moments of 0");
     let rest = [
         "wlan0     -           used                    -         -        -/-     -     2",
         "",
@@ -302,6 +302,15 @@ fn what_is_not_well_is_told() {
         "203.0.113.9:443            us             -         -    21.5  34.6 M",
     ];
     assert_eq!(screen[4..10], rest);
+}
+
+#[test]
+fn figures_of_another_provider_are_another_uplink() {
+    let mut status = status();
+    status.paths.uplinks[1].provider = Some("Former".into());
+    let screen = draw(&mut heard(status), 80, 24);
+    assert!(screen[4].starts_with("wwan0     Example Mo… backup, metered         - "), "{screen:#?}");
+    assert!(screen[6].starts_with("wwan0     Former      -                  2.56 M "), "{screen:#?}");
 }
 
 #[test]

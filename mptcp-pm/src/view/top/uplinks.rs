@@ -49,13 +49,14 @@ impl<'a> Uplinks<'a> {
     /// Those of a status: of interfaces that are none only what carries something.
     pub(super) fn new(status: &'a Status, span: Span) -> Self {
         let carrying = &status.paths.uplinks;
-        let figures = |name: &str| carrying.iter().find(|uplink| uplink.name == name);
+        let figures = |uplink: &Uplink| carrying.iter().find(|figures| are_of(figures, uplink));
         let known = sorted(&status.report.uplinks).into_iter();
-        let known = known.filter(|uplink| uplink.class != Class::Internal || figures(&uplink.name).is_some());
+        let known = known.filter(|uplink| uplink.class != Class::Internal || figures(uplink).is_some());
         let mut rows: Vec<Row<'a>> =
-            known.map(|uplink| Row::of_uplink(uplink, figures(&uplink.name), status)).collect();
-        let is_known = |name: &str| status.report.uplinks.iter().any(|uplink| uplink.name == name);
-        rows.extend(carrying.iter().filter(|uplink| !is_known(&uplink.name)).map(Row::of_no_interface));
+            known.map(|uplink| Row::of_uplink(uplink, figures(uplink), status)).collect();
+        let is_known =
+            |figures: &&UplinkFigures| status.report.uplinks.iter().any(|uplink| are_of(figures, uplink));
+        rows.extend(carrying.iter().filter(|figures| !is_known(figures)).map(Row::of_no_interface));
         Self { rows, span }
     }
 
@@ -173,6 +174,11 @@ fn sparkline(
         .direction(RenderDirection::RightToLeft)
         .style(color)
         .render(bars, buffer);
+}
+
+/// An interface that changes its provider is another uplink from then on.
+fn are_of(figures: &UplinkFigures, uplink: &Uplink) -> bool {
+    (&figures.name, &figures.provider) == (&uplink.name, &uplink.provider)
 }
 
 /// What becomes of an uplink, in a few words; `doctor` and `status` have all of them.

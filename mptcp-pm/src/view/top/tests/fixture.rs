@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::view::connections::{Connection, Opener, Subflow};
 use crate::view::figures::{Figures, Window, Windows};
-use crate::view::paths::{Moment, UplinkFigures};
+use crate::view::paths::{Moment, Paths, UplinkFigures};
 use crate::view::status::Status;
 
 const DOCUMENTED: &str = include_str!("../../../../../docs/json.md");
@@ -32,10 +32,9 @@ pub fn status() -> Status {
         connection(&example, 2, "[2001:db8:9::2]:40000", [20e3, 1e3], Some(0.085), 1_234),
     ];
     status.connections.total = 2;
-    status.paths.uplinks = vec![
-        uplink("wlan0", [1.2e6, 30e3], [0.0215, 0.0198], 0..60),
-        uplink("wwan0", [320e3, 11e3], [0.085, 0.08], 0..120),
-    ];
+    let wifi = uplink("wlan0", None, [1.2e6, 30e3], [0.0215, 0.0198], 0..60);
+    let modem = uplink("wwan0", Some("Example Mobile"), [320e3, 11e3], [0.085, 0.08], 0..120);
+    status.paths = Paths { uplinks: vec![wifi, modem], ..Paths::default() };
     status
 }
 
@@ -80,6 +79,7 @@ fn figures([out, input]: [f64; 2], rtt: Option<f64>) -> Figures {
 
 fn uplink(
     name: &str,
+    provider: Option<&str>,
     rates: [f64; 2],
     [rtt, least]: [f64; 2],
     seconds: std::ops::Range<u32>,
@@ -90,7 +90,12 @@ fn uplink(
         received_bytes_per_second: 0.0,
         rtt_seconds: (!second.is_multiple_of(8)).then_some(rtt),
     };
-    UplinkFigures { name: name.into(), provider: None, figures, history: seconds.map(moment).collect() }
+    UplinkFigures {
+        name: name.into(),
+        provider: provider.map(str::to_owned),
+        figures,
+        history: seconds.map(moment).collect(),
+    }
 }
 
 fn connection(
