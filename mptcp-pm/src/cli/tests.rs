@@ -25,6 +25,7 @@ fn every_command_parses() {
         "run",
         "run --config /etc/x.toml --socket /run/x --runtime-dir /run/y",
         "status --json --socket /run/x",
+        "metrics --socket /run/x",
         "monitor --json",
         "endpoint list",
         "endpoint list --token 0x12 --json",
