@@ -50,6 +50,12 @@ impl Established {
             .find(|way| way.index() == index)
     }
 
+    /// Whether the way with an index begins on this side.
+    #[inline(always)]
+    pub fn is_active_at(index: u32) -> bool {
+        index == Self::CapableActive as u32 || index == Self::JoinActive as u32
+    }
+
     /// Whether this is a connection's first subflow.
     pub fn is_initial(self) -> bool {
         matches!(self, Self::CapableActive | Self::CapablePassive)
@@ -57,7 +63,7 @@ impl Established {
 
     /// Whether this side opened it.
     pub fn is_active(self) -> bool {
-        matches!(self, Self::CapableActive | Self::JoinActive)
+        Self::is_active_at(self.index())
     }
 }
 
@@ -154,9 +160,9 @@ pub struct Live {
     pub at_ns: u64,
     /// Payload bytes sent, retransmitted ones included (`tcp_sock.bytes_sent`).
     pub bytes_sent: u64,
-    /// Payload bytes that the peer has acknowledged (`bytes_acked`).
+    /// Payload bytes that the peer has acknowledged (`bytes_acked`, which counts SYN and FIN too).
     pub bytes_acked: u64,
-    /// Payload bytes received in order (`bytes_received`).
+    /// Payload bytes received in order (`bytes_received`, which counts the FIN too).
     pub bytes_received: u64,
     /// Payload bytes retransmitted (`bytes_retrans`).
     pub bytes_retransmitted: u64,

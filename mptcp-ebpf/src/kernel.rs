@@ -2,24 +2,51 @@
 use core::{
     ffi::c_void,
     intrinsics::{AtomicOrdering, atomic_xadd},
-    ptr::{NonNull, read_volatile},
+    mem::{MaybeUninit, size_of},
+    ptr::{NonNull, from_ref, null_mut, read_volatile},
 };
 
 use aya_ebpf::{
     EbpfContext,
+    bindings::{BPF_SK_STORAGE_GET_F_CREATE, seq_file},
+    btf_maps::SkStorage,
     helpers::{
         bpf_probe_read_kernel,
-        generated::{bpf_get_netns_cookie, bpf_skc_to_mptcp_sock, bpf_skc_to_tcp_sock},
+        generated::{
+            bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_jiffies64, bpf_ktime_get_ns, bpf_seq_write,
+            bpf_setsockopt, bpf_sk_storage_delete, bpf_sk_storage_get, bpf_skc_to_tcp_sock,
+        },
     },
-    maps::Array,
+    maps::{Array, RingBuf},
     programs::SockOpsContext,
 };
+use mptcp_common::{
+    fields::{ABSENT, COUNT, Field},
+    path_stats::Record,
+};
+
+/// Where this kernel has each [`Field`], in bits from the start of its structure.
+pub type Offsets = [u32; COUNT];
 
 /// The value of a global that the loader has set. A plain read would yield the compiler's own idea of it.
 #[inline(always)]
 pub fn setting<T: Copy>(global: &'static T) -> T {
     // SAFETY: a reference is valid to read; volatile only keeps the compiler from doing without the read.
     unsafe { read_volatile(global) }
+}
+
+/// Now, in nanoseconds of `CLOCK_MONOTONIC`.
+#[inline(always)]
+pub fn now_ns() -> u64 {
+    // SAFETY: the helper has no arguments.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// Now, in the kernel's timer ticks; TCP keeps the lower half of it.
+#[inline(always)]
+pub fn ticks() -> u32 {
+    // SAFETY: the helper has no arguments.
+    unsafe { bpf_jiffies64() as u32 }
 }
 
 /// The cookie of the network namespace that the context's socket lives in.
@@ -29,32 +56,239 @@ pub fn netns_cookie(ctx: &SockOpsContext) -> u64 {
     unsafe { bpf_get_netns_cookie(ctx.as_ptr()) }
 }
 
-/// The `mptcp_subflow_context` of a socket, an address in the kernel that is only good to be probed.
-#[derive(Clone, Copy)]
-pub struct Subflow(NonNull<c_void>);
+/// The delivery rate of the context's socket, bytes per second, as `tcp_compute_delivery_rate` (net/ipv4/tcp.c) has it.
+#[inline(always)]
+pub fn delivery_rate(ctx: &SockOpsContext) -> u64 {
+    // SAFETY: `ops` is the kernel's context, of which programs may read these.
+    let (delivered, interval, size) =
+        unsafe { ((*ctx.ops).rate_delivered, (*ctx.ops).rate_interval_us, (*ctx.ops).mss_cache) };
+    rate(delivered, interval, size)
+}
 
-impl Subflow {
-    /// The subflow that the context's socket is, if it is one; `ulp_data` is the offset of
-    /// `inet_connection_sock.icsk_ulp_data`.
+/// The smoothed round-trip time of the context's socket, microseconds; the kernel keeps it eight times as large.
+#[inline(always)]
+pub fn smoothed_rtt(ctx: &SockOpsContext) -> u32 {
+    // SAFETY: `ops` is the kernel's context, of which programs may read this.
+    unsafe { (*ctx.ops).srtt_us >> 3 }
+}
+
+/// Segments of a size in microseconds, as bytes per second; 0 when nothing was measured.
+#[inline(always)]
+fn rate(delivered: u32, interval_us: u32, size: u32) -> u64 {
+    if interval_us == 0 { 0 } else { delivered as u64 * size as u64 * 1_000_000 / interval_us as u64 }
+}
+
+/// Asks the kernel to call the program at further events of the context's socket, beside those that are asked for
+/// already.
+#[inline(always)]
+pub fn call_also_at(ctx: &SockOpsContext, flags: u32) {
+    // SAFETY: `ops` is the kernel's context, of which programs may read this.
+    let already = unsafe { (*ctx.ops).bpf_sock_ops_cb_flags };
+    // It fails only for flags that this kernel does not know.
+    let _ = ctx.set_cb_flags((already | flags) as i32);
+}
+
+/// A socket that the kernel has handed to the program, of whatever sort.
+#[derive(Clone, Copy)]
+pub struct Socket(NonNull<c_void>);
+
+impl Socket {
+    /// The context's socket.
     #[inline(always)]
-    pub fn of(ctx: &SockOpsContext, ulp_data: u32) -> Option<Self> {
+    pub fn of(ctx: &SockOpsContext) -> Option<Self> {
         // SAFETY: `ops` is the kernel's context, of which programs may read `sk`.
-        let socket = NonNull::new(unsafe { (*ctx.ops).__bindgen_anon_2.sk })?.as_ptr().cast();
-        // SAFETY: the helper takes any socket that is not null, and refuses those that are not subflows.
-        NonNull::new(unsafe { bpf_skc_to_mptcp_sock(socket) })?;
-        // SAFETY: the same socket, known to be a TCP socket now.
-        let tcp = NonNull::new(unsafe { bpf_skc_to_tcp_sock(socket) })?;
-        // SAFETY: the offset comes from this kernel's BTF, and the verifier checks the read against it.
-        let context = unsafe { tcp.as_ptr().byte_add(ulp_data as usize).cast::<*mut c_void>().read() };
-        NonNull::new(context).map(Self)
+        NonNull::new(unsafe { (*ctx.ops).__bindgen_anon_2.sk }).map(|socket| Self(socket.cast()))
     }
 
-    /// One flag of the context, given its place in bits from the start; false when it cannot be read.
+    /// Its TCP part, if it is a TCP socket.
     #[inline(always)]
-    pub fn flag(self, bit: u32) -> bool {
-        let byte = self.0.as_ptr().cast::<u8>().wrapping_add(bit as usize / 8);
-        // SAFETY: the helper checks the address itself, and fails when it is not a kernel address that is mapped.
-        unsafe { bpf_probe_read_kernel(byte) }.is_ok_and(|byte| byte >> (bit % 8) & 1 == 1)
+    pub fn tcp(self, offsets: &'static Offsets) -> Option<Structure> {
+        // SAFETY: the helper takes any socket that is not null, and refuses those that are not TCP.
+        NonNull::new(unsafe { bpf_skc_to_tcp_sock(self.0.as_ptr()) })
+            .map(|start| Structure { start: start.cast(), offsets })
+    }
+
+    /// What is kept beside it.
+    #[inline(always)]
+    pub fn kept<T>(self, storage: &'static SkStorage<T>) -> Option<&'static mut T> {
+        self.storage(storage, 0)
+    }
+
+    /// What is kept beside it, all zeros when that is new; `None` without memory.
+    #[inline(always)]
+    pub fn keep<T>(self, storage: &'static SkStorage<T>) -> Option<&'static mut T> {
+        self.storage(storage, u64::from(BPF_SK_STORAGE_GET_F_CREATE))
+    }
+
+    #[inline(always)]
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "it leads to what lies beside the socket, not into the map's definition"
+    )]
+    fn storage<T>(self, storage: &'static SkStorage<T>, flags: u64) -> Option<&'static mut T> {
+        let map = from_ref(storage).cast_mut().cast();
+        // SAFETY: the helper takes the map and a socket; the program holds the socket, and with it what it returns,
+        // to its end. Programs of one socket run one after the other: its lock is held.
+        unsafe { bpf_sk_storage_get(map, self.0.as_ptr(), null_mut(), flags).cast::<T>().as_mut() }
+    }
+
+    /// Forgets what is kept beside it; false when there was nothing.
+    #[inline(always)]
+    pub fn forget<T>(self, storage: &'static SkStorage<T>) -> bool {
+        // SAFETY: as with `storage`; nobody uses what it returned after this.
+        unsafe { bpf_sk_storage_delete(from_ref(storage).cast_mut().cast(), self.0.as_ptr()) == 0 }
+    }
+
+    /// Its cookie; only for programs whose context is not the socket's own.
+    #[inline(always)]
+    pub fn cookie(self) -> u64 {
+        // SAFETY: in tracing programs the helper takes a socket.
+        unsafe { bpf_get_socket_cookie(self.0.as_ptr()) }
+    }
+
+    /// Asks the kernel to call the sockops program at further events of the socket; false when it cannot (before 6.12).
+    #[inline(always)]
+    pub fn call_at(self, flags: u32) -> bool {
+        const SOL_TCP: i32 = 6;
+        const TCP_BPF_SOCK_OPS_CB_FLAGS: i32 = 1008;
+        let mut flags = flags;
+        let length = size_of::<u32>() as i32;
+        // SAFETY: the helper reads `length` bytes of `flags`; the iterator holds the socket's lock.
+        let done = unsafe {
+            bpf_setsockopt(
+                self.0.as_ptr(),
+                SOL_TCP,
+                TCP_BPF_SOCK_OPS_CB_FLAGS,
+                (&raw mut flags).cast(),
+                length,
+            )
+        };
+        done == 0
+    }
+}
+
+/// The cookie of the context's socket.
+#[inline(always)]
+pub fn cookie(ctx: &SockOpsContext) -> u64 {
+    // SAFETY: in sockops programs the helper takes the context.
+    unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
+}
+
+/// A structure of the kernel's that the verifier knows the type of.
+#[derive(Clone, Copy)]
+pub struct Structure {
+    start: NonNull<c_void>,
+    offsets: &'static Offsets,
+}
+
+impl Structure {
+    /// A member, whose size has to be that of `T`; 0 where this kernel has none.
+    #[inline(always)]
+    pub fn read<T: Copy + Default>(&self, field: Field) -> T {
+        match self.place(field, 0) {
+            // SAFETY: the offset comes from this kernel's BTF, and the verifier checks the read against it.
+            Some(place) => unsafe { place.cast::<T>().read() },
+            None => T::default(),
+        }
+    }
+
+    /// What lies some bytes behind the start of a member, read by probing: for members that are structures or arrays.
+    #[inline(always)]
+    pub fn probe<T: Copy + Default>(&self, field: Field, further: usize) -> T {
+        self.place(field, further).map_or_else(T::default, probe)
+    }
+
+    /// The subflow context of a TCP socket, if it is a subflow of an MPTCP connection. (The helper
+    /// `bpf_skc_to_mptcp_sock` tells that too, but not to iterators.)
+    #[inline(always)]
+    pub fn subflow(&self) -> Option<Context> {
+        let bit = offset(self.offsets, Field::IsMptcp)?;
+        let flags: u8 = self.probe(Field::IsMptcp, 0);
+        if flags >> (bit % 8) & 1 == 0 {
+            return None;
+        }
+        NonNull::new(self.read::<usize>(Field::UlpData) as *mut c_void)
+            .map(|start| Context { start, offsets: self.offsets })
+    }
+
+    /// The name of a TCP socket's congestion control.
+    #[inline(always)]
+    pub fn congestion_control(&self) -> [u8; 16] {
+        let ops = self.read::<usize>(Field::CongestionOps) as *mut u8;
+        offset(self.offsets, Field::CongestionName)
+            .map_or([0; 16], |bits| probe(ops.wrapping_add(bits as usize / 8).cast()))
+    }
+
+    /// The state of a TCP socket's congestion control, a bit field.
+    #[inline(always)]
+    pub fn congestion_state(&self) -> u8 {
+        const MASK: u8 = 0x1f;
+        match offset(self.offsets, Field::CongestionState) {
+            Some(bits) => {
+                let byte: u8 = self.probe(Field::CongestionState, 0);
+                byte >> (bits % 8) & MASK
+            }
+            None => 0,
+        }
+    }
+
+    /// The latest delivery rate of a TCP socket, bytes per second.
+    #[inline(always)]
+    pub fn delivery_rate(&self) -> u64 {
+        rate(self.read(Field::RateDelivered), self.read(Field::RateInterval), self.read(Field::SegmentSize))
+    }
+
+    #[inline(always)]
+    fn place(&self, field: Field, further: usize) -> Option<*mut c_void> {
+        let bits = offset(self.offsets, field)?;
+        // SAFETY: the offset is inside of the structure, as the verifier checks.
+        Some(unsafe { self.start.as_ptr().byte_add(bits as usize / 8 + further) })
+    }
+}
+
+/// Where a field is, in bits.
+#[inline(always)]
+fn offset(offsets: &'static Offsets, field: Field) -> Option<u32> {
+    let bits = setting(&offsets[field as usize]);
+    (bits != ABSENT).then_some(bits)
+}
+
+#[inline(always)]
+fn probe<T: Copy + Default>(place: *mut c_void) -> T {
+    // SAFETY: the helper checks the address itself, and fails when it is not a kernel address that is mapped.
+    unsafe { bpf_probe_read_kernel(place.cast::<T>()) }.unwrap_or_default()
+}
+
+/// An `mptcp_subflow_context`, an address in the kernel that is only good to be probed.
+#[derive(Clone, Copy)]
+pub struct Context {
+    start: NonNull<c_void>,
+    offsets: &'static Offsets,
+}
+
+impl Context {
+    /// The local token of the subflow's connection.
+    #[inline(always)]
+    pub fn token(self) -> Option<u32> {
+        let connection: usize = self.member(Field::Connection);
+        let token = offset(self.offsets, Field::Token)? as usize / 8;
+        Some(probe(connection.wrapping_add(token) as *mut c_void))
+    }
+
+    /// One flag; false when this kernel has none.
+    #[inline(always)]
+    pub fn flag(self, field: Field) -> bool {
+        match offset(self.offsets, field) {
+            Some(bit) => self.member::<u8>(field) >> (bit % 8) & 1 == 1,
+            None => false,
+        }
+    }
+
+    /// A member, or its first bytes; 0 when this kernel has none.
+    #[inline(always)]
+    pub fn member<T: Copy + Default>(self, field: Field) -> T {
+        offset(self.offsets, field)
+            .map_or_else(T::default, |bit| probe(self.start.as_ptr().wrapping_byte_add(bit as usize / 8)))
     }
 }
 
@@ -65,5 +299,77 @@ pub fn count(counters: &Array<u64>, index: u32) {
         // SAFETY: the map's entries live as long as the program, are aligned, and are only written atomically. The
         // intrinsic, because `AtomicU64` has no `fetch_add` on a target without compare-and-swap.
         unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, 1) };
+    }
+}
+
+/// Whether a flag of the daemon's was set; takes it back.
+#[inline(always)]
+pub fn take_flag(flags: &Array<u32>, index: u32) -> bool {
+    match flags.get_ptr_mut(index) {
+        // SAFETY: the map's entries live as long as the program and are aligned. Two CPUs may both find the flag set;
+        // who takes flags can bear that.
+        Some(flag) => unsafe {
+            let was_set = read_volatile(flag) != 0;
+            if was_set {
+                flag.write_volatile(0);
+            }
+            was_set
+        },
+        None => false,
+    }
+}
+
+/// Puts a record into a ring buffer; false when that is full.
+#[inline(always)]
+pub fn tell<T: 'static>(ring: &RingBuf, tag: u64, fill: impl FnOnce(&mut MaybeUninit<T>)) -> bool {
+    let Some(mut entry) = ring.reserve::<Record<T>>(0) else { return false };
+    let record = entry.as_mut_ptr();
+    // SAFETY: the entry has room for the record; `MaybeUninit` may be made of what is not written yet.
+    unsafe {
+        (&raw mut (*record).tag).write(tag);
+        fill(&mut *(&raw mut (*record).body).cast());
+    }
+    entry.submit(0);
+    true
+}
+
+/// The context of an iterator program: pointers, of which the first leads to where the output goes.
+#[derive(Clone, Copy)]
+pub struct Iteration(*mut c_void);
+
+impl Iteration {
+    /// The context that the kernel has passed to an iterator program.
+    #[inline(always)]
+    pub fn of(ctx: *mut c_void) -> Self {
+        Self(ctx)
+    }
+
+    #[inline(always)]
+    fn pointer(self, index: usize) -> *mut c_void {
+        // SAFETY: the context of every iterator is a row of pointers, and the verifier checks the index.
+        unsafe { self.0.cast::<*mut c_void>().add(index).read() }
+    }
+
+    /// One of its pointers, to a socket; none at the end of the iteration.
+    #[inline(always)]
+    pub fn socket(self, index: usize) -> Option<Socket> {
+        NonNull::new(self.pointer(index)).map(Socket)
+    }
+
+    /// One of its pointers, to a map's value; none at the end of the iteration.
+    #[inline(always)]
+    pub fn value<T>(self, index: usize) -> Option<&'static T> {
+        // SAFETY: the kernel passes the value of the map that the iterator was attached to, and keeps it meanwhile.
+        unsafe { self.pointer(index).cast::<T>().as_ref() }
+    }
+
+    /// Writes a value to the reader. What does not fit is written again at the next read.
+    #[inline(always)]
+    pub fn write<T>(self, value: &T) {
+        // SAFETY: `bpf_iter_meta.seq` is the first member of what the first pointer leads to; the helper copies `value`.
+        unsafe {
+            let output = self.pointer(0).cast::<*mut seq_file>().read();
+            bpf_seq_write(output, from_ref(value).cast(), size_of::<T>() as u32);
+        }
     }
 }

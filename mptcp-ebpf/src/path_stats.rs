@@ -1,47 +1,82 @@
-//! The object `path_stats`: counts the MPTCP subflows that are established in the daemon's network namespace.
+//! The object `path_stats`: what each MPTCP subflow of the daemon's network namespace delivers.
+//!
+//! `path_stats` runs at the events of sockets and keeps beside each subflow what the kernel does not count; `read`
+//! writes out all subflows when somebody looks; `adopt` finds those that are older than the program.
 #![no_std]
 #![no_main]
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
-    bindings::{BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB},
-    macros::{map, sock_ops},
-    maps::Array,
+    bindings::{
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RETRANS_CB,
+        BPF_SOCK_OPS_RETRANS_CB_FLAG, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_RTT_CB,
+        BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+    },
+    btf_maps::SkStorage,
+    macros::{btf_map, map, sock_ops},
+    maps::{Array, RingBuf},
     programs::SockOpsContext,
 };
-use mptcp_common::path_stats::Established;
-use mptcp_ebpf::kernel::{Subflow, count, netns_cookie, setting};
+use aya_log_ebpf::debug;
+use mptcp_common::{
+    fields::{ABSENT, COUNT, Field},
+    path_stats::{Established, Kept, Live, Lost, RttHistogram, Sample, Tag, Timeout},
+};
+use mptcp_ebpf::kernel::{
+    self, Context, Iteration, Offsets, Socket, Structure, call_also_at, count, delivery_rate, netns_cookie,
+    now_ns, setting, take_flag, tell, ticks,
+};
 
 /// Set by the loader: the one namespace whose sockets count; the program sees those of all.
 #[unsafe(no_mangle)]
 static NETNS_COOKIE: u64 = 0;
 
-/// Set by the loader: `inet_connection_sock.icsk_ulp_data`, in bytes from the start of `tcp_sock`.
+/// Set by the loader: the length of a timer tick (`1 / CONFIG_HZ`), nanoseconds.
 #[unsafe(no_mangle)]
-static ULP_DATA: u32 = 0;
+static TICK_NS: u64 = 0;
 
-/// Set by the loader: `mptcp_subflow_context.mp_capable`, in bits from the start.
+/// Set by the loader: where this kernel has what the programs read.
 #[unsafe(no_mangle)]
-static MP_CAPABLE: u32 = 0;
+static OFFSETS: Offsets = [ABSENT; COUNT];
 
-/// Set by the loader: `mptcp_subflow_context.mp_join`, in bits from the start.
-#[unsafe(no_mangle)]
-static MP_JOIN: u32 = 0;
+/// What is kept beside each subflow's socket; it goes with the socket.
+#[btf_map]
+static SUBFLOWS: SkStorage<Kept> = SkStorage::new();
 
-/// The counters that the daemon reads, at the indices that `Established` names.
+/// What the daemon is told at once: records with a [`Tag`].
 #[map]
-static ESTABLISHED: Array<u64> = Array::with_max_entries(Established::COUNT, 0);
+static EVENTS: RingBuf = RingBuf::with_byte_size(512 << 10, 0);
+
+/// The counters that the daemon reads, at the indices that [`Established`] and [`Lost`] name.
+#[map]
+static COUNTERS: Array<u64> = Array::with_max_entries(Lost::END, 0);
+
+/// The daemon sleeps, and wants to know when something moves.
+#[map]
+static ASLEEP: Array<u32> = Array::with_max_entries(1, 0);
 
 /// The license that some of the helpers ask for.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 4] = *b"GPL\0";
 
-/// Runs at each of a TCP socket's events; its verdict changes nothing.
+/// The events of a subflow at which the program wants to run.
+const CALLS: u32 = BPF_SOCK_OPS_RTT_CB_FLAG
+    | BPF_SOCK_OPS_RETRANS_CB_FLAG
+    | BPF_SOCK_OPS_RTO_CB_FLAG
+    | BPF_SOCK_OPS_STATE_CB_FLAG;
+
+/// Runs at a TCP socket's events; its verdict changes nothing.
 #[sock_ops]
 pub fn path_stats(ctx: SockOpsContext) -> u32 {
     match ctx.op() {
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => established(&ctx, true),
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => established(&ctx, false),
+        BPF_SOCK_OPS_RTT_CB => measured(&ctx),
+        BPF_SOCK_OPS_RETRANS_CB => retransmitted(&ctx),
+        BPF_SOCK_OPS_RTO_CB => timed_out(&ctx),
+        BPF_SOCK_OPS_STATE_CB => changed(&ctx),
         _ => {}
     }
     1
@@ -52,9 +87,224 @@ fn established(ctx: &SockOpsContext, active: bool) {
     if netns_cookie(ctx) != setting(&NETNS_COOKIE) {
         return;
     }
-    let Some(subflow) = Subflow::of(ctx, setting(&ULP_DATA)) else { return };
-    let (mp_capable, mp_join) = (subflow.flag(setting(&MP_CAPABLE)), subflow.flag(setting(&MP_JOIN)));
-    if let Some(way) = Established::of(mp_capable, mp_join, active) {
-        count(&ESTABLISHED, way.index());
+    let Some(socket) = Socket::of(ctx) else { return };
+    let Some(tcp) = socket.tcp(&OFFSETS) else { return };
+    let Some(subflow) = tcp.subflow() else { return };
+    let Some(way) = way(subflow, active) else { return };
+    count(&COUNTERS, way.index());
+    let cookie = kernel::cookie(ctx);
+    debug!(ctx, "subflow {} established, way {}", cookie, way.index());
+    if follow(socket, &tcp, way, cookie, false) {
+        call_also_at(ctx, CALLS);
     }
+}
+
+#[inline(always)]
+fn way(subflow: Context, active: bool) -> Option<Established> {
+    Established::of(subflow.flag(Field::MpCapable), subflow.flag(Field::MpJoin), active)
+}
+
+/// Begins to keep figures beside a socket, and tells so; false without memory.
+#[inline(always)]
+fn follow(socket: Socket, tcp: &Structure, way: Established, cookie: u64, adopted: bool) -> bool {
+    let Some(token) = tcp.subflow().and_then(Context::token) else { return false };
+    let Some(kept) = socket.keep(&SUBFLOWS) else {
+        count(&COUNTERS, Lost::Subflow.index());
+        return false;
+    };
+    kept.cookie = cookie;
+    kept.since_ns = now_ns();
+    kept.token = token;
+    kept.way = way.index();
+    kept.adopted = u16::from(adopted);
+    kept.family = tcp.read(Field::Family);
+    kept.ifindex = tcp.read(Field::BoundTo);
+    kept.local_port = tcp.read(Field::LocalPort);
+    kept.remote_port = u16::from_be(tcp.read(Field::RemotePort));
+    if kept.family == AF_INET {
+        kept.local[..4].copy_from_slice(&tcp.read::<u32>(Field::LocalV4).to_ne_bytes());
+        kept.remote[..4].copy_from_slice(&tcp.read::<u32>(Field::RemoteV4).to_ne_bytes());
+    } else {
+        kept.local = tcp.probe(Field::LocalV6, 0);
+        kept.remote = tcp.probe(Field::RemoteV6, 0);
+    }
+    if !report(Tag::Opened, tcp, kept) {
+        count(&COUNTERS, Lost::Opening.index());
+    }
+    true
+}
+
+/// `AF_INET` of `include/linux/socket.h`.
+const AF_INET: u16 = 2;
+
+/// Tells the daemon all figures of a subflow.
+#[inline(always)]
+fn report(tag: Tag, tcp: &Structure, kept: &Kept) -> bool {
+    tell::<Sample>(&EVENTS, tag as u64, |sample| {
+        // In place: the stack has no room for it.
+        let sample = sample.write(Sample::default());
+        sample.kept = *kept;
+        look(&mut sample.live, tcp, kept.way);
+    })
+}
+
+/// Reads what the kernel counts by itself.
+#[inline(always)]
+fn look(live: &mut Live, tcp: &Structure, way: u32) {
+    live.at_ns = now_ns();
+    live.bytes_sent = tcp.read(Field::BytesSent);
+    live.bytes_retransmitted = tcp.read(Field::BytesRetransmitted);
+    live.bytes_acked = payload_acked(tcp.read(Field::BytesAcked), live, Established::is_active_at(way));
+    let fin_received = tcp.read::<u64>(Field::Flags) & SOCK_DONE != 0;
+    live.bytes_received = tcp.read::<u64>(Field::BytesReceived).saturating_sub(u64::from(fin_received));
+    live.pacing_rate = tcp.read(Field::PacingRate);
+    live.delivered_ns = tcp.read::<u64>(Field::Delivered) * 1000;
+    live.delivery_rate = tcp.delivery_rate();
+    live.segments_out = tcp.read(Field::SegmentsOut);
+    live.segments_in = tcp.read(Field::SegmentsIn);
+    live.data_segments_out = tcp.read(Field::DataSegmentsOut);
+    live.data_segments_in = tcp.read(Field::DataSegmentsIn);
+    live.segments_retransmitted = tcp.read(Field::SegmentsRetransmitted);
+    // Kept eight and four times as large as it is (tcp_rtt_estimator, net/ipv4/tcp_input.c).
+    live.rtt_us = tcp.read::<u32>(Field::Rtt) >> 3;
+    live.rtt_deviation_us = tcp.read::<u32>(Field::RttDeviation) >> 2;
+    // The value follows the time of the first of the three samples (include/linux/win_minmax.h).
+    live.rtt_min_us = tcp.probe(Field::RttMin, 4);
+    live.cwnd = tcp.read(Field::Window);
+    live.ssthresh = tcp.read(Field::Threshold);
+    live.mss = tcp.read(Field::SegmentSize);
+    live.in_flight = tcp.read(Field::InFlight);
+    live.queued = tcp.read(Field::Queued);
+    live.state = tcp.read(Field::State);
+    live.ca_state = tcp.congestion_state();
+    live.congestion_control = tcp.congestion_control();
+    // At the connection's beginning the kernel sets the time too, without data.
+    if live.data_segments_in > 0 {
+        let age = ticks().wrapping_sub(tcp.read(Field::LastReceived));
+        live.received_ns = live.at_ns - u64::from(age) * setting(&TICK_NS);
+    }
+    if let Some(subflow) = tcp.subflow() {
+        live.local_id = subflow.member(Field::LocalId);
+        live.remote_id = subflow.member(Field::RemoteId);
+        live.backup_by_us = u8::from(subflow.flag(Field::BackupByUs));
+        live.backup_by_peer = u8::from(subflow.flag(Field::BackupByPeer));
+    }
+}
+
+/// The bit of `sk_flags` that the peer's FIN sets (`tcp_fin`; `enum sock_flags` in include/net/sock.h).
+const SOCK_DONE: u64 = 1 << 1;
+
+/// Who opened the connection counts its SYN as an acknowledged byte, and either end its FIN: when that is acknowledged,
+/// so is everything that was ever sent.
+#[inline(always)]
+fn payload_acked(acked: u64, live: &Live, active: bool) -> u64 {
+    let acked = acked.saturating_sub(u64::from(active));
+    let sent_once = live.bytes_sent - live.bytes_retransmitted;
+    if acked < sent_once { acked } else { sent_once }
+}
+
+/// A round-trip time was measured: something that was sent has arrived.
+#[inline(always)]
+fn measured(ctx: &SockOpsContext) {
+    let Some(kept) = Socket::of(ctx).and_then(|socket| socket.kept(&SUBFLOWS)) else { return };
+    // Kernels before 6.11 do not say what they measured; the mean has to do.
+    let rtt_us = match ctx.arg(0) {
+        0 => kernel::smoothed_rtt(ctx),
+        measured => measured,
+    };
+    if let Some(samples) = kept.rtt.buckets.get_mut(RttHistogram::bucket(rtt_us)) {
+        *samples = samples.wrapping_add(1);
+    }
+    let rate = delivery_rate(ctx);
+    if rate > kept.delivery_rate_max {
+        kept.delivery_rate_max = rate;
+    }
+    if take_flag(&ASLEEP, 0) && !tell::<()>(&EVENTS, Tag::Awake as u64, |_| {}) {
+        count(&COUNTERS, Lost::Alarm.index());
+    }
+}
+
+#[inline(always)]
+fn retransmitted(ctx: &SockOpsContext) {
+    if let Some(kept) = Socket::of(ctx).and_then(|socket| socket.kept(&SUBFLOWS)) {
+        kept.retransmitted_ns = now_ns();
+    }
+}
+
+/// The retransmission timer expired. The arguments are `icsk_retransmits`, `icsk_rto` in ticks, and whether the kernel
+/// gives up.
+#[inline(always)]
+fn timed_out(ctx: &SockOpsContext) {
+    let Some(kept) = Socket::of(ctx).and_then(|socket| socket.kept(&SUBFLOWS)) else { return };
+    kept.timeouts = kept.timeouts.wrapping_add(1);
+    debug!(ctx, "subflow {}: retransmission timer expired", kept.cookie);
+    let timeout = Timeout {
+        cookie: kept.cookie,
+        at_ns: now_ns(),
+        token: kept.token,
+        in_a_row: ctx.arg(0) + 1,
+        rto_us: (u64::from(ctx.arg(1)) * setting(&TICK_NS) / 1000) as u32,
+        padding: 0,
+    };
+    let told = tell::<Timeout>(&EVENTS, Tag::Timeout as u64, |body| {
+        body.write(timeout);
+    });
+    if !told {
+        count(&COUNTERS, Lost::Alarm.index());
+    }
+}
+
+/// The state of the socket changes; the second argument is the new one.
+#[inline(always)]
+fn changed(ctx: &SockOpsContext) {
+    const TCP_CLOSE: u32 = 7;
+    if ctx.arg(1) != TCP_CLOSE {
+        return;
+    }
+    let Some(socket) = Socket::of(ctx) else { return };
+    let Some(kept) = socket.kept(&SUBFLOWS) else { return };
+    let Some(tcp) = socket.tcp(&OFFSETS) else { return };
+    debug!(ctx, "subflow {} ended", kept.cookie);
+    if !report(Tag::Closed, &tcp, kept) {
+        count(&COUNTERS, Lost::Closing.index());
+    }
+    // So that it is told only once, and is not read as living.
+    socket.forget(&SUBFLOWS);
+}
+
+/// Writes a [`Sample`] of each subflow: an iterator over the sockets that have something in `SUBFLOWS`. Its context is
+/// `bpf_iter__bpf_sk_storage_map` (net/core/bpf_sk_storage.c).
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/bpf_sk_storage_map")]
+pub extern "C" fn read(ctx: *mut c_void) -> u32 {
+    let iteration = Iteration::of(ctx);
+    if let (Some(socket), Some(kept)) = (iteration.socket(2), iteration.value::<Kept>(3))
+        && let Some(tcp) = socket.tcp(&OFFSETS)
+    {
+        let mut live = Live::default();
+        look(&mut live, &tcp, kept.way);
+        iteration.write(&live);
+        iteration.write(kept);
+    }
+    0
+}
+
+/// Begins to follow the subflows that are there already: an iterator over the TCP sockets of the namespace of who reads
+/// it. Its context is `bpf_iter__tcp` (net/ipv4/tcp_ipv4.c).
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/tcp")]
+pub extern "C" fn adopt(ctx: *mut c_void) -> u32 {
+    if let Some(socket) = Iteration::of(ctx).socket(1)
+        && let Some(tcp) = socket.tcp(&OFFSETS)
+        && let Some(subflow) = tcp.subflow()
+        && socket.kept(&SUBFLOWS).is_none()
+    {
+        let active = subflow.flag(Field::RequestMptcp) || subflow.flag(Field::RequestJoin);
+        if let Some(way) = way(subflow, active)
+            && follow(socket, &tcp, way, socket.cookie(), true)
+        {
+            socket.call_at(CALLS);
+        }
+    }
+    0
 }

@@ -13,7 +13,7 @@ pub use sys::give_back_memory;
 
 use std::{io, path::PathBuf};
 
-use aya::{EbpfError, maps::MapError, programs::ProgramError};
+use aya::{BtfError, EbpfError, maps::MapError, programs::ProgramError};
 use nix::errno::Errno;
 use thiserror::Error;
 
@@ -95,16 +95,41 @@ pub enum Error {
         /// The file.
         file: &'static str,
     },
-    /// This kernel's structures are not those that the program knows.
-    #[error(
-        "finding {structure}.{field} in the kernel's BTF: this kernel has none, and needs a newer mptcp-pm"
-    )]
-    NoField {
-        /// The kernel's structure.
-        structure: &'static str,
-        /// Its member.
-        field: &'static str,
+    /// The kernel's own type information is not what aya understands.
+    #[error("reading the kernel's BTF for its iterators")]
+    KernelTypes(#[source] Box<BtfError>),
+    /// The program is loaded but its iteration cannot be set up.
+    #[error("attaching the iterator {program} of the eBPF object {object} (Linux 5.9 and later)")]
+    AttachIterator {
+        /// The object.
+        object: &'static str,
+        /// The program.
+        program: &'static str,
+        /// What the kernel says.
+        source: Errno,
     },
+    /// An iteration ends early.
+    #[error("reading an iterator of the eBPF object {object}")]
+    Iterate {
+        /// The object.
+        object: &'static str,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// The ring buffer cannot be waited for.
+    #[error("waiting for the eBPF ring buffer")]
+    Ring(#[source] io::Error),
+    /// The lines that the programs log cannot be read.
+    #[error("reading the log of the eBPF object {object}")]
+    Log {
+        /// The object.
+        object: &'static str,
+        /// What aya found.
+        source: Box<aya_log::Error>,
+    },
+    /// The length of a timer tick is not known.
+    #[error("asking for the resolution of the coarse clock (clock_getres)")]
+    Tick(#[source] Errno),
     /// The network namespace cannot be told apart from others.
     #[error("asking for the cookie of the network namespace (SO_NETNS_COOKIE, Linux 5.14 and later)")]
     NetnsCookie(#[source] Errno),

@@ -1,10 +1,18 @@
-//! Notices when the clock jumps, as it does when a suspended machine wakes up.
+//! The system's clocks: what the monotonic one says, and when the realtime one jumps, as it does when a suspended
+//! machine wakes up.
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use tokio::io::unix::AsyncFd;
+
+/// The time of `CLOCK_MONOTONIC`, nanoseconds, as eBPF programs have it (`bpf_ktime_get_ns`).
+pub fn monotonic_ns() -> u64 {
+    // It is on every Linux.
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map(Duration::from);
+    now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
+}
 
 /// Jumps of the realtime clock: a timer in the far future that the kernel cancels when the clock is set
 /// (`TFD_TIMER_CANCEL_ON_SET`, timerfd_create(2)). Waking up sets the clock. While it does not jump, nothing wakes.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! routing netlink ─┐
+//! mptcp_pm events ─┤
 //! signals ─────────┤
 //! control socket ──┼─> Event ─> Core ─> Action ─> Executor ─> kernel, state file
 //! clock jumps ─────┤             ^                   │
@@ -16,7 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::bpf::{self, path_stats::PathStats};
+use crate::bpf;
 use crate::clock::Jumps;
 use crate::config::{Config, Control, Metrics};
 use crate::control::{Call, Failure, Reply, Request, Server};
@@ -24,7 +25,9 @@ use crate::core::Core;
 use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::executor::Executor;
+use crate::failures::Failures;
 use crate::instance::Instance;
+use crate::measure::{Due, Measure};
 use crate::metrics::{Endpoint, Scrape};
 use crate::netlink::mptcp::Mptcp;
 use crate::netlink::route::Routes;
@@ -33,7 +36,7 @@ use crate::rivals;
 use crate::state::StateFile;
 use crate::view::connections::Connections;
 use crate::view::openmetrics::{self, Exposition};
-use crate::view::status::{Feature, Status};
+use crate::view::status::Status;
 
 /// How long a stop may take before what is left is left.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -122,6 +125,7 @@ struct Daemon {
     core: Core,
     executor: Executor,
     watch: Watch,
+    failures: Failures,
     /// Where the control server hands its calls over; held so that the other end never closes.
     sender: mpsc::Sender<Call>,
     calls: mpsc::Receiver<Call>,
@@ -131,8 +135,9 @@ struct Daemon {
     scrapes: mpsc::Receiver<Scrape>,
     signals: Signals,
     jumps: Jumps,
-    /// Absent on kernels that lack what it needs: the rest works.
-    path_stats: Option<anyhow::Result<PathStats>>,
+    measure: Measure,
+    /// The uplinks may be others than those that `measure` knows.
+    moved: bool,
     start: Instant,
     ready: bool,
 }
@@ -177,6 +182,7 @@ impl Daemon {
             core,
             executor,
             watch,
+            failures: Failures::listen().await,
             sender,
             calls,
             metrics,
@@ -184,7 +190,8 @@ impl Daemon {
             scrapes,
             signals,
             jumps,
-            path_stats: None,
+            measure: Measure::new(),
+            moved: true,
             start: Instant::now(),
             ready: false,
         })
@@ -197,11 +204,7 @@ impl Daemon {
     }
 
     fn load_programs(&mut self) {
-        let path_stats = PathStats::attach().map_err(anyhow::Error::from);
-        if let Err(error) = &path_stats {
-            tracing::warn!("eBPF object path_stats is absent: {error:#}");
-        }
-        self.path_stats = Some(path_stats);
+        self.measure.start();
         // The kernel's types were in memory meanwhile; what lies above them would keep it.
         bpf::give_back_memory();
     }
@@ -221,7 +224,9 @@ impl Daemon {
         let deadline = self.core.next_deadline().map(|at| self.start + at);
         tokio::select! {
             notice = self.watch.next() => self.heard(notice?),
+            failure = self.failures.next() => self.feed(failure),
             Some(call) = self.calls.recv() => self.answer(call).await,
+            due = self.measure.due() => self.measured(due),
             // Who has gone does not want to know.
             Some(scrape) = self.scrapes.recv() => drop(scrape.reply.send(self.exposition())),
             () = self.jumps.next() => self.feed(Event::Lost),
@@ -260,7 +265,20 @@ impl Daemon {
     }
 
     fn feed(&mut self, event: Event) {
+        self.moved = true;
         self.core.handle(event, self.start.elapsed());
+    }
+
+    fn measured(&mut self, due: Due) {
+        self.tell_places();
+        self.measure.take(due);
+    }
+
+    /// Subflows are attributed when they are first seen: to the uplinks as they are by then.
+    fn tell_places(&mut self) {
+        if std::mem::take(&mut self.moved) {
+            self.measure.uplinks(&self.core.report().uplinks);
+        }
     }
 
     fn heard(&mut self, notice: Notice) {
@@ -291,6 +309,8 @@ impl Daemon {
             Request::Status {} => {
                 self.feed(Event::Look);
                 self.act().await;
+                self.tell_places();
+                self.measure.look();
                 self.status().await
             }
             Request::Metrics {} => match openmetrics::text(self.exposition()) {
@@ -314,9 +334,14 @@ impl Daemon {
         let _ = call.reply.send(reply);
     }
 
-    /// What a scrape shows; connections where `self.metrics` asks for `subflows`.
+    /// What a scrape shows; connections where the configuration asks for them.
     fn exposition(&mut self) -> Exposition {
-        Exposition::default()
+        self.tell_places();
+        self.measure.look();
+        let stats = self.measure.stats();
+        let wants_subflows = self.metrics.as_ref().is_some_and(|metrics| metrics.subflows);
+        let connections = if wants_subflows { stats.connections().each() } else { Vec::new() };
+        Exposition { paths: stats.paths(), connections }
     }
 
     async fn status(&self) -> Reply {
@@ -324,9 +349,11 @@ impl Daemon {
         let endpoints: Vec<_> = report.endpoints.iter().map(|report| &report.endpoint).collect();
         let status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            connections: Connections::read(&report.uplinks, &endpoints).await,
+            connections: Connections::read(&report.uplinks, &endpoints, &self.measure.stats().connections())
+                .await,
             report,
-            ebpf: self.path_stats.iter().map(feature).collect(),
+            paths: self.measure.stats().paths(),
+            ebpf: vec![self.measure.feature()],
         };
         match serde_json::to_value(&status) {
             Ok(value) => Reply::Ok(value),
@@ -377,11 +404,6 @@ impl Daemon {
             }
         }
     }
-}
-
-fn feature(path_stats: &anyhow::Result<PathStats>) -> Feature {
-    let absent = path_stats.as_ref().err().map(|error| format!("{error:#}"));
-    Feature { name: "path_stats".to_owned(), absent }
 }
 
 /// Without a deadline: for ever, and without a timer.

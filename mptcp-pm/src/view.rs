@@ -5,3 +5,4 @@ pub mod figures;
 pub mod openmetrics;
 pub mod paths;
 pub mod status;
+pub mod top;

@@ -88,4 +88,4 @@ pub use process::{Child, Command};
 pub use require::require;
 pub use rng::Rng;
 pub use scenario::{Family, Scenario};
-pub use scratch::remove_all as remove_scratch_folders;
+pub use scratch::{parent as scratch_parent, remove_all as remove_scratch_folders};

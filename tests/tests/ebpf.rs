@@ -1,4 +1,4 @@
-//! The object `path_stats` on the running kernel: it counts the MPTCP subflows of its own namespace, and nothing else.
+//! The object `path_stats` on the running kernel: it follows the MPTCP subflows of its own namespace, and nothing else.
 use std::{
     fs,
     io::{Read, Write},
@@ -10,16 +10,19 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use mptcp_pm::bpf::path_stats::{PathStats, SubflowCounts};
+use mptcp_common::path_stats::{Established, Sample};
+use mptcp_pm::bpf::path_stats::{Event, PathStats, SubflowCounts};
+use mptcp_pm::view::paths::Losses;
 use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::runtime::Runtime;
 
 const MPTCP: Protocol = Protocol::MPTCP;
 const TCP: Protocol = Protocol::TCP;
 
 #[test]
 fn each_mptcp_connection_counts_once_at_either_end() {
-    in_a_namespace(|| {
+    in_a_namespace(|_| {
         let stats = PathStats::attach()?;
         let open = (0..5).map(|_| connect(MPTCP, MPTCP)).collect::<Result<Vec<_>>>()?;
         assert_eq!(stats.counts()?, initial(5));
@@ -31,7 +34,7 @@ fn each_mptcp_connection_counts_once_at_either_end() {
 
 #[test]
 fn what_is_or_becomes_plain_tcp_does_not_count() {
-    in_a_namespace(|| {
+    in_a_namespace(|_| {
         let stats = PathStats::attach()?;
         connect(TCP, TCP)?;
         connect(MPTCP, TCP).context("a client whose server speaks no MPTCP")?;
@@ -45,7 +48,7 @@ fn what_is_or_becomes_plain_tcp_does_not_count() {
 
 #[test]
 fn further_subflows_count_apart_from_initial_ones() {
-    in_a_namespace(|| {
+    in_a_namespace(|_| {
         ip("mptcp limits set subflows 1 add_addr_accepted 0")?;
         ip("mptcp endpoint add 127.0.0.2 subflow")?;
         let stats = PathStats::attach()?;
@@ -58,16 +61,18 @@ fn further_subflows_count_apart_from_initial_ones() {
 
 #[test]
 fn each_namespace_has_its_own_counts() {
-    in_a_namespace(|| {
+    in_a_namespace(|_| {
         let here = PathStats::attach()?;
         let elsewhere = thread::spawn(|| -> Result<()> {
-            enter_a_namespace()?;
-            let there = PathStats::attach()?;
-            for _ in 0..3 {
-                connect(MPTCP, MPTCP)?;
-            }
-            assert_eq!(there.counts()?, initial(3));
-            Ok(())
+            with_a_runtime(|_| {
+                enter_a_namespace()?;
+                let there = PathStats::attach()?;
+                for _ in 0..3 {
+                    connect(MPTCP, MPTCP)?;
+                }
+                assert_eq!(there.counts()?, initial(3));
+                Ok(())
+            })
         });
         elsewhere.join().expect("the other namespace's thread")?;
         assert_eq!(here.counts()?, SubflowCounts::default());
@@ -79,7 +84,7 @@ fn each_namespace_has_its_own_counts() {
 
 #[test]
 fn dropping_it_leaves_nothing_attached() {
-    in_a_namespace(|| {
+    in_a_namespace(|_| {
         let before = bpf_files()?;
         let stats = PathStats::attach()?;
         ensure!(bpf_files()? > before, "an attached program has a link that this process holds");
@@ -90,17 +95,169 @@ fn dropping_it_leaves_nothing_attached() {
     });
 }
 
+#[test]
+fn a_subflow_is_told_read_and_told_once_more_with_exact_bytes() {
+    in_a_namespace(|runtime| {
+        let mut stats = PathStats::attach()?;
+        ensure!(stats.absent().is_empty(), "{:?}", stats.absent());
+        let (near, far) = connect(MPTCP, MPTCP)?;
+        send(&near, &far, 100_000)?;
+        let living = read(&stats)?;
+        assert_eq!(living.len(), 2);
+        let (near_end, far_end) = (end(&living, &near)?, end(&living, &far)?);
+        // Besides the byte that `connect` passes each way.
+        assert_eq!((near_end.live.bytes_sent, near_end.live.bytes_received), (100_001, 1));
+        assert_eq!((far_end.live.bytes_sent, far_end.live.bytes_received), (1, 100_001));
+        assert_eq!(near_end.kept.way, Established::CapableActive.index());
+        assert_eq!(far_end.kept.way, Established::CapablePassive.index());
+        assert!(near_end.kept.rtt.buckets.iter().sum::<u32>() > 0, "no round-trip time was measured");
+        assert!(near_end.kept.delivery_rate_max > 0);
+        drop((near, far));
+        let told = await_closed(runtime, &mut stats, 2)?;
+        let opened: Vec<u64> = told.iter().filter_map(opening).map(|sample| sample.kept.cookie).collect();
+        assert_eq!(opened.len(), 2);
+        for (end, sent, received) in [(near_end, 100_001, 1), (far_end, 1, 100_001)] {
+            let last: Vec<_> =
+                told.iter().filter_map(closing).filter(|last| last.kept.cookie == end.kept.cookie).collect();
+            assert_eq!(last.len(), 1, "told once");
+            assert!(opened.contains(&end.kept.cookie));
+            assert_eq!((last[0].live.bytes_sent, last[0].live.bytes_received), (sent, received));
+            assert_eq!(last[0].live.bytes_acked, sent, "neither SYN nor FIN counts");
+            assert_eq!(last[0].kept.token, end.kept.token);
+        }
+        assert_eq!(read(&stats)?, [], "what has ended is not read");
+        assert_eq!(stats.losses()?, Losses::default());
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_older_than_the_program_is_adopted() {
+    in_a_namespace(|runtime| {
+        let (near, far) = connect(MPTCP, MPTCP)?;
+        let _plain = connect(TCP, TCP)?;
+        let mut stats = PathStats::attach()?;
+        let living = read(&stats)?;
+        assert_eq!(living.len(), 2);
+        assert!(living.iter().all(|sample| sample.kept.adopted == 1));
+        assert_eq!(end(&living, &near)?.kept.way, Established::CapableActive.index());
+        assert_eq!(end(&living, &far)?.kept.way, Established::CapablePassive.index());
+        send(&near, &far, 50_000)?;
+        let measured: u32 = end(&read(&stats)?, &near)?.kept.rtt.buckets.iter().sum();
+        assert!(measured > 0, "the program does not run at its events");
+        drop((near, far));
+        let told = await_closed(runtime, &mut stats, 2)?;
+        let sent: u64 = told.iter().filter_map(closing).map(|last| last.live.bytes_sent).sum();
+        assert_eq!(sent, 50_002);
+        Ok(())
+    });
+}
+
+#[test]
+fn who_sleeps_is_woken_once() {
+    in_a_namespace(|_| {
+        let mut stats = PathStats::attach()?;
+        let (near, far) = connect(MPTCP, MPTCP)?;
+        while stats.waiting().is_some() {}
+        stats.sleep()?;
+        assert_eq!(stats.waiting(), None, "nothing moves");
+        for _ in 0..3 {
+            send(&near, &far, 100_000)?;
+        }
+        let told: Vec<Event> = std::iter::from_fn(|| stats.waiting()).collect();
+        assert_eq!(told, [Event::Awake]);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_full_ring_buffer_is_counted_and_the_living_are_still_read() {
+    in_a_namespace(|_| {
+        let mut stats = PathStats::attach()?;
+        // Each connection has two ends, and each end a beginning that is told: more than the ring buffer has room for.
+        let connections = 1000;
+        for _ in 0..connections {
+            connect(MPTCP, MPTCP)?;
+        }
+        let living = connect(MPTCP, MPTCP)?;
+        let lost = stats.losses()?;
+        assert!(lost.openings > 0 && lost.closings > 0, "{lost:?}");
+        assert_eq!(read(&stats)?.len(), 2);
+        drop(living);
+        let (mut opened, mut closed) = (0, 0);
+        for event in std::iter::from_fn(|| stats.waiting()) {
+            opened += u64::from(opening(&event).is_some());
+            closed += u64::from(closing(&event).is_some());
+        }
+        let lost = stats.losses()?;
+        assert_eq!(opened + lost.openings, 2 * connections + 2);
+        // The kernel may still be closing.
+        assert!(closed + lost.closings <= 2 * connections + 2);
+        assert_eq!(lost.subflows, 0);
+        Ok(())
+    });
+}
+
+fn read(stats: &PathStats) -> Result<Vec<Sample>> {
+    let mut living = Vec::new();
+    stats.read(|sample| living.push(*sample))?;
+    Ok(living)
+}
+
+/// The subflow of a socket, by its local port.
+fn end(living: &[Sample], socket: &Socket) -> Result<Sample> {
+    let port = socket.local_addr()?.as_socket().context("an Internet address")?.port();
+    // Both ends of a connection over loopback have the listener's port once as local and once as remote one.
+    let remote = socket.peer_addr()?.as_socket().context("an Internet address")?.port();
+    let is_it = |sample: &&Sample| (sample.kept.local_port, sample.kept.remote_port) == (port, remote);
+    living.iter().find(is_it).copied().context("the socket's subflow is not there")
+}
+
+fn opening(event: &Event) -> Option<&Sample> {
+    if let Event::Opened(sample) = event { Some(sample) } else { None }
+}
+
+fn closing(event: &Event) -> Option<&Sample> {
+    if let Event::Closed(sample) = event { Some(sample) } else { None }
+}
+
+/// All events until so many subflows have ended, and those that are there after that.
+fn await_closed(runtime: &Runtime, stats: &mut PathStats, number: usize) -> Result<Vec<Event>> {
+    let mut told = Vec::new();
+    while told.iter().filter(|event| closing(event).is_some()).count() < number {
+        let next =
+            runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), stats.next()).await });
+        told.push(next.context("no event in 10 s")??);
+    }
+    told.extend(std::iter::from_fn(|| stats.waiting()));
+    Ok(told)
+}
+
+fn send(mut from: &Socket, mut to: &Socket, bytes: usize) -> Result<()> {
+    let mut sent = vec![7; bytes];
+    from.write_all(&sent).context("sending")?;
+    to.read_exact(&mut sent).context("receiving")
+}
+
 fn initial(connections: u64) -> SubflowCounts {
     SubflowCounts { capable_active: connections, capable_passive: connections, ..SubflowCounts::default() }
 }
 
 /// Runs a test in a thread that has a network namespace of its own, one test at a time; the namespace goes with it.
-fn in_a_namespace(test: impl FnOnce() -> Result<()> + Send + 'static) {
+fn in_a_namespace(test: impl FnOnce(&Runtime) -> Result<()> + Send + 'static) {
     let _turn = my_turn();
-    let result = thread::spawn(|| enter_a_namespace().and_then(|()| test())).join();
+    let result =
+        thread::spawn(|| with_a_runtime(|runtime| enter_a_namespace().and_then(|()| test(runtime)))).join();
     if let Err(error) = result.expect("the test's thread") {
         panic!("{error:?}");
     }
+}
+
+/// The ring buffer is waited for through a runtime.
+fn with_a_runtime<T>(work: impl FnOnce(&Runtime) -> Result<T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _inside = runtime.enter();
+    work(&runtime)
 }
 
 fn my_turn() -> MutexGuard<'static, ()> {

@@ -36,7 +36,7 @@ const CHECKS: [fn(&File) -> Vec<Finding>; 7] = [
     text::script_says_what_it_is_for,
     manifests::dependency_has_a_reason,
     manifests::version_is_in_the_one_list,
-    purity::core_does_no_io,
+    purity::pure_modules_do_no_io,
     unsafety::is_where_it_belongs,
 ];
 

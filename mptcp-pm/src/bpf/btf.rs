@@ -35,13 +35,15 @@ impl Btf {
         Some(Self { bytes, types, strings })
     }
 
-    /// The offset of a structure's member in bits; members of unnamed structures and unions inside count as its own.
+    /// The offset of a structure's member in bits; members of unnamed structures and unions inside count as its own. A
+    /// dot leads into a member that is itself a structure.
     pub fn bit(&self, structure: &str, field: &str) -> Option<u32> {
         let named = |at: &&u32| self.kind(**at) == Some(KIND_STRUCT) && self.is_named(**at, structure);
         self.types.iter().filter(named).find_map(|&at| self.member(at, field, DEEPEST))
     }
 
-    fn member(&self, at: u32, field: &str, depth: u32) -> Option<u32> {
+    fn member(&self, at: u32, path: &str, depth: u32) -> Option<u32> {
+        let (field, rest) = path.split_once('.').map_or((path, None), |(field, rest)| (field, Some(rest)));
         let info = self.word(at, 1)?;
         if !matches!(kind(info), KIND_STRUCT | KIND_UNION) || depth == 0 {
             return None;
@@ -51,12 +53,15 @@ impl Btf {
         (0..info & 0xffff).find_map(|number| {
             let member = at + TYPE_LENGTH as u32 + number * MEMBER_LENGTH as u32;
             let offset = self.word(member, 2)? & mask;
+            let inner = || self.types.get(self.word(member, 1)?.checked_sub(1)? as usize).copied();
             if self.is_named(member, field) {
-                return Some(offset);
+                return match rest {
+                    None => Some(offset),
+                    Some(rest) => self.member(inner()?, rest, depth - 1)?.checked_add(offset),
+                };
             }
-            let inner = *self.types.get(self.word(member, 1)?.checked_sub(1)? as usize)?;
             let unnamed = self.is_named(member, "");
-            unnamed.then(|| self.member(inner, field, depth - 1)).flatten()?.checked_add(offset)
+            unnamed.then(|| self.member(inner()?, path, depth - 1)).flatten()?.checked_add(offset)
         })
     }
 
@@ -161,6 +166,13 @@ mod tests {
         let btf = Btf::parse(bytes).unwrap();
         assert_eq!(btf.bit("list_head", "prev"), Some(64));
         assert_eq!(btf.bit("inet_connection_sock", "icsk_inet"), Some(0));
+        assert_eq!(btf.bit("tcp_sock", "inet_conn.icsk_inet.sk"), Some(0));
+        let (outer, inner) = (
+            btf.bit("inet_connection_sock", "icsk_ack"),
+            btf.bit("inet_connection_sock", "icsk_ack.lrcvtime"),
+        );
+        assert!(outer.is_some() && inner > outer, "{outer:?} {inner:?}");
+        assert_eq!(btf.bit("inet_connection_sock", "icsk_ack.no_such_member"), None);
     }
 
     proptest! {

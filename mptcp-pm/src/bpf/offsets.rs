@@ -1,6 +1,8 @@
 //! Where the running kernel keeps the members of its structures.
 use std::fs;
 
+use mptcp_common::fields::{self, Field};
+
 use super::{Error, btf::Btf};
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -18,19 +20,30 @@ impl Types {
         Btf::parse(bytes).map(Self).ok_or(Error::Btf { file: VMLINUX })
     }
 
-    /// The offset of a member in bytes from the start of its structure, for members that begin at a byte.
-    ///
-    /// # Errors
-    /// `Error::NoField`, when this kernel has none.
-    pub fn byte(&self, structure: &'static str, field: &'static str) -> Result<u32, Error> {
-        Ok(self.bit(structure, field)? / 8)
+    /// Where each field is, in bits from the start of its structure; [`fields::ABSENT`] for those that this kernel does
+    /// not have, and their names.
+    pub fn table(&self) -> ([u32; fields::COUNT], Vec<String>) {
+        let mut table = [fields::ABSENT; fields::COUNT];
+        let mut absent = Vec::new();
+        for (place, field) in table.iter_mut().zip(Field::ALL) {
+            let (structure, member) = field.name();
+            match self.0.bit(structure, member) {
+                Some(bits) => *place = bits,
+                None => absent.push(format!("{structure}.{member}")),
+            }
+        }
+        (table, absent)
     }
+}
 
-    /// The offset of a member in bits from the start of its structure.
-    ///
-    /// # Errors
-    /// `Error::NoField`, when this kernel has none.
-    pub fn bit(&self, structure: &'static str, field: &'static str) -> Result<u32, Error> {
-        self.0.bit(structure, field).ok_or(Error::NoField { structure, field })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_kernel_has_all_of_them() {
+        let (table, absent) = Types::of_this_kernel().expect("a kernel with BTF").table();
+        assert_eq!(absent, Vec::<String>::new());
+        assert!(!table.contains(&fields::ABSENT));
     }
 }

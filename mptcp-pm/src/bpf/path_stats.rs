@@ -1,18 +1,25 @@
-//! The object `path_stats` at work: loaded for this network namespace, attached to the root cgroup, its counts read.
+//! The object `path_stats` at work: loaded for this network namespace, attached to the root cgroup, its figures read.
+mod event;
+mod load;
+
 use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
 
-use aya::{
-    Ebpf, EbpfLoader,
-    maps::{Array, MapData},
-    programs::{SockOps, links::CgroupAttachMode, sock_ops::SockOpsLink},
-};
-use mptcp_common::path_stats::Established;
+use aya::maps::{Array, MapData, RingBuf};
+use aya::programs::sock_ops::SockOpsLink;
+use aya_log::EbpfLogger;
+use mptcp_common::path_stats::{Established, Lost, Sample};
+use tokio::io::unix::AsyncFd;
+use tracing_log::LogTracer;
+use zerocopy::FromBytes;
 
-use super::{Error, cgroup, netns, objects, offsets::Types};
+use super::{Error, sys};
+use crate::view::paths::Losses;
+
+pub use event::Event;
 
 const OBJECT: &str = "path_stats";
-const PROGRAM: &str = "path_stats";
-const MAP: &str = "ESTABLISHED";
 
 /// The subflows of this network namespace that have been established since the program was attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,30 +34,41 @@ pub struct SubflowCounts {
     pub join_passive: u64,
 }
 
-/// The attached program; dropping it detaches.
+/// The attached programs; dropping it detaches.
 pub struct PathStats {
+    events: AsyncFd<RingBuf<MapData>>,
     counters: Array<MapData, u64>,
+    asleep: Array<MapData, u32>,
+    /// What the programs log, when the daemon's log shows it.
+    log: Option<AsyncFd<EbpfLogger<LogTracer>>>,
+    /// Absent where the kernel refuses the iterator, which is known by `absent`.
+    reader: Option<OwnedFd>,
+    /// What does not work here, each in a sentence.
+    absent: Vec<String>,
     _link: SockOpsLink,
 }
 
 impl PathStats {
-    /// Loads the object for the network namespace of this thread, and attaches it.
+    /// Loads the object for the network namespace of this thread, attaches it, and adopts the subflows that are there.
+    /// Needs a tokio runtime around it.
     ///
     /// # Errors
-    /// When the daemon was built without the object, or the kernel lacks what it needs; see [`Error`].
+    /// When the daemon was built without the object, or the kernel lacks what it cannot do without; see [`Error`].
     pub fn attach() -> Result<Self, Error> {
-        let mut ebpf = load()?;
-        let link = attach(&mut ebpf)?;
-        let map = ebpf.take_map(MAP).ok_or(Error::Mismatch { object: OBJECT, part: MAP })?;
-        Ok(Self { counters: Array::try_from(map).map_err(map_error)?, _link: link })
+        load::attach()
     }
 
-    /// What has been counted so far.
+    /// What does not work on this kernel, each in a sentence: the rest does.
+    pub fn absent(&self) -> &[String] {
+        &self.absent
+    }
+
+    /// What has been established so far.
     ///
     /// # Errors
     /// `Error::Map`, when the kernel refuses to read the map.
     pub fn counts(&self) -> Result<SubflowCounts, Error> {
-        let read = |way: Established| self.counters.get(&way.index(), 0).map_err(map_error);
+        let read = |way: Established| self.counter(way.index());
         Ok(SubflowCounts {
             capable_active: read(Established::CapableActive)?,
             capable_passive: read(Established::CapablePassive)?,
@@ -58,47 +76,120 @@ impl PathStats {
             join_passive: read(Established::JoinPassive)?,
         })
     }
+
+    /// What could not be told so far.
+    ///
+    /// # Errors
+    /// `Error::Map`, when the kernel refuses to read the map.
+    pub fn losses(&self) -> Result<Losses, Error> {
+        let read = |what: Lost| self.counter(what.index());
+        Ok(Losses {
+            subflows: read(Lost::Subflow)?,
+            openings: read(Lost::Opening)?,
+            closings: read(Lost::Closing)?,
+            alarms: read(Lost::Alarm)?,
+        })
+    }
+
+    fn counter(&self, index: u32) -> Result<u64, Error> {
+        self.counters.get(&index, 0).map_err(|source| map_error("COUNTERS", source))
+    }
+
+    /// Reads all living subflows, one after the other.
+    ///
+    /// # Errors
+    /// `Error::Iterate`, when the kernel refuses. Without the iterator there are none.
+    pub fn read(&self, mut each: impl FnMut(&Sample)) -> Result<(), Error> {
+        let Some(reader) = &self.reader else { return Ok(()) };
+        let mut output = sys::open_iterator(reader.as_fd()).map_err(|errno| iterate_error(errno.into()))?;
+        samples(&mut output, &mut each).map_err(iterate_error)
+    }
+
+    /// Waits for the next event; meanwhile passes on what the programs log. Cancelling it loses nothing.
+    ///
+    /// # Errors
+    /// `Error::Ring`, when the ring buffers cannot be waited for.
+    pub async fn next(&mut self) -> Result<Event, Error> {
+        loop {
+            if let Some(event) = self.waiting() {
+                return Ok(event);
+            }
+            tokio::select! {
+                ready = self.events.readable_mut() => {
+                    let mut ready = ready.map_err(Error::Ring)?;
+                    // Cleared before the next look, so that what comes in between is not missed.
+                    ready.clear_ready();
+                }
+                lines = logged(self.log.as_mut()) => lines?,
+            }
+        }
+    }
+
+    /// The next event, if one has been told already.
+    pub fn waiting(&mut self) -> Option<Event> {
+        take(self.events.get_mut())
+    }
+
+    /// Has [`Event::Awake`] told once, as soon as a subflow moves data.
+    ///
+    /// # Errors
+    /// `Error::Map`, when the kernel refuses to write the map.
+    pub fn sleep(&mut self) -> Result<(), Error> {
+        self.asleep.set(0, 1, 0).map_err(|source| map_error("ASLEEP", source))
+    }
 }
 
-/// Sets what the program is to know of this kernel and this namespace, then has its maps made.
-fn load() -> Result<Ebpf, Error> {
-    let bytes = objects::get(OBJECT)?;
-    let cookie = netns::cookie()?;
-    let types = Types::of_this_kernel()?;
-    let ulp_data = types.byte("inet_connection_sock", "icsk_ulp_data")?;
-    let mp_capable = types.bit("mptcp_subflow_context", "mp_capable")?;
-    let mp_join = types.bit("mptcp_subflow_context", "mp_join")?;
-    EbpfLoader::new()
-        // The kernel's types serve relocations, which Rust objects do not have.
-        .btf(None)
-        .override_global("NETNS_COOKIE", &cookie, true)
-        .override_global("ULP_DATA", &ulp_data, true)
-        .override_global("MP_CAPABLE", &mp_capable, true)
-        .override_global("MP_JOIN", &mp_join, true)
-        .load(bytes)
-        .map_err(|source| Error::Object { object: OBJECT, source: Box::new(source) })
+/// Passes on what was logged, as soon as there is something; without a log for ever.
+async fn logged(log: Option<&mut AsyncFd<EbpfLogger<LogTracer>>>) -> Result<(), Error> {
+    let Some(log) = log else { return std::future::pending().await };
+    let mut ready = log.readable_mut().await.map_err(Error::Ring)?;
+    ready.clear_ready();
+    ready.get_inner_mut().flush();
+    Ok(())
 }
 
-fn attach(ebpf: &mut Ebpf) -> Result<SockOpsLink, Error> {
-    let found = ebpf.program_mut(PROGRAM).ok_or(Error::Mismatch { object: OBJECT, part: PROGRAM })?;
-    let program: &mut SockOps = found.try_into().map_err(load_error)?;
-    program.load().map_err(load_error)?;
-    let root = cgroup::root()?;
-    let cgroup = File::open(&root).map_err(|source| Error::Read { file: root.clone(), source })?;
-    // A cgroup link always allows others beside it; asking for that with a flag is an error.
-    let attached = program.attach(cgroup, CgroupAttachMode::Single).and_then(|id| program.take_link(id));
-    attached.map_err(|source| Error::Attach {
-        object: OBJECT,
-        program: PROGRAM,
-        cgroup: root,
-        source: Box::new(source),
-    })
+/// The next record that is understood. Others cannot come: the object and this code are built together.
+fn take(ring: &mut RingBuf<MapData>) -> Option<Event> {
+    while let Some(record) = ring.next() {
+        match Event::parse(&record) {
+            Some(event) => return Some(event),
+            None => tracing::warn!(length = record.len(), "an eBPF record is not understood and passed over"),
+        }
+    }
+    None
 }
 
-fn load_error(source: aya::programs::ProgramError) -> Error {
-    Error::Load { object: OBJECT, program: PROGRAM, source: Box::new(source) }
+/// Splits what an iteration puts out. A read returns whole samples or pieces of them, as its buffer has room.
+fn samples(output: &mut File, each: &mut impl FnMut(&Sample)) -> io::Result<()> {
+    const SIZE: usize = size_of::<Sample>();
+    let mut buffer = [0; SIZE * 96];
+    let mut filled = 0;
+    loop {
+        let read = match output.read(&mut buffer[filled..]) {
+            Ok(0) => return Ok(()),
+            Ok(read) => read,
+            // The kernel wants to be asked again.
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        filled += read;
+        let whole = filled - filled % SIZE;
+        for bytes in buffer[..whole].chunks_exact(SIZE) {
+            if let Ok(sample) = Sample::read_from_bytes(bytes) {
+                each(&sample);
+            }
+        }
+        buffer.copy_within(whole..filled, 0);
+        filled -= whole;
+    }
 }
 
-fn map_error(source: aya::maps::MapError) -> Error {
-    Error::Map { object: OBJECT, map: MAP, source: Box::new(source) }
+fn map_error(map: &'static str, source: aya::maps::MapError) -> Error {
+    Error::Map { object: OBJECT, map, source: Box::new(source) }
+}
+
+fn iterate_error(source: io::Error) -> Error {
+    Error::Iterate { object: OBJECT, source }
 }

@@ -2,10 +2,12 @@
 pub mod pm;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::values;
 use crate::config::DEFAULT_SOCKET;
 
 /// Drives the kernel's Multipath TCP, so that several accesses serve as one
@@ -28,6 +30,10 @@ const STATUS_JSON: &str = "JSON: an object; docs/json.md describes it, with an e
 const METRICS_FORMAT: &str = "\
 OpenMetrics 1.0; docs/metrics.md lists the metrics. Works without [metrics] in
 the configuration, which is for an endpoint that listens.";
+const TOP_KEYS: &str = "\
+Needs the daemon and a terminal of 40 columns and 10 lines or more. Rates need
+the daemon's eBPF programs. The key ? shows all keys, q leaves. For programs
+there is `status --json`.";
 
 const MONITOR_JSON: &str = "\
 Needs CAP_NET_ADMIN, and no daemon. Ends with 0 at SIGINT or SIGTERM, and when
@@ -73,6 +79,9 @@ pub enum Command {
     /// Print once what a scrape of the metrics shows
     #[command(after_long_help = METRICS_FORMAT)]
     Metrics(SocketArgs),
+    /// Watch what each uplink and each connection delivers, on a screen of its own
+    #[command(after_long_help = TOP_KEYS)]
+    Top(TopArgs),
     /// Follow what happens to MPTCP connections, one line for each event
     #[command(after_long_help = MONITOR_JSON)]
     Monitor(JsonArgs),
@@ -144,6 +153,17 @@ pub struct StatusArgs {
     /// How to print.
     #[command(flatten)]
     pub output: JsonArgs,
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub daemon: SocketArgs,
+}
+
+/// `top`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TopArgs {
+    /// How often to ask the daemon, from 0.1 to 3600
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = values::interval)]
+    pub interval: Duration,
     /// Where the daemon is.
     #[command(flatten)]
     pub daemon: SocketArgs,

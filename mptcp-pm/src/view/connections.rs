@@ -1,18 +1,22 @@
 //! Connections as `status` shows them: what sock_diag tells, with the uplinks it goes over and why one is not used.
 mod reason;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::figures::Figures;
 use crate::core::uplink::Uplink;
 use crate::core::world::{Endpoint, IfIndex};
 use crate::interfaces;
 use crate::netlink::diag::{self, Diag};
 use crate::netlink::diag_wire::{MptcpFlags, State, SubflowFlags};
+use crate::stats::Lookup;
 
-pub(super) use text::text;
+pub(super) use text::{connection as paragraphs, text};
 
 /// As many are listed; the others are counted.
 const MOST: usize = 1000;
@@ -51,6 +55,8 @@ pub struct Connection {
     pub subflows: Vec<Subflow>,
     /// Why it does not use every uplink of its family; none when it does.
     pub reason: Option<String>,
+    /// What its living subflows deliver together; none where nothing is measured.
+    pub figures: Option<Figures>,
 }
 
 /// Who opened a connection.
@@ -106,6 +112,8 @@ pub struct Subflow {
     pub bytes_received: Option<u64>,
     /// The name of its congestion control.
     pub congestion_control: Option<String>,
+    /// What it delivers; none where nothing is measured.
+    pub figures: Option<Figures>,
 }
 
 /// What else has to be known to judge connections.
@@ -114,13 +122,15 @@ pub(super) struct Surroundings<'a> {
     pub(super) endpoints: &'a [&'a Endpoint],
     /// All addresses with the names of their interfaces; without them subflows that are not bound have none.
     pub(super) addresses: Vec<(String, Option<IpAddr>)>,
+    /// What is measured.
+    pub(super) figures: &'a Lookup<'a>,
 }
 
 impl Connections {
     /// Reads sock_diag. What cannot be read is noted: the rest of the status does not depend on it.
-    pub async fn read(uplinks: &[Uplink], endpoints: &[&Endpoint]) -> Self {
-        let surroundings =
-            Surroundings { uplinks, endpoints, addresses: interfaces::addresses().unwrap_or_default() };
+    pub async fn read(uplinks: &[Uplink], endpoints: &[&Endpoint], figures: &Lookup<'_>) -> Self {
+        let addresses = interfaces::addresses().unwrap_or_default();
+        let surroundings = Surroundings { uplinks, endpoints, addresses, figures };
         let read = match Diag::open() {
             Ok(mut diag) => diag.connections().await,
             Err(error) => Err(error),
@@ -141,8 +151,11 @@ impl Connections {
 
 impl Connection {
     fn new(seen: &diag::Connection, surroundings: &Surroundings<'_>) -> Self {
-        let mut subflows: Vec<Subflow> =
-            seen.subflows.iter().map(|subflow| Subflow::new(subflow, surroundings)).collect();
+        let mut subflows: Vec<Subflow> = seen
+            .subflows
+            .iter()
+            .map(|subflow| Subflow::new(subflow, seen.info.token, surroundings))
+            .collect();
         subflows.sort_by_key(|subflow| (subflow.kind == Kind::Join, subflow.local_id, subflow.remote_id));
         let mut connection = Self {
             token: seen.info.token,
@@ -155,6 +168,7 @@ impl Connection {
             bytes_received: seen.info.bytes_received,
             subflows,
             reason: None,
+            figures: surroundings.figures.connection(seen.info.token),
         };
         connection.reason = reason::find(&connection, &seen.info, surroundings);
         connection
@@ -162,7 +176,7 @@ impl Connection {
 }
 
 impl Subflow {
-    fn new(seen: &diag::Subflow, surroundings: &Surroundings<'_>) -> Self {
+    fn new(seen: &diag::Subflow, token: u32, surroundings: &Surroundings<'_>) -> Self {
         let flags = seen.info.flags;
         let tcp = seen.tcp.as_ref();
         let joined = flags.intersects(SubflowFlags::JOIN_LOC | SubflowFlags::JOIN_REM);
@@ -182,6 +196,7 @@ impl Subflow {
             bytes_retransmitted: tcp.map(|tcp| tcp.bytes_retrans),
             bytes_received: tcp.map(|tcp| tcp.bytes_received),
             congestion_control: seen.congestion.clone(),
+            figures: surroundings.figures.subflow(token, seen.socket.local, seen.socket.remote),
         }
     }
 

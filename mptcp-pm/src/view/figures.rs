@@ -2,7 +2,11 @@
 //!
 //! The same figures exist for a subflow, a connection, an uplink and a provider: counters add up, and so do rates,
 //! windows and queues; of round-trip times the least one, and means weighted by what was measured.
+mod text;
+
 use serde::{Deserialize, Serialize};
+
+pub(super) use text::{live, scaled};
 
 /// What sort of number a metric is (OpenMetrics 1.0, section "Metric Types").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,6 +198,20 @@ mod tests {
             assert!(json.get(metric.name).is_some(), "{}", metric.name);
         }
         assert_eq!(json.as_object().expect("an object").len(), METRICS.len() + 1);
+    }
+
+    #[test]
+    fn each_metric_is_described_once_where_the_json_is() {
+        let documented = include_str!("../../../docs/json.md");
+        let (_, table) = documented.split_once("Figures:\n\n").expect("docs/json.md has a table of figures");
+        let rows: Vec<&str> = table.lines().skip(2).take_while(|row| row.starts_with("| ")).collect();
+        let help = |metric: &Metric| {
+            let mut letters = metric.help.trim_end_matches('.').chars();
+            letters.next().into_iter().flat_map(char::to_lowercase).chain(letters).collect::<String>()
+        };
+        let described = METRICS.iter().map(|metric| format!("| `{}` | {} |", metric.name, help(metric)));
+        assert_eq!(rows[..rows.len() - 1], described.collect::<Vec<_>>());
+        assert!(rows[rows.len() - 1].starts_with("| `windows` | "));
     }
 
     #[test]

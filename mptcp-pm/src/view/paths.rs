@@ -24,7 +24,7 @@ pub struct UplinkFigures {
     pub provider: Option<String>,
     /// Its figures.
     pub figures: Figures,
-    /// The last two minutes while something flowed, one moment each second, the oldest first.
+    /// The last 120 moments, the oldest first: one each second while something flows or somebody looks, else none.
     pub history: Vec<Moment>,
 }
 

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::connections::{self, Connections};
+use super::figures::live;
+use super::paths::{Paths, UplinkFigures};
 use crate::core::report::{EndpointReport, Owner, Report};
 use crate::core::uplink::{FamilyAccess, Uplink};
 
@@ -18,6 +20,9 @@ pub struct Status {
     /// The connections with their subflows.
     #[serde(default)]
     pub connections: Connections,
+    /// What each uplink and each provider delivers; nothing where nothing is measured.
+    #[serde(default)]
+    pub paths: Paths,
     /// What the eBPF objects do, or why they do not.
     pub ebpf: Vec<Feature>,
 }
@@ -45,7 +50,10 @@ pub fn text(status: &Status) -> String {
     section(
         &mut out,
         "uplinks",
-        uplinks.iter().filter(|uplink| uplink.unused.is_none()).map(|uplink| used(uplink)),
+        uplinks
+            .iter()
+            .filter(|uplink| uplink.unused.is_none())
+            .flat_map(|uplink| used(uplink, &status.paths)),
     );
     section(&mut out, "not used", uplinks.iter().filter_map(|uplink| unused(uplink)));
     section(&mut out, "endpoints", report.endpoints.iter().map(endpoint));
@@ -66,14 +74,7 @@ pub fn text(status: &Status) -> String {
             format!("{}: {}{end}", finding.object, finding.reason)
         }),
     );
-    section(
-        &mut out,
-        "ebpf",
-        status.ebpf.iter().map(|feature| match &feature.absent {
-            None => format!("{} at work", feature.name),
-            Some(reason) => format!("{} absent: {reason}", feature.name),
-        }),
-    );
+    section(&mut out, "ebpf", status.ebpf.iter().map(feature).chain(lost(&status.paths)));
     out
 }
 
@@ -95,7 +96,7 @@ pub fn paragraph(text: &str) -> String {
 }
 
 /// The best first, as the routing table prefers them, then by name: `eth2` comes before `eth10`.
-fn sorted(uplinks: &[Uplink]) -> Vec<&Uplink> {
+pub(super) fn sorted(uplinks: &[Uplink]) -> Vec<&Uplink> {
     let mut sorted: Vec<&Uplink> = uplinks.iter().collect();
     sorted.sort_by_key(|uplink| {
         let stem = uplink.name.trim_end_matches(|letter: char| letter.is_ascii_digit());
@@ -105,7 +106,14 @@ fn sorted(uplinks: &[Uplink]) -> Vec<&Uplink> {
     sorted
 }
 
-fn used(uplink: &Uplink) -> String {
+/// An uplink, and what it delivers where that is measured.
+fn used(uplink: &Uplink, paths: &Paths) -> Vec<String> {
+    let is_it = |found: &&UplinkFigures| (&found.name, &found.provider) == (&uplink.name, &uplink.provider);
+    let figures = paths.uplinks.iter().find(is_it).map(|found| format!("  {}", live(&found.figures)));
+    [head(uplink)].into_iter().chain(figures).collect()
+}
+
+fn head(uplink: &Uplink) -> String {
     let provider = uplink.provider.as_ref().map(|name| format!(", {name}")).unwrap_or_default();
     let role = uplink.role.map(|role| format!(", {}", role.name())).unwrap_or_default();
     let metered = if uplink.metered { ", metered" } else { "" };
@@ -133,6 +141,30 @@ fn endpoint(report: &EndpointReport) -> String {
         Owner::Kernel => " (the kernel's own)",
     };
     format!("{:>3} {}{interface} {}{owner}", endpoint.id, endpoint.addr, endpoint.flags)
+}
+
+fn feature(feature: &Feature) -> String {
+    match &feature.absent {
+        None => format!("{} at work", feature.name),
+        Some(reason) => format!("{} absent: {reason}", feature.name),
+    }
+}
+
+/// What could not be counted; none when all is well.
+fn lost(paths: &Paths) -> Option<String> {
+    let lost = &paths.lost;
+    let all = [
+        (lost.subflows, "subflows (no memory)"),
+        (lost.openings, "openings (ring buffer full)"),
+        (lost.closings, "closings (ring buffer full)"),
+        (lost.alarms, "alarms (ring buffer full)"),
+    ];
+    let parts: Vec<String> = all
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    (!parts.is_empty()).then(|| format!("lost on the way from the kernel: {}", parts.join(", ")))
 }
 
 #[cfg(test)]
@@ -200,6 +232,27 @@ mod tests {
         assert!(text.contains("\n    wlan0 initial: carrying, rtt 21.5 ms, 42.0 Mbit/s, "), "{text}");
         assert!(text.contains("\n  and 4 more\n"), "{text}");
         assert!(text.contains("\nnot used:\n  wwan0 has no carrier\n"), "{text}");
+    }
+
+    #[test]
+    fn what_is_measured_is_shown() {
+        let mut status: Status = serde_json::from_value(example()).expect("is a status");
+        let figures = &mut status.paths.uplinks[0].figures;
+        (figures.sent_bytes, figures.retransmitted_bytes) = (1_000_000, 5000);
+        status.connections.listed[0].subflows[0].figures = Some(figures.clone());
+        status.paths.lost.closings = 7;
+        let text = text(&status);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        let expected = "\nuplinks:\n  wlan0: 192.0.2.7 via 192.0.2.1\n    \
+            rtt 21.5 ms (min 20.1), 1.70 kbit/s out, 41.9 Mbit/s in, 0.50 % resent\n";
+        assert!(text.contains(expected), "{text}");
+        let expected = "\n    wlan0 initial: carrying, rtt 21.5 ms (min 20.1), 1.70 kbit/s out, 41.9\n        \
+            Mbit/s in, 0.50 % resent, 1.40 kB out, 34.6 MB in\n";
+        assert!(text.contains(expected), "{text}");
+        assert!(
+            text.contains("\n  lost on the way from the kernel: 7 closings (ring buffer full)\n"),
+            "{text}"
+        );
     }
 
     #[test]

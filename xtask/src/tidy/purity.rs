@@ -1,4 +1,5 @@
-//! The rule that makes whole days of flapping links testable in milliseconds: `core` does no I/O and knows no clock.
+//! The rule that makes whole days of flapping links testable in milliseconds: `core` does no I/O and knows no clock;
+//! nor does `stats`.
 use super::{
     File, Finding,
     rust_paths::{self, RustPath},
@@ -36,28 +37,35 @@ const STANDARD: [&str; 10] = [
 /// The modules of the daemon that do its I/O.
 const MODULES: [&str; 7] = ["bpf", "cli", "control", "daemon", "desktop", "netlink", "view"];
 
-/// `mptcp-pm/src/core.rs` and what is below name nothing that does I/O; only tests may use proptest.
-pub fn core_does_no_io(file: &File) -> Vec<Finding> {
-    let is_core = file.path.starts_with("mptcp-pm/src/core") || file.path.ends_with("mptcp-pm/src/core.rs");
-    if !is_core || !file.is_rust() {
+/// What of these is pure: the models in which `stats` gives its figures.
+const PURE: [(&str, &str); 2] = [("view", "figures"), ("view", "paths")];
+
+/// The files of the pure modules, `core` and `stats`, name nothing that does I/O; only tests may use proptest.
+pub fn pure_modules_do_no_io(file: &File) -> Vec<Finding> {
+    let is_of = |module: &str| {
+        let root = format!("mptcp-pm/src/{module}");
+        file.path.starts_with(&root) || file.path.ends_with(root + ".rs")
+    };
+    let Some(module) = ["core", "stats"].into_iter().find(|module| is_of(module)) else { return Vec::new() };
+    if !file.is_rust() {
         return Vec::new();
     }
     let is_test_file =
         file.path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs");
     match rust_paths::read(&file.text) {
-        Ok(paths) => paths.iter().filter_map(|path| breach(file, path, is_test_file)).collect(),
+        Ok(paths) => paths.iter().filter_map(|path| breach(file, module, path, is_test_file)).collect(),
         Err(error) => vec![file.finding(1, format!("reading the file: {error}: mend its syntax"))],
     }
 }
 
-fn breach(file: &File, path: &RustPath, is_test_file: bool) -> Option<Finding> {
+fn breach(file: &File, module: &str, path: &RustPath, is_test_file: bool) -> Option<Finding> {
     let name = path.segments.join("::");
     let allowed = is_test_file || path.in_test;
     let what = if reads_a_clock(&path.segments) {
-        format!("core knows no clock, but this is `{name}`: take the time as an argument")
+        format!("{module} knows no clock, but this is `{name}`: take the time as an argument")
     } else if does_io(&path.segments) {
         format!(
-            "core does no I/O, but this is `{name}`: turn it into an event that comes in or an action that goes out"
+            "{module} does no I/O, but this is `{name}`: turn it into an event that comes in or an action that goes out"
         )
     } else if path.segments.len() > 1 && path.segments[0] == "proptest" && !allowed {
         format!("only tests may use `{name}`: move this under #[cfg(test)]")
@@ -83,11 +91,13 @@ fn is_outside_std(segments: &[String]) -> bool {
     STANDARD.iter().any(|path| name.starts_with(&format!("{path}::"))) || name == "std::net::*::"
 }
 
-/// Whether a path leads up and out of `core`, into a module that does I/O.
+/// Whether a path leads up and out of the pure modules, into a module that does I/O.
 fn is_outer_module(first: &str, second: &str, segments: &[String]) -> bool {
     let up = |name: &str| ["crate", "mptcp_pm", "super"].contains(&name);
-    let inner = segments.iter().find(|segment| !up(segment)).map_or(second, |segment| segment);
-    up(first) && MODULES.contains(&inner)
+    let mut inner = segments.iter().map(String::as_str).skip_while(|segment| up(segment));
+    let module = inner.next().unwrap_or(second);
+    let is_pure = PURE.contains(&(module, inner.next().unwrap_or_default()));
+    up(first) && MODULES.contains(&module) && !is_pure
 }
 
 #[cfg(test)]
@@ -95,7 +105,7 @@ mod tests {
     use super::{super::testing::lines, *};
 
     fn found(text: &str) -> bool {
-        !lines(core_does_no_io, "mptcp-pm/src/core/plan.rs", text).is_empty()
+        !lines(pure_modules_do_no_io, "mptcp-pm/src/core/plan.rs", text).is_empty()
     }
 
     #[test]
@@ -114,6 +124,8 @@ mod tests {
             "use crate::netlink::route;",
             "use super::super::bpf;",
             "use crate::{core::plan, daemon};",
+            "use crate::view::connections::Connections;",
+            "use crate::view;",
             "fn f() { assert!(std::env::var(\"X\").is_ok()) }",
             "use proptest::prelude::*;",
         ];
@@ -129,6 +141,7 @@ mod tests {
             "use crate::core::world::World;",
             "use super::plan;",
             "// use tokio::time;\nconst TEXT: &str = \"std::fs\";",
+            "use crate::view::{figures::Figures, paths::Paths};",
             "fn f(now: Instant) -> Instant { now }",
             "use std::os_like::x;",
             "#[cfg(test)]\nmod tests { use proptest::prelude::*; }",
@@ -139,12 +152,16 @@ mod tests {
     }
 
     #[test]
-    fn only_core_is_asked_and_its_tests_may_use_proptest() {
-        assert!(lines(core_does_no_io, "mptcp-pm/src/daemon.rs", "use tokio::time;").is_empty());
+    fn only_pure_modules_are_asked_and_their_tests_may_use_proptest() {
+        assert!(lines(pure_modules_do_no_io, "mptcp-pm/src/daemon.rs", "use tokio::time;").is_empty());
         assert!(
-            lines(core_does_no_io, "mptcp-pm/src/core/plan/tests.rs", "use proptest::prelude::*;").is_empty()
+            lines(pure_modules_do_no_io, "mptcp-pm/src/core/plan/tests.rs", "use proptest::prelude::*;")
+                .is_empty()
         );
-        assert_eq!(lines(core_does_no_io, "mptcp-pm/src/core/plan/tests.rs", "use std::fs;"), [1]);
-        assert_eq!(lines(core_does_no_io, "mptcp-pm/src/core.rs", "//! Pure.\nuse std::fs;"), [2]);
+        assert_eq!(lines(pure_modules_do_no_io, "mptcp-pm/src/core/plan/tests.rs", "use std::fs;"), [1]);
+        for root in ["core", "stats"] {
+            let path = format!("mptcp-pm/src/{root}.rs");
+            assert_eq!(lines(pure_modules_do_no_io, &path, "//! Pure.\nuse std::fs;"), [2]);
+        }
     }
 }

@@ -17,6 +17,7 @@ use crate::core::policy::{self, Capacity, Desired};
 use crate::core::world::{Observation, Sysctl};
 use crate::netlink::mptcp::Mptcp;
 use crate::netlink::watch::Watch;
+use crate::stats::Lookup;
 use crate::view::connections::Connections;
 use crate::{instance, rivals, sysctl};
 
@@ -94,7 +95,7 @@ impl Facts {
         Ok(Self {
             blackhole_timeout: timeout.ok().and_then(|text| text.trim().parse().ok()),
             in_blackhole: counters.get(BLACKHOLES).is_some_and(|times| *times > 0) && is_in_blackhole(),
-            connections: Connections::read(&desired.uplinks, &endpoints).await,
+            connections: Connections::read(&desired.uplinks, &endpoints, &Lookup::default()).await,
             counters,
             programs: Programs {
                 daemon: instance::is_claimed(),

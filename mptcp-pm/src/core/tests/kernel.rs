@@ -35,6 +35,8 @@ pub struct Kernel {
     pub sysctls: BTreeMap<Sysctl, String>,
     /// The ids of the endpoints that the daemon made.
     pub ours: BTreeSet<u8>,
+    /// Local addresses from which a subflow lives.
+    pub in_use: BTreeSet<IpAddr>,
     /// What was told and not read yet.
     pub told: VecDeque<Change>,
     next_id: u8,
@@ -61,6 +63,7 @@ impl Kernel {
             limits: Limits { subflows: 2, add_addr_accepted: 0 },
             sysctls,
             ours: BTreeSet::new(),
+            in_use: BTreeSet::new(),
             told: VecDeque::new(),
             next_id: 1,
         }
@@ -121,6 +124,17 @@ impl Kernel {
                     self.delete_endpoint(old.id);
                 }
                 Ok(())
+            }
+            Action::RetrySubflows(old, new) => {
+                if !self.is_still(old) {
+                    return Ok(());
+                }
+                assert!(self.ours.contains(&old.id), "renews a foreign endpoint: {old:?}");
+                if self.in_use.contains(&old.addr) {
+                    return failure(FailureKind::Other, "in use");
+                }
+                self.delete_endpoint(old.id);
+                self.perform(&Action::AddEndpoint(new.clone()))
             }
             Action::SetBackup(endpoint, on) => {
                 if self.is_still(endpoint) {

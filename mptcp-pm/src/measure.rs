@@ -1,0 +1,161 @@
+//! Joins what the kernel's programs tell with the collector: takes events in, reads all subflows while data flows, and
+//! sleeps while none does.
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::bpf::path_stats::{Event, PathStats};
+use crate::clock::monotonic_ns;
+use crate::core::uplink::Uplink;
+use crate::interfaces;
+use crate::stats::Stats;
+use crate::view::status::Feature;
+
+/// How long after a reading the next one comes, while data flows.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// The measurements of this network namespace.
+pub struct Measure {
+    /// Absent before the programs are loaded, and on kernels that lack what they need.
+    source: Option<PathStats>,
+    /// Why there is no source, or not all of it.
+    absent: Option<String>,
+    stats: Stats,
+    /// When all subflows are read next; none while nothing flows.
+    next_reading: Option<Instant>,
+}
+
+/// Something to be taken in.
+pub enum Due {
+    /// The kernel's programs have told something.
+    Told(Event),
+    /// All subflows are to be read.
+    Reading,
+    /// The programs can no longer be listened to.
+    Broken(String),
+}
+
+impl Measure {
+    /// Measures nothing yet.
+    pub fn new() -> Self {
+        let absent = Some("not loaded yet".to_owned());
+        Self { source: None, absent, stats: Stats::new(monotonic_ns()), next_reading: None }
+    }
+
+    /// Loads the kernel's programs, and begins.
+    pub fn start(&mut self) {
+        match PathStats::attach() {
+            Ok(source) => {
+                self.absent = (!source.absent().is_empty()).then(|| source.absent().join("; "));
+                self.source = Some(source);
+                // There may be subflows already.
+                self.next_reading = Some(Instant::now());
+            }
+            Err(error) => self.absent = Some(format!("{:#}", anyhow::Error::from(error))),
+        }
+        if let Some(reason) = &self.absent {
+            tracing::warn!("eBPF object path_stats is not wholly at work: {reason}");
+        }
+    }
+
+    /// Waits until there is something to be taken in: for ever, and without a timer, while nothing flows. Cancelling it
+    /// loses nothing.
+    pub async fn due(&mut self) -> Due {
+        let Some(source) = &mut self.source else { return std::future::pending().await };
+        let next_reading = self.next_reading;
+        let reading = async {
+            match next_reading {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            told = source.next() => match told {
+                Ok(event) => Due::Told(event),
+                Err(error) => Due::Broken(format!("{:#}", anyhow::Error::from(error))),
+            },
+            () = reading => Due::Reading,
+        }
+    }
+
+    /// Takes in what [`Self::due`] said.
+    pub fn take(&mut self, due: Due) {
+        match due {
+            Due::Told(event) => {
+                self.told(&event);
+                self.tell_waiting();
+            }
+            Due::Reading => self.read(),
+            Due::Broken(reason) => {
+                tracing::error!("eBPF object path_stats is given up: {reason}");
+                self.source = None;
+                self.absent = Some(reason);
+            }
+        }
+    }
+
+    /// Reads all subflows now, because somebody looks.
+    pub fn look(&mut self) {
+        self.tell_waiting();
+        self.read_once();
+    }
+
+    /// What belongs to which uplink from now on.
+    pub fn uplinks(&mut self, uplinks: &[Uplink]) {
+        self.stats.uplinks(uplinks, &interfaces::addresses().unwrap_or_default());
+    }
+
+    /// What has been measured.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Whether the programs are at work.
+    pub fn feature(&self) -> Feature {
+        Feature { name: "path_stats".to_owned(), absent: self.absent.clone() }
+    }
+
+    fn told(&mut self, event: &Event) {
+        match event {
+            Event::Opened(sample) => self.stats.opened(sample),
+            Event::Closed(sample) => self.stats.closed(sample),
+            Event::Timeout(timeout) => tracing::debug!(?timeout, "retransmission timer expired"),
+            Event::Awake => {}
+        }
+        self.next_reading.get_or_insert_with(|| Instant::now() + PERIOD);
+    }
+
+    fn tell_waiting(&mut self) {
+        while let Some(event) = self.source.as_mut().and_then(PathStats::waiting) {
+            self.told(&event);
+        }
+    }
+
+    /// Reads, and decides when to read again. Before it sleeps it asks to be woken, and then reads once more: something
+    /// may have begun to flow in between.
+    fn read(&mut self) {
+        self.tell_waiting();
+        self.read_once();
+        if !self.stats.is_flowing()
+            && let Some(source) = &mut self.source
+        {
+            if let Err(error) = source.sleep() {
+                tracing::error!("{:#}", anyhow::Error::from(error));
+            }
+            self.read_once();
+        }
+        self.next_reading = self.stats.is_flowing().then(|| Instant::now() + PERIOD);
+    }
+
+    fn read_once(&mut self) {
+        let Some(source) = &self.source else { return };
+        let stats = &mut self.stats;
+        stats.begin();
+        let read = source.read(|sample| stats.read(sample)).and_then(|()| source.losses());
+        match read {
+            Ok(losses) => stats.lost(losses),
+            Err(error) => tracing::error!("{:#}", anyhow::Error::from(error)),
+        }
+        stats.end(monotonic_ns());
+    }
+}

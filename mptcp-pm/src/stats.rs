@@ -1,0 +1,208 @@
+//! What each path delivers: samples of subflows come in, figures of subflows, connections, uplinks and providers go out.
+//!
+//! Pure as the core is: no I/O, no clock, no tokio. The eBPF program tells when a subflow begins and ends; in between
+//! somebody reads all that live. Where the ring buffer is emptied before each reading, every subflow counts exactly
+//! once, with the last figures that were heard of it, whatever got lost.
+mod account;
+mod clock;
+pub mod ends;
+mod group;
+mod histogram;
+mod lookup;
+mod places;
+mod subflow;
+#[cfg(test)]
+mod tests;
+mod windows;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use mptcp_common::path_stats::{Kept, Sample};
+
+use crate::core::uplink::Uplink;
+use crate::view::paths::{Losses, Paths, ProviderFigures};
+use account::Account;
+use clock::Clock;
+use group::{Group, Living};
+pub use lookup::Lookup;
+use places::Places;
+use subflow::{Id, Subflow};
+
+/// The collector.
+///
+/// Times are nanoseconds of `CLOCK_MONOTONIC`, as in the samples.
+#[derive(Debug)]
+pub struct Stats {
+    clock: Clock,
+    places: Places,
+    accounts: Vec<Account>,
+    /// Boxed, so that the map's spare room is small.
+    living: BTreeMap<Id, Box<Subflow>>,
+    /// Those that have ended, with the reading in which, or after which, they were last heard of: one may be told of
+    /// once more by a reading that had begun before. Forgotten by the next reading that knows nothing of them.
+    ended: BTreeMap<Id, u32>,
+    /// The number of the last reading that began.
+    reading: u32,
+    /// Something happened since the last one ended.
+    stirred: bool,
+    /// The end of the last one that saw something happen.
+    flowed_ns: Option<u64>,
+    lost: Losses,
+}
+
+impl Stats {
+    /// Begins to collect. What subflows did before they were seen does not count in the windows, where the program is
+    /// younger than they are.
+    pub fn new(now_ns: u64) -> Self {
+        Self {
+            clock: Clock::new(now_ns),
+            places: Places::default(),
+            accounts: Vec::new(),
+            living: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            reading: 0,
+            stirred: false,
+            flowed_ns: None,
+            lost: Losses::default(),
+        }
+    }
+
+    /// What belongs to which uplink from now on: all uplinks, and all addresses with the names of their interfaces
+    /// (those of the uplinks' families are known without). A subflow that is known stays where it is.
+    pub fn uplinks(&mut self, uplinks: &[Uplink], addresses: &[(String, Option<IpAddr>)]) {
+        self.places = Places::new(uplinks, addresses);
+    }
+
+    /// What the program had to leave out so far.
+    pub fn lost(&mut self, lost: Losses) {
+        self.lost = lost;
+    }
+
+    /// A subflow was established.
+    pub fn opened(&mut self, sample: &Sample) {
+        self.hear(sample);
+    }
+
+    /// A subflow has ended; these are its last figures. It counts also where nothing was known of it.
+    pub fn closed(&mut self, sample: &Sample) {
+        self.hear(sample);
+        let id = Id::of(&sample.kept);
+        if let Some(subflow) = self.living.remove(&id) {
+            self.accounts[subflow.account as usize].finish();
+            self.ended.insert(id, self.reading);
+            self.stirred = true;
+        }
+    }
+
+    /// A reading of all living subflows begins. The ring buffer has been emptied before.
+    pub fn begin(&mut self) {
+        self.reading = self.reading.wrapping_add(1);
+    }
+
+    /// A living subflow, as it was read.
+    pub fn read(&mut self, sample: &Sample) {
+        self.hear(sample);
+    }
+
+    /// The reading has ended. A subflow that was in neither of the last two readings has ended too, and nobody could
+    /// tell (in the last one alone: the ring buffer may have the news).
+    pub fn end(&mut self, now_ns: u64) {
+        let turned = self.clock.advance(now_ns);
+        if std::mem::take(&mut self.stirred) {
+            self.flowed_ns = Some(self.clock.now_ns());
+        }
+        let (reading, accounts, ended) = (self.reading, &mut self.accounts, &mut self.ended);
+        self.living.retain(|id, subflow| {
+            subflow.turn(turned);
+            let lives = reading.wrapping_sub(subflow.heard) < 2;
+            if !lives {
+                accounts[subflow.account as usize].finish();
+                ended.insert(*id, reading);
+            }
+            lives
+        });
+        self.ended.retain(|_, heard| *heard == reading);
+        let living = self.living_by_account();
+        for (account, living) in self.accounts.iter_mut().zip(&living) {
+            account.turn(turned, &self.clock, living);
+        }
+    }
+
+    /// Whether anything got through, began or ended, since the last reading or in those of the last second: then there
+    /// is reason for another one. Otherwise nothing changes but ages.
+    pub fn is_flowing(&self) -> bool {
+        let of_late = |flowed_ns| self.clock.now_ns() - flowed_ns < clock::LENGTHS_NS[0];
+        self.stirred || self.flowed_ns.is_some_and(of_late)
+    }
+
+    /// What each uplink and each provider delivers, up to the last reading.
+    pub fn paths(&self) -> Paths {
+        let living = self.living_by_account();
+        let mut accounts: Vec<(&Account, &Living)> = self.accounts.iter().zip(&living).collect();
+        accounts.sort_by_key(|(account, _)| (&account.place.name, &account.place.provider));
+        let mut providers: BTreeMap<&str, Group> = BTreeMap::new();
+        for (account, living) in &accounts {
+            let Some(provider) = &account.place.provider else { continue };
+            providers.entry(provider).or_default().add(&account.group(&self.clock, living));
+        }
+        let provider = |(name, group): (&str, Group)| ProviderFigures {
+            name: name.to_owned(),
+            figures: group.figures(&self.clock, 0),
+        };
+        Paths {
+            uplinks: accounts.iter().map(|(account, living)| account.view(&self.clock, living)).collect(),
+            providers: providers.into_iter().map(provider).collect(),
+            lost: self.lost,
+        }
+    }
+
+    /// The figures of connections and of their subflows, up to the last reading.
+    pub fn connections(&self) -> Lookup<'_> {
+        Lookup::new(&self.clock, &self.accounts, self.living.values().map(Box::as_ref))
+    }
+
+    /// Takes in what is told of a subflow, by whomever.
+    fn hear(&mut self, sample: &Sample) {
+        let id = Id::of(&sample.kept);
+        if let Some(heard) = self.ended.get_mut(&id) {
+            *heard = self.reading;
+            return;
+        }
+        if let Some(subflow) = self.living.get_mut(&id) {
+            subflow.heard = self.reading;
+            let before = subflow.sample.live;
+            // What was in the ring buffer may be older than what was read.
+            if before.at_ns < sample.live.at_ns {
+                self.accounts[subflow.account as usize].go_on(&subflow.sample, sample);
+                subflow.go_on(sample);
+                let amounts = |live: &mptcp_common::path_stats::Live| (live.bytes_acked, live.bytes_received);
+                self.stirred |= amounts(&before) != amounts(&sample.live);
+            }
+            return;
+        }
+        let account = self.account(&sample.kept);
+        self.accounts[account].begin(sample);
+        self.living.insert(id, Box::new(Subflow::new(sample, account as u32, self.reading)));
+        self.stirred = true;
+    }
+
+    /// The number of the account of a subflow that is new.
+    fn account(&mut self, kept: &Kept) -> usize {
+        let place = self.places.of(kept);
+        let known = self.accounts.iter().position(|account| account.place == place);
+        known.unwrap_or_else(|| {
+            self.accounts.push(Account::new(place));
+            self.accounts.len() - 1
+        })
+    }
+
+    fn living_by_account(&self) -> Vec<Living> {
+        let mut living = vec![Living::default(); self.accounts.len()];
+        for subflow in self.living.values() {
+            let sum = &mut living[subflow.account as usize];
+            *sum = sum.plus(&subflow.living());
+        }
+        living
+    }
+}
