@@ -15,6 +15,7 @@ use serde_json::Value;
 use shown::Shown;
 use tests::daemon::{Daemon, await_that};
 use tests::prometheus::{Prometheus, promtool};
+use tests::running::Running;
 use tests::{Family, Host, Lab, Scenario, http};
 
 const TARGET: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9101);
@@ -88,6 +89,39 @@ fn prometheus_scrapes_the_daemon() -> Result<()> {
     })?;
     daemon.stop()?;
     prometheus.await_series("up{job=\"mptcp-pm\"} == 0").map(drop)
+}
+
+/// Two paths of one connection, with the names that the configuration gives to their providers.
+#[test]
+fn prometheus_sees_what_a_connection_does() -> Result<()> {
+    let provider = |name: &str, provider: &str| {
+        format!("[[uplink]]\nmatch = {{ name = \"{name}\" }}\nprovider = \"{provider}\"\n")
+    };
+    let config = format!(
+        "profile = \"heavy\"\n{}subflows = true\n{}{}",
+        on_loopback(),
+        provider("wifi0", "Fibre"),
+        provider("lte0", "Mobile")
+    );
+    let run = Running::start("two-providers", Family::V4, &config)?;
+    let _talk = run.talk()?;
+    run.await_subflows(&["10.1.0.2", "10.2.0.2"])?;
+    let prometheus = Prometheus::start(run.client(), TARGET, RULES)?;
+    for (uplink, provider) in [("wifi0", "Fibre"), ("lte0", "Mobile")] {
+        let labels = format!("uplink=\"{uplink}\",provider=\"{provider}\"");
+        prometheus.await_series(&format!("mptcp_pm_uplink_subflows{{{labels}}} == 1"))?;
+        prometheus.await_series(&format!("mptcp_pm_provider_subflows{{provider=\"{provider}\"}} == 1"))?;
+        prometheus.await_series(&format!("mptcp_pm_uplink_rtt_seconds{{{labels}}} > 0.01"))?;
+        prometheus
+            .await_series(&format!("mptcp_pm_subflow_rtt_min_seconds{{uplink=\"{uplink}\"}} > 0.01"))?;
+    }
+    prometheus.await_series("rate(mptcp_pm_uplink_acknowledged_bytes_total{uplink=\"wifi0\"}[1m]) > 0")?;
+    prometheus
+        .await_series("mptcp_pm_uplink_received_bytes_per_second{uplink=\"wifi0\",window=\"1s\"} > 0")?;
+    let connection = prometheus.await_series("mptcp_pm_connection_subflows == 2")?;
+    let remote = format!("10.9.0.2:{}", run.server.port());
+    assert_eq!(values(&connection, "remote"), [remote]);
+    Ok(())
 }
 
 #[test]

@@ -25,6 +25,7 @@ fn every_command_parses() {
         "run",
         "run --config /etc/x.toml --socket /run/x --runtime-dir /run/y",
         "status --json --socket /run/x",
+        "metrics --socket /run/x",
         "top",
         "top --interval 0.5 --socket /run/x",
         "monitor --json",
