@@ -229,11 +229,7 @@ impl Core {
             Change::Link(link) => self.renamed(std::slice::from_ref(link)),
             _ => BTreeMap::new(),
         };
-        let effect = self.world.apply(change);
-        if effect.unsure {
-            self.routing.look();
-        }
-        if effect.changed {
+        if self.world.apply(change) {
             self.owned.rename(&renamed);
             match of_link || self.stopping {
                 true => self.look_again(),

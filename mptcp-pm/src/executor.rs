@@ -132,12 +132,12 @@ impl Executor {
     }
 }
 
-/// Whether a subflow from an address lives, or may still deliver what it holds: all but one that has ended, or that is
-/// itself an attempt.
+/// Whether a subflow from an address lives: not one that is itself an attempt, nor one that lingers after its end, which
+/// MPTCP closes when all that it carried has arrived.
 async fn carries_subflow(addr: IpAddr) -> Result<bool, Failure> {
     let subflows = Diag::open().map_err(other)?.subflows().await.map_err(other)?;
-    let ends = |state| matches!(state, State::SynSent | State::Close);
-    Ok(subflows.iter().any(|s| s.socket.local.ip().to_canonical() == addr && !ends(s.socket.state)))
+    let lives = |state| matches!(state, State::Established | State::CloseWait | State::SynRecv);
+    Ok(subflows.iter().any(|s| s.socket.local.ip().to_canonical() == addr && lives(s.socket.state)))
 }
 
 /// What an owner reads in the log: the acts on endpoints; routes and the like are details.
