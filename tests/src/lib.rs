@@ -68,6 +68,7 @@ pub mod kernel;
 mod lab;
 mod link;
 mod namespace;
+pub mod observer;
 mod process;
 pub mod queue;
 mod require;
