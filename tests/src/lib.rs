@@ -69,6 +69,7 @@ pub mod kernel;
 mod lab;
 mod link;
 mod namespace;
+pub mod observer;
 mod process;
 pub mod prometheus;
 pub mod queue;
