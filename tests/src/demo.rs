@@ -29,9 +29,7 @@ provider = "Mountain Mobile"
 const ACCESSES: [(&str, &str, &str, &str); 2] =
     [("wifi", "wifi0", "Wi-Fi", "City Cable"), ("lte", "lte0", "mobile", "Mountain Mobile")];
 
-/// How long each part of a transfer lasts. When Wi-Fi returns about three seconds after its loss, the kernel may still be
-/// about to give up on the gateway's hardware address, with the new subflow's SYN waiting for it (EHOSTUNREACH): these
-/// times stay clear of that.
+/// How long each part of a transfer lasts.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     /// With both accesses.
@@ -44,7 +42,7 @@ pub struct Pace {
 
 impl Pace {
     /// For people to watch.
-    pub const FULL: Self = Self::new(5000, 5000, 7000);
+    pub const FULL: Self = Self::new(5000, 3000, 7000);
     /// As short as the figures still mean something.
     pub const QUICK: Self = Self::new(1500, 1500, 3000);
 
