@@ -293,14 +293,13 @@ impl Core {
         if let (Action::Resync | Action::Observe(_), Err(failure)) = (&action, result.clone()) {
             return self.not_read(&action, failure, now);
         }
-        // That subflows are tried again is no success: their next failure counts.
-        let counts = match action {
-            Action::CloseInitial(_) => false,
-            Action::RetrySubflows(..) => result.is_err(),
-            _ => true,
-        };
-        if counts {
-            let error = result.as_ref().err().map(|failure| failure.text.clone());
+        if !matches!(action, Action::CloseInitial(_)) {
+            let error = match &result {
+                Err(failure) => Some(failure.text.clone()),
+                // The deletion is half of the attempt, which is known to be a success when no more fails.
+                Ok(()) if matches!(action, Action::RetrySubflows(_)) => Some("being tried again".to_owned()),
+                Ok(()) => None,
+            };
             self.retries.record(action.subject(), error, now);
         }
         match result {
@@ -332,8 +331,8 @@ impl Core {
                 self.owned.endpoints.push(new);
                 self.endpoints.look_first();
             }
-            Action::RetrySubflows(_, new) => {
-                self.failed.remove(&new.addr);
+            Action::RetrySubflows(old) => {
+                self.failed.remove(&old.addr);
                 self.endpoints.look_first();
             }
             Action::AddRoute(route) => self.believe(Change::Route(route), now),
@@ -460,7 +459,18 @@ impl Core {
 
     /// Whether an action is to be tried now; where it is to be tried later, sees to that.
     fn may_try(&mut self, action: &Action, now: Duration) -> bool {
-        match self.retries.verdict(&action.subject(), now) {
+        let verdict = match (self.retries.verdict(&action.subject(), now), action) {
+            // The peer first has to hear that the address was withdrawn, maybe by a slow way: it would take that for
+            // the end of the new subflow (RM_ADDR names both by the same id).
+            (Verdict::Now, Action::AddEndpoint(new)) => {
+                match self.retries.verdict(&Subject::Subflows(new.addr), now) {
+                    Verdict::GivenUp => Verdict::Now,
+                    verdict => verdict,
+                }
+            }
+            (verdict, _) => verdict,
+        };
+        match verdict {
             Verdict::Now => true,
             Verdict::NotBefore(at) => {
                 self.retry_at = Some(self.retry_at.map_or(at, |earliest| earliest.min(at)));

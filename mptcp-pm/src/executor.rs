@@ -77,19 +77,16 @@ impl Executor {
             // Where somebody was quicker there is nothing to do; the core reads the endpoints again.
             Action::DeleteEndpoint(endpoint)
             | Action::SetBackup(endpoint, _)
-            | Action::RetrySubflows(endpoint, _)
+            | Action::RetrySubflows(endpoint)
                 if !self.is_there(endpoint).await.map_err(refused)? =>
             {
                 Ok(())
             }
             Action::DeleteEndpoint(endpoint) => self.delete_endpoint(endpoint.id).await,
-            Action::RetrySubflows(old, _) if carries_subflow(old.addr).await? => {
+            Action::RetrySubflows(old) if carries_subflow(old.addr).await? => {
                 Err(other("another connection has a subflow there, which a new attempt would close"))
             }
-            Action::RetrySubflows(old, new) => {
-                self.delete_endpoint(old.id).await?;
-                self.add_endpoint(new).await
-            }
+            Action::RetrySubflows(old) => self.delete_endpoint(old.id).await,
             Action::SetBackup(endpoint, on) => {
                 let mut flags = endpoint.flags;
                 flags.set(EndpointFlags::BACKUP, *on);
@@ -146,7 +143,7 @@ fn announce(action: &Action) {
         Action::AddEndpoint(new) => {
             tracing::info!(addr = %new.addr, ifindex = new.ifindex, flags = %new.flags, "endpoint added");
         }
-        Action::RetrySubflows(old, _) => {
+        Action::RetrySubflows(old) => {
             tracing::info!(addr = %old.addr, "subflows that failed are tried again")
         }
         Action::DeleteEndpoint(old) => tracing::info!(addr = %old.addr, id = old.id, "endpoint deleted"),

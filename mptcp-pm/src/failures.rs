@@ -27,6 +27,7 @@ impl Failures {
         while let Some(events) = &mut self.events {
             match events.next().await {
                 Ok(Notice::Event(event)) => {
+                    tracing::debug!(?event, "path manager");
                     if let Some(failure) = failure(&event) {
                         return failure;
                     }
@@ -44,15 +45,17 @@ impl Failures {
 }
 
 /// The failure that an event tells of. Where a peer says no, by refusing or by a reset with a reason, nothing is wrong
-/// with the way.
+/// with the way. One without (0) is also what becomes of a subflow that was made while the peer was still to hear that
+/// its address had been withdrawn before.
 fn failure(event: &event::Event) -> Option<Event> {
     let error = event.error().filter(|_| event.kind == Kind::SubClosed)?;
-    let asked_to_try = || event.reset_reason().is_none() || event.reset_flags() == Some(TRANSIENT);
+    let asked_to_try =
+        || event.reset_reason().is_none_or(|reason| reason == 0) || event.reset_flags() == Some(TRANSIENT);
     let of_the_way = match error {
         Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EHOSTDOWN | Errno::ENETDOWN | Errno::ETIMEDOUT => {
             true
         }
-        Errno::ECONNRESET => asked_to_try(),
+        Errno::ECONNRESET | Errno::EPIPE => asked_to_try(),
         _ => false,
     };
     let local = event.local_addr().filter(|_| of_the_way)?;
@@ -93,5 +96,6 @@ mod tests {
         assert!(told(Kind::SubClosed, std::slice::from_ref(&reset)));
         assert!(!told(Kind::SubClosed, &with(3, 0)));
         assert!(told(Kind::SubClosed, &with(2, TRANSIENT)));
+        assert!(told(Kind::SubClosed, &with(0, 0)));
     }
 }

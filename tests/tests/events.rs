@@ -286,7 +286,7 @@ fn an_access_that_flaps_two_hundred_times_ends_in_the_right_state() -> Result<()
     run.await_status("no finding", |status| status["findings"] == serde_json::json!([]))?;
     goes_on(&talk)?;
     drop(talk);
-    // The old one may lack a path: where an access goes during the handshake, the kernel does not try again.
+    // The old one may lack a path for a while: where an access goes during the handshake, the kernel does not try again.
     let talk = run.talk()?;
     run.await_subflows(&["10.1.0.2", "10.2.0.2"])?;
     goes_on(&talk)

@@ -38,10 +38,10 @@ pub enum Action {
     /// Set or clear the backup flag of an endpoint: the kernel sends MP_PRIO on its subflows. As for deletion, the id
     /// is compared first.
     SetBackup(Endpoint, bool),
-    /// Delete an endpoint and add it again: the kernel then tries the subflows that failed once more. Those that live
-    /// would be closed: who carries this out looks first, and refuses where there is one. As for deletion, the id is
-    /// compared first.
-    RetrySubflows(Endpoint, NewEndpoint),
+    /// Delete an endpoint that is wanted, so that the kernel tries the subflows that failed once more when it is added
+    /// again. Those that live would be closed: who carries this out looks first, and refuses where there is one. As for
+    /// deletion, the id is compared first.
+    RetrySubflows(Endpoint),
     /// Close the initial subflows that began at an address before it was an endpoint (DEL id 0).
     CloseInitial(IpAddr),
 }
@@ -108,7 +108,7 @@ impl Action {
             }
             Self::AddEndpoint(endpoint) => Subject::Endpoint(endpoint.addr),
             Self::DeleteEndpoint(endpoint) | Self::SetBackup(endpoint, _) => Subject::Endpoint(endpoint.addr),
-            Self::RetrySubflows(endpoint, _) => Subject::Subflows(endpoint.addr),
+            Self::RetrySubflows(endpoint) => Subject::Subflows(endpoint.addr),
             Self::CloseInitial(addr) => Subject::Endpoint(*addr),
         }
     }

@@ -55,10 +55,8 @@ pub fn second_attempts(
     let seen = world.observation.iter().flat_map(|seen| &seen.endpoints);
     let ours = seen.filter(|endpoint| failed.contains(&endpoint.addr) && owned.has(endpoint));
     ours.filter(|endpoint| !actions.iter().any(|other| other.subject() == Subject::Endpoint(endpoint.addr)))
-        .filter_map(|endpoint| {
-            let wanted = desired.endpoints.iter().find(|wanted| wanted.addr == endpoint.addr)?;
-            Some(Action::RetrySubflows(endpoint.clone(), wanted.clone()))
-        })
+        .filter(|endpoint| desired.endpoints.iter().any(|wanted| wanted.addr == endpoint.addr))
+        .map(|endpoint| Action::RetrySubflows(endpoint.clone()))
         .collect()
 }
 

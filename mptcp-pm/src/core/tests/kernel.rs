@@ -125,7 +125,7 @@ impl Kernel {
                 }
                 Ok(())
             }
-            Action::RetrySubflows(old, new) => {
+            Action::RetrySubflows(old) => {
                 if !self.is_still(old) {
                     return Ok(());
                 }
@@ -134,7 +134,7 @@ impl Kernel {
                     return failure(FailureKind::Other, "in use");
                 }
                 self.delete_endpoint(old.id);
-                self.perform(&Action::AddEndpoint(new.clone()))
+                Ok(())
             }
             Action::SetBackup(endpoint, on) => {
                 if self.is_still(endpoint) {
