@@ -15,8 +15,6 @@
 //! What a daemon takes: its memory after as many changes as an hour with one each second has, and how often it runs in
 //! a minute in which nothing happens.
 
-#[path = "react/footprint.rs"]
-mod footprint;
 #[path = "react/requests.rs"]
 mod requests;
 #[path = "react/side.rs"]

@@ -63,6 +63,7 @@ pub mod bench;
 pub mod daemon;
 pub mod demo;
 mod emulator;
+pub mod footprint;
 mod host;
 pub mod http;
 pub mod kernel;

@@ -99,7 +99,6 @@ struct Watched {
     transfer: Transfer,
     server: Server,
     lab: Lab,
-    job: Job,
 }
 
 /// All that was told of it.
@@ -109,7 +108,6 @@ struct End {
     sides: [Vec<Sample>; 2],
     /// Segments that were sent once more over another path, by either side.
     reinjected: u64,
-    job: Job,
 }
 
 impl Watched {
@@ -125,7 +123,7 @@ impl Watched {
         let daemon = Daemon::start(client, "profile = \"heavy\"\n")?;
         let server = Server::start(lab.host("server"), Protocol::Mptcp)?;
         let transfer = traffic::start(client, &server, job, Options::bytes(bytes))?;
-        Ok(Self { ends, _daemon: daemon, transfer, server, lab, job })
+        Ok(Self { ends, _daemon: daemon, transfer, server, lab })
     }
 
     /// One of the two paths falls silent while data goes up; once there are alarms, its interface loses its carrier.
@@ -179,7 +177,7 @@ impl Watched {
         }
         let retransmitted = |host| kernel::counter(self.lab.host(host), "MPTCPRetrans");
         let reinjected = retransmitted("client")? + retransmitted("server")?;
-        Ok(End { report, sides, reinjected, job: self.job })
+        Ok(End { report, sides, reinjected })
     }
 }
 

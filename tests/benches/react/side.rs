@@ -1,6 +1,5 @@
 //! One daemon in its network, and what the benchmark does to it.
 
-use crate::footprint::Footprint;
 use crate::requests::{ADDRESS, Datagrams, Requests};
 use crate::silence::Silence;
 use anyhow::{Context, Result, ensure};
@@ -12,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 use tests::daemon::{Daemon, PATIENCE, await_that};
+use tests::footprint::Footprint;
 use tests::traffic::{Job, Options, Protocol, Server, Transfer, start};
 use tests::{Child, Family, Host, Lab, Scenario};
 use tokio::runtime::Runtime;

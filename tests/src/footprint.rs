@@ -12,9 +12,15 @@ pub struct Footprint {
     pub anonymous: f64,
     /// How often one of its threads gave up the processor, of its own accord or not: once for each time that one ran.
     pub switches: u64,
+    /// Seconds of one processor, in user space and in the kernel, to a hundredth (proc_pid_stat(5)).
+    pub processor: f64,
 }
 
 impl Footprint {
+    /// What a process has taken so far.
+    ///
+    /// # Errors
+    /// When it has ended.
     pub fn of(pid: u32) -> Result<Self> {
         let process = Path::new("/proc").join(pid.to_string());
         let status = read(&process.join("status"))?;
@@ -25,8 +31,23 @@ impl Footprint {
             switches += field(&status, "nonvoluntary_ctxt_switches")?;
         }
         let bytes = |name| field(&status, name).map(|kilobytes| kilobytes as f64 * 1024.0);
-        Ok(Self { resident: bytes("VmRSS")?, anonymous: bytes("RssAnon")?, switches })
+        Ok(Self {
+            resident: bytes("VmRSS")?,
+            anonymous: bytes("RssAnon")?,
+            switches,
+            processor: processor(&process)?,
+        })
     }
+}
+
+fn processor(process: &Path) -> Result<f64> {
+    // `sysconf(_SC_CLK_TCK)` is 100 on every Linux that user space gets to see.
+    const TICKS: f64 = 100.0;
+    let stat = read(&process.join("stat"))?;
+    // The name, in parentheses, may have blanks; user time and system time are the 12th and 13th field behind it.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    let ticks = fields.skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>();
+    Ok(ticks.with_context(|| format!("read {stat:?}"))? as f64 / TICKS)
 }
 
 fn read(file: &Path) -> Result<String> {
