@@ -182,7 +182,7 @@ impl Daemon {
 
     fn open_control(&self) -> anyhow::Result<()> {
         let server = Server::bind(&self.control)?;
-        tokio::spawn(server.serve(self.sender.clone()));
+        tokio::spawn(server.serve(self.sender.clone(), self.measure.feed()));
         Ok(())
     }
 
@@ -291,6 +291,8 @@ impl Daemon {
                 self.measure.look();
                 self.status().await
             }
+            // The server does the rest.
+            Request::Monitor {} => Reply::Ok(serde_json::json!({ "ebpf": [self.measure.feature()] })),
             Request::Reload {} => match self.reload() {
                 Ok(()) => {
                     self.act().await;

@@ -15,13 +15,15 @@ pub enum Request {
     Status {},
     /// Read the configuration again.
     Reload {},
+    /// Tell from now on what happens to paths; the last request of its connection.
+    Monitor {},
 }
 
 impl Request {
     /// Whether it changes something, which only root may.
     pub const fn changes(self) -> bool {
         match self {
-            Self::Ping {} | Self::Status {} => false,
+            Self::Ping {} | Self::Status {} | Self::Monitor {} => false,
             Self::Reload {} => true,
         }
     }
@@ -80,9 +82,10 @@ mod tests {
 
     #[test]
     fn requests_and_replies_are_as_documented() {
-        let requests = [Request::Ping {}, Request::Status {}, Request::Reload {}];
+        let requests = [Request::Ping {}, Request::Status {}, Request::Reload {}, Request::Monitor {}];
         let lines = requests.map(|request| serde_json::to_string(&request).expect("serializes"));
-        assert_eq!(lines, ["{\"request\":\"ping\"}", "{\"request\":\"status\"}", "{\"request\":\"reload\"}"]);
+        let words = ["ping", "status", "reload", "monitor"];
+        assert_eq!(lines, words.map(|word| format!("{{\"request\":\"{word}\"}}")));
         assert_eq!(lines.map(|line| Request::parse(line.as_bytes()).expect("parses")), requests);
         let reply = Reply::Error(Failure::new("no", "yes"));
         let line = serde_json::to_string(&reply).expect("serializes");
