@@ -10,6 +10,7 @@ mod pm;
 pub mod show;
 #[cfg(test)]
 mod tests;
+mod top;
 pub mod values;
 
 use std::io::{ErrorKind, IsTerminal as _, Write};
@@ -18,12 +19,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use serde_json::Value;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::Config;
 use crate::control::{Client, Request};
 use crate::daemon;
-use crate::view;
+use crate::view::{self, status::Status};
 use args::{Args, CleanupArgs, Command, ConfigCommand, RunArgs, StatusArgs};
 
 /// Does what the command line of this process says.
@@ -74,12 +76,14 @@ fn run(command: Command) -> Result<Outcome> {
         Command::Run(args) => run_daemon(args).map(|()| Vec::new().into()),
         Command::Cleanup(args) => cleanup(args).map(|()| Vec::new().into()),
         Command::Status(args) => status(&args).map(Outcome::from),
+        Command::Metrics(daemon) => metrics(&daemon.socket).map(Outcome::from),
         Command::Reload(daemon) => reload(&daemon.socket).map(Outcome::from),
         Command::Config(ConfigCommand::Check { file }) => check_config(&file).map(Outcome::from),
         Command::Completions { shell } => Ok(generate::completions(shell).into()),
         Command::Man { dir: None } => generate::man_page().map(Outcome::from),
         Command::Man { dir: Some(dir) } => generate::man_pages(&dir).map(|()| Vec::new().into()),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Top(args) => top::run(args).map(|()| Vec::new().into()),
         Command::Monitor(args) => monitor::run(&args).map(|()| Vec::new().into()),
         Command::Endpoint(command) => pm::endpoint(command).map(Outcome::from),
         Command::Limits(args) => pm::limits(args).map(Outcome::from),
@@ -123,9 +127,17 @@ fn status(args: &StatusArgs) -> Result<String> {
     if args.output.json {
         return Ok(show::json(&status));
     }
-    let status =
-        serde_json::from_value(status).context("cannot read the daemon's status: is it another version?")?;
-    Ok(view::status::text(&status))
+    Ok(view::status::text(&understood(status)?))
+}
+
+/// The daemon may be older or newer than this program.
+fn understood(status: Value) -> Result<Status> {
+    serde_json::from_value(status).context("cannot read the daemon's status: is it another version?")
+}
+
+fn metrics(socket: &Path) -> Result<String> {
+    let metrics = Client::connect(socket)?.request(&Request::Metrics {})?;
+    serde_json::from_value(metrics).context("cannot read the daemon's metrics: is it another version?")
 }
 
 fn reload(socket: &Path) -> Result<String> {

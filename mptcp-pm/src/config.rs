@@ -8,6 +8,8 @@ mod resolve;
 mod tests;
 mod values;
 
+use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +43,8 @@ pub struct Config {
     pub limits: LimitsSetting,
     /// The control socket (`[control]`).
     pub control: Control,
+    /// The metrics endpoint (`[metrics]`); without it nothing listens.
+    pub metrics: Option<Metrics>,
 }
 
 /// A preset for a kind of user.
@@ -140,6 +144,35 @@ pub struct Control {
 impl Default for Control {
     fn default() -> Self {
         Self { socket: DEFAULT_SOCKET.into(), group: DEFAULT_GROUP.into() }
+    }
+}
+
+/// The metrics endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where it listens (`listen`).
+    pub listen: Listen,
+    /// The group whose members may scrape the Unix socket (`group`); where it does not exist, only root may.
+    pub group: String,
+    /// Connections and their subflows have series too (`subflows`): label values without bound.
+    pub subflows: bool,
+}
+
+/// Where the metrics endpoint listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// On a loopback address, never another.
+    Loopback(SocketAddr),
+    /// On a Unix socket with this absolute path.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loopback(addr) => addr.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | `{"request":"ping"}` | all | `{"ok":…}`: the daemon's loop runs |
 //! | `{"request":"status"}` | all | `{"ok":{…}}`: as `mptcp-pm status --json` prints it |
+//! | `{"request":"metrics"}` | all | `{"ok":"…"}`: as `mptcp-pm metrics` prints them |
 //! | `{"request":"reload"}` | uid 0 | `{"ok":…}`: the configuration is read again and holds |
 //! | `{"request":"monitor"}` | all | `{"ok":{"ebpf":[…]}}` as in the status, then one line for each event |
 //!
@@ -22,7 +23,6 @@
 //! the others are served all the same.
 pub mod client;
 pub mod feed;
-pub mod listener;
 pub mod protocol;
 pub mod server;
 

@@ -15,6 +15,7 @@ pub mod uplink;
 pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use self::action::{Action, Subject};
@@ -60,6 +61,8 @@ pub struct Core {
     endpoints: Source,
     /// What was told while the action was being carried out: its answer may be older.
     meanwhile: Vec<Change>,
+    /// Local addresses whose subflows have failed and are to be tried again.
+    failed: BTreeSet<IpAddr>,
     /// A pass is due.
     dirty: bool,
     stopping: bool,
@@ -91,6 +94,7 @@ impl Core {
             routing: Source::new(Pacer::new(RESYNC_EVERY)),
             endpoints: Source::new(Pacer::new(OBSERVE_EVERY)),
             meanwhile: Vec::new(),
+            failed: BTreeSet::new(),
             dirty: true,
             stopping: false,
             retry_at: None,
@@ -112,11 +116,12 @@ impl Core {
                 if self.busy {
                     self.meanwhile.push(change.clone());
                 }
-                self.changed(change);
+                self.changed(change, now);
             }
             Event::Lost => self.routing.look(),
-            Event::Resynced(snapshot) => self.resynced(snapshot),
+            Event::Resynced(snapshot) => self.resynced(snapshot, now),
             Event::Observed(observation) => self.observed(observation),
+            Event::SubflowFailed(addr, error) => self.subflow_failed(addr, error, now),
             Event::Done(action, result) => self.done(action, result, now),
             Event::Deadline => {
                 self.dirty |= self.retry_at.is_some_and(|at| at <= now);
@@ -215,26 +220,29 @@ impl Core {
         self.dirty = true;
     }
 
-    fn changed(&mut self, change: Change) {
+    /// The endpoints are looked at too: who manages them beside us may have heard the same. At once only after a change
+    /// of a link, which may have brought sysctls that are not known.
+    fn changed(&mut self, change: Change, now: Duration) {
+        let of_link = matches!(change, Change::Link(_) | Change::LinkGone(_));
         let cause = Cause::of(&change, &self.world);
         let renamed = match &change {
             Change::Link(link) => self.renamed(std::slice::from_ref(link)),
             _ => BTreeMap::new(),
         };
-        let effect = self.world.apply(change);
-        if effect.unsure {
-            self.routing.look();
-        }
-        if effect.changed {
+        if self.world.apply(change) {
             self.owned.rename(&renamed);
-            self.look_again();
+            match of_link || self.stopping {
+                true => self.look_again(),
+                false => self.endpoints.look_later(now),
+            }
+            self.dirty = true;
             if let Some(cause) = cause {
                 self.retries.forgive(|subject| cause.concerns(subject));
             }
         }
     }
 
-    fn resynced(&mut self, snapshot: Snapshot) {
+    fn resynced(&mut self, snapshot: Snapshot, now: Duration) {
         let renamed = self.renamed(&snapshot.links);
         let before = std::mem::take(&mut self.world);
         self.world.observation.clone_from(&before.observation);
@@ -246,7 +254,7 @@ impl Core {
         self.busy = false;
         self.routing.succeeded();
         self.look_again();
-        self.catch_up();
+        self.catch_up(now);
     }
 
     /// The interfaces whose names are others now.
@@ -265,17 +273,38 @@ impl Core {
         self.endpoints.succeeded();
     }
 
+    /// Each connection has a subflow of its own: those that fail together, before they are tried again, are one failure.
+    /// Only endpoints of ours that make subflows are of interest.
+    fn subflow_failed(&mut self, addr: IpAddr, error: String, now: Duration) {
+        let mut seen = self.world.observation.iter().flat_map(|seen| &seen.endpoints);
+        let makes_subflows = seen.any(|endpoint| {
+            endpoint.addr == addr
+                && endpoint.flags.contains(EndpointFlags::SUBFLOW)
+                && self.owned.has(endpoint)
+        });
+        if makes_subflows && self.failed.insert(addr) {
+            self.retries.record(Subject::Subflows(addr), Some(error), now);
+            self.dirty = true;
+        }
+    }
+
     fn done(&mut self, action: Action, result: Result<(), Failure>, now: Duration) {
         self.busy = false;
         if let (Action::Resync | Action::Observe(_), Err(failure)) = (&action, result.clone()) {
             return self.not_read(&action, failure, now);
         }
-        if !matches!(action, Action::CloseInitial(_)) {
+        // That subflows are tried again is no success: their next failure counts.
+        let counts = match action {
+            Action::CloseInitial(_) => false,
+            Action::RetrySubflows(..) => result.is_err(),
+            _ => true,
+        };
+        if counts {
             let error = result.as_ref().err().map(|failure| failure.text.clone());
             self.retries.record(action.subject(), error, now);
         }
         match result {
-            Ok(()) => self.carried_out(action),
+            Ok(()) => self.carried_out(action, now),
             Err(failure) => self.refused(&action, failure.kind),
         }
     }
@@ -292,32 +321,37 @@ impl Core {
 
     /// What was acknowledged for routes and rules is the case; their notifications come later. What the path manager
     /// holds is read again: there are none.
-    fn carried_out(&mut self, action: Action) {
+    fn carried_out(&mut self, action: Action, now: Duration) {
         match action {
             Action::Save(owned) => {
                 self.retries.forget(&Subject::State);
                 self.saved = Some(owned);
             }
             Action::AddEndpoint(new) => {
+                self.failed.remove(&new.addr);
                 self.owned.endpoints.push(new);
                 self.endpoints.look_first();
             }
-            Action::AddRoute(route) => self.believe(Change::Route(route)),
-            Action::DeleteRoute(route) => self.believe(Change::RouteGone(route)),
-            Action::AddRule(rule) => self.believe(Change::Rule(rule)),
-            Action::DeleteRule(rule) => self.believe(Change::RuleGone(rule)),
+            Action::RetrySubflows(_, new) => {
+                self.failed.remove(&new.addr);
+                self.endpoints.look_first();
+            }
+            Action::AddRoute(route) => self.believe(Change::Route(route), now),
+            Action::DeleteRoute(route) => self.believe(Change::RouteGone(route), now),
+            Action::AddRule(rule) => self.believe(Change::Rule(rule), now),
+            Action::DeleteRule(rule) => self.believe(Change::RuleGone(rule), now),
             _ => self.endpoints.look_first(),
         }
     }
 
-    fn believe(&mut self, change: Change) {
+    fn believe(&mut self, change: Change, now: Duration) {
         self.world.apply(change);
-        self.catch_up();
+        self.catch_up(now);
     }
 
-    fn catch_up(&mut self) {
+    fn catch_up(&mut self, now: Duration) {
         for change in std::mem::take(&mut self.meanwhile) {
-            self.changed(change);
+            self.changed(change, now);
         }
     }
 
@@ -385,6 +419,14 @@ impl Core {
             policy::desire(&self.world, &self.config, &self.owned, self.capacity)
         };
         let mut actions = plan::plan(&self.desired, &self.world, &self.owned);
+        self.failed.retain(|addr| self.desired.endpoints.iter().any(|wanted| wanted.addr == *addr));
+        actions.extend(plan::second_attempts(
+            &self.desired,
+            &self.world,
+            &self.owned,
+            &self.failed,
+            &actions,
+        ));
         let mut wanted: BTreeSet<Subject> = actions.iter().map(Action::subject).collect();
         self.retries.prune(|subject| *subject == Subject::State || wanted.contains(subject), now);
         self.retry_at = None;

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! routing netlink ─┐
+//! mptcp_pm events ─┤
 //! signals ─────────┤
 //! control socket ──┼─> Event ─> Core ─> Action ─> Executor ─> kernel, state file
 //! clock jumps ─────┤             ^                   │
 //! deadlines ───────┘             └────── answer ─────┘
 //! ```
+//! Scrapes of the metrics are answered here and concern nobody else.
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,20 +19,23 @@ use tokio::time::Instant;
 
 use crate::bpf;
 use crate::clock::Jumps;
-use crate::config::{Config, Control};
+use crate::config::{Config, Control, Metrics};
 use crate::control::{Call, Failure, Reply, Request, Server};
 use crate::core::Core;
 use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::executor::Executor;
+use crate::failures::Failures;
 use crate::instance::Instance;
 use crate::measure::{Due, Measure};
+use crate::metrics::{Endpoint, Scrape};
 use crate::netlink::mptcp::Mptcp;
 use crate::netlink::route::Routes;
 use crate::netlink::watch::{Notice, Watch};
 use crate::rivals;
 use crate::state::StateFile;
 use crate::view::connections::Connections;
+use crate::view::openmetrics::{self, Exposition};
 use crate::view::status::Status;
 
 /// How long a stop may take before what is left is left.
@@ -83,6 +88,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let mut daemon = Daemon::new(options.clone(), config).await?;
         daemon.open_control()?;
+        daemon.endpoint.set(daemon.metrics.as_ref())?;
         // Before the eBPF programs, whose verification takes far longer.
         daemon.act().await;
         daemon.load_programs();
@@ -119,9 +125,14 @@ struct Daemon {
     core: Core,
     executor: Executor,
     watch: Watch,
+    failures: Failures,
     /// Where the control server hands its calls over; held so that the other end never closes.
     sender: mpsc::Sender<Call>,
     calls: mpsc::Receiver<Call>,
+    /// What the configuration says of the metrics.
+    metrics: Option<Metrics>,
+    endpoint: Endpoint,
+    scrapes: mpsc::Receiver<Scrape>,
     signals: Signals,
     jumps: Jumps,
     measure: Measure,
@@ -159,9 +170,11 @@ impl Daemon {
         let watch = Watch::open()?;
         let executor = Executor { mptcp: Mptcp::open().await?, routes: Routes::open().await?, state };
         let control = config.control.clone();
+        let metrics = config.metrics.clone();
         let mut core = Core::new(config);
         core.handle(Event::Inherited(owned), Duration::ZERO);
         let (sender, calls) = mpsc::channel(1);
+        let (scraper, scrapes) = mpsc::channel(1);
         let jumps = Jumps::watch().context("cannot watch the clock")?;
         Ok(Self {
             options,
@@ -169,8 +182,12 @@ impl Daemon {
             core,
             executor,
             watch,
+            failures: Failures::listen().await,
             sender,
             calls,
+            metrics,
+            endpoint: Endpoint::new(scraper),
+            scrapes,
             signals,
             jumps,
             measure: Measure::new(),
@@ -207,8 +224,11 @@ impl Daemon {
         let deadline = self.core.next_deadline().map(|at| self.start + at);
         tokio::select! {
             notice = self.watch.next() => self.heard(notice?),
+            failure = self.failures.next() => self.feed(failure),
             Some(call) = self.calls.recv() => self.answer(call).await,
             due = self.measure.due() => self.measured(due),
+            // Who has gone does not want to know.
+            Some(scrape) = self.scrapes.recv() => drop(scrape.reply.send(self.exposition())),
             () = self.jumps.next() => self.feed(Event::Lost),
             () = sleep_until(deadline) => self.feed(Event::Deadline),
             _ = self.signals.reload.recv() => match self.reload() {
@@ -276,6 +296,8 @@ impl Daemon {
 
     fn reload(&mut self) -> anyhow::Result<()> {
         let config = self.options.load()?;
+        self.endpoint.set(config.metrics.as_ref())?;
+        self.metrics.clone_from(&config.metrics);
         tracing::info!(profile = config.profile.name(), "configuration read");
         self.feed(Event::Configured(config));
         Ok(())
@@ -291,6 +313,12 @@ impl Daemon {
                 self.measure.look();
                 self.status().await
             }
+            Request::Metrics {} => match openmetrics::text(self.exposition()) {
+                Ok(text) => Reply::Ok(text.into()),
+                Err(error) => {
+                    Reply::Error(Failure::new(format!("cannot write the metrics: {error}"), "report this"))
+                }
+            },
             // The server does the rest.
             Request::Monitor {} => Reply::Ok(serde_json::json!({ "ebpf": [self.measure.feature()] })),
             Request::Reload {} => match self.reload() {
@@ -306,6 +334,16 @@ impl Daemon {
         };
         // A client that has gone does not want to know.
         let _ = call.reply.send(reply);
+    }
+
+    /// What a scrape shows; connections where the configuration asks for them.
+    fn exposition(&mut self) -> Exposition {
+        self.tell_places();
+        self.measure.look();
+        let stats = self.measure.stats();
+        let wants_subflows = self.metrics.as_ref().is_some_and(|metrics| metrics.subflows);
+        let connections = if wants_subflows { stats.connections().each() } else { Vec::new() };
+        Exposition { paths: stats.paths(), connections }
     }
 
     async fn status(&self) -> Reply {

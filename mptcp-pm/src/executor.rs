@@ -1,11 +1,14 @@
 //! Carries out the core's actions and says how each went.
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use nix::errno::Errno;
 
-use crate::core::action::Action;
+use crate::core::action::{Action, NewEndpoint};
 use crate::core::event::{Event, Failure, FailureKind};
 use crate::core::world::{Endpoint, EndpointFlags, Observation, Sysctl};
+use crate::netlink::diag::Diag;
+use crate::netlink::diag_wire::State;
 use crate::netlink::mptcp::{self, Mptcp, Target};
 use crate::netlink::route::{self, Outcome, Routes};
 use crate::netlink::transport;
@@ -70,26 +73,23 @@ impl Executor {
             Action::DeleteRoute(route) => self.routes.delete_route(route).await.map(drop).map_err(other),
             Action::AddRule(rule) => added(self.routes.add_rule(rule).await),
             Action::DeleteRule(rule) => self.routes.delete_rule(rule).await.map(drop).map_err(other),
-            Action::AddEndpoint(new) => {
-                let endpoint = mptcp::NewEndpoint {
-                    addr: new.addr,
-                    port: 0,
-                    id: None,
-                    ifindex: Some(new.ifindex),
-                    flags: new.flags,
-                };
-                self.mptcp.add_endpoint(&endpoint).await.map_err(refused)
-            }
+            Action::AddEndpoint(new) => self.add_endpoint(new).await,
             // Where somebody was quicker there is nothing to do; the core reads the endpoints again.
-            Action::DeleteEndpoint(endpoint) | Action::SetBackup(endpoint, _)
+            Action::DeleteEndpoint(endpoint)
+            | Action::SetBackup(endpoint, _)
+            | Action::RetrySubflows(endpoint, _)
                 if !self.is_there(endpoint).await.map_err(refused)? =>
             {
                 Ok(())
             }
-            Action::DeleteEndpoint(endpoint) => match self.mptcp.delete_endpoint(endpoint.id, None).await {
-                Err(error) if error.is_not_found() => Ok(()),
-                result => result.map_err(refused),
-            },
+            Action::DeleteEndpoint(endpoint) => self.delete_endpoint(endpoint.id).await,
+            Action::RetrySubflows(old, _) if carries_subflow(old.addr).await? => {
+                Err(other("another connection has a subflow there, which a new attempt would close"))
+            }
+            Action::RetrySubflows(old, new) => {
+                self.delete_endpoint(old.id).await?;
+                self.add_endpoint(new).await
+            }
             Action::SetBackup(endpoint, on) => {
                 let mut flags = endpoint.flags;
                 flags.set(EndpointFlags::BACKUP, *on);
@@ -102,6 +102,24 @@ impl Executor {
 }
 
 impl Executor {
+    async fn add_endpoint(&mut self, new: &NewEndpoint) -> Result<(), Failure> {
+        let endpoint = mptcp::NewEndpoint {
+            addr: new.addr,
+            port: 0,
+            id: None,
+            ifindex: Some(new.ifindex),
+            flags: new.flags,
+        };
+        self.mptcp.add_endpoint(&endpoint).await.map_err(refused)
+    }
+
+    async fn delete_endpoint(&mut self, id: u8) -> Result<(), Failure> {
+        match self.mptcp.delete_endpoint(id, None).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            result => result.map_err(refused),
+        }
+    }
+
     /// Whether an id still means the endpoint that it meant when it was read.
     async fn is_there(&mut self, endpoint: &Endpoint) -> Result<bool, transport::Error> {
         match self.mptcp.endpoint(endpoint.id).await {
@@ -114,11 +132,22 @@ impl Executor {
     }
 }
 
+/// Whether a subflow from an address lives: not one that is itself an attempt, nor one that lingers after its end, which
+/// MPTCP closes when all that it carried has arrived.
+async fn carries_subflow(addr: IpAddr) -> Result<bool, Failure> {
+    let subflows = Diag::open().map_err(other)?.subflows().await.map_err(other)?;
+    let lives = |state| matches!(state, State::Established | State::CloseWait | State::SynRecv);
+    Ok(subflows.iter().any(|s| s.socket.local.ip().to_canonical() == addr && lives(s.socket.state)))
+}
+
 /// What an owner reads in the log: the acts on endpoints; routes and the like are details.
 fn announce(action: &Action) {
     match action {
         Action::AddEndpoint(new) => {
             tracing::info!(addr = %new.addr, ifindex = new.ifindex, flags = %new.flags, "endpoint added");
+        }
+        Action::RetrySubflows(old, _) => {
+            tracing::info!(addr = %old.addr, "subflows that failed are tried again")
         }
         Action::DeleteEndpoint(old) => tracing::info!(addr = %old.addr, id = old.id, "endpoint deleted"),
         Action::SetBackup(endpoint, on) => {

@@ -161,7 +161,7 @@ impl Stats {
 
     /// The figures of connections and of their subflows, up to the last reading.
     pub fn connections(&self) -> Lookup<'_> {
-        Lookup::new(&self.clock, self.living.values().map(Box::as_ref))
+        Lookup::new(&self.clock, &self.accounts, self.living.values().map(Box::as_ref))
     }
 
     /// A living subflow, by the cookie of its socket.

@@ -1,10 +1,9 @@
 //! What the link emulator can carry, and how far its delays are from those of its model.
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
-use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{fs, thread};
+use tests::bench::{Report, milliseconds, percentile};
 use tests::queue::Queue;
 use tests::traffic::udp::{Flow, Sink, overhead};
 use tests::traffic::{self, Job, Options, Protocol, Server};
@@ -16,33 +15,21 @@ const DURATION: Duration = Duration::from_secs(5);
 const SERVER: &str = "10.9.0.2";
 
 fn main() -> Result<()> {
-    let mut rows = vec![
-        row("one link of 500 Mbit/s, UDP, delivered Mbit/s", udp_rate(&["wifi"])?),
-        row("two links of 500 Mbit/s at once, UDP, delivered Mbit/s", udp_rate(&["wifi", "lte"])?),
-        row("one link of 500 Mbit/s, TCP upload, content Mbit/s", tcp_rate(Job::BulkUp)?),
-        row("one link of 500 Mbit/s, TCP download, content Mbit/s", tcp_rate(Job::BulkDown)?),
-    ];
-    let errors = delay_errors(50e6)?;
-    for (name, share) in
-        [("median", 0.5), ("99th percentile", 0.99), ("99.9th percentile", 0.999), ("worst", 1.0)]
-    {
-        let error = errors[((errors.len() - 1) as f64 * share) as usize];
-        rows.push(row(&format!("delay error at 50 Mbit/s, {name}, ms"), error.as_secs_f64() * 1e3));
+    let mut report = Report::new("emulator", "see each case");
+    for (case, rate) in [
+        ("one 500 Mbit/s link, UDP, delivered Mbit/s", udp_rate(&["wifi"])?),
+        ("two 500 Mbit/s links at once, UDP, Mbit/s", udp_rate(&["wifi", "lte"])?),
+        ("one 500 Mbit/s link, TCP upload, Mbit/s", tcp_rate(Job::BulkUp)?),
+        ("one 500 Mbit/s link, TCP download, Mbit/s", tcp_rate(Job::BulkDown)?),
+    ] {
+        report.row(case, rate, None);
     }
-    write(&json!({ "name": "emulator", "unit": "see each case", "rows": rows }))
-}
-
-fn row(case: &str, ours: f64) -> Value {
-    println!("{case}: {ours:.3}");
-    json!({ "case": case, "ours": ours, "peer": null, "ratio": null })
-}
-
-fn write(report: &Value) -> Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
-    fs::create_dir_all(&folder)?;
-    let path = folder.join("emulator.json");
-    fs::write(&path, serde_json::to_string_pretty(report)?)
-        .with_context(|| format!("write {}", path.display()))
+    let errors = delay_errors(50e6)?;
+    for (name, share) in [("median", 0.5), ("99th", 0.99), ("99.9th", 0.999), ("worst", 1.0)] {
+        let error = percentile(&errors, share).context("nothing arrived")?;
+        report.row(format!("delay error at 50 Mbit/s, {name}, ms"), milliseconds(error), None);
+    }
+    report.finish()
 }
 
 fn fast_lab() -> Result<Lab> {
@@ -86,7 +73,7 @@ fn tcp_rate(job: Job) -> Result<f64> {
 }
 
 /// The model is fed with the times at which datagrams were sent; the error is how far the arrival of each, at
-/// an application, is from the model's. Sorted.
+/// an application, is from the model's.
 fn delay_errors(rate: f64) -> Result<Vec<Duration>> {
     let lab = Lab::start(&Scenario::load("two-providers")?, Family::V4)?;
     // A full link would remember each moment in which the machine held up the sender, as a queue of that length.
@@ -115,9 +102,7 @@ fn delay_errors(rate: f64) -> Result<Vec<Duration>> {
     }
     let arrivals = sink.arrivals();
     let pairs = arrivals[1..].iter().zip(expected);
-    let mut errors: Vec<_> = pairs.map(|(arrival, due)| (arrival.at - start).abs_diff(due)).collect();
-    errors.sort_unstable();
-    Ok(errors)
+    Ok(pairs.map(|(arrival, due)| (arrival.at - start).abs_diff(due)).collect())
 }
 
 fn flow(client: &Host, interface: &str, sink: &Sink) -> Result<Flow> {

@@ -62,14 +62,6 @@ impl Daemon {
         Self::ready(host, || Self::launch(host, Some(config), way))
     }
 
-    /// The same, with another `RUST_LOG`: what is logged takes time.
-    ///
-    /// # Errors
-    /// Those of [`Daemon::start`].
-    pub fn start_logging(host: &Arc<Host>, config: &str, level: &str) -> Result<Self> {
-        Self::start_through(host, config, &["env", &format!("RUST_LOG={level}")])
-    }
-
     /// Starts it without naming a configuration, so that the defaults hold, and waits until it is ready.
     ///
     /// # Errors

@@ -75,11 +75,7 @@ fn without_id(line: &str) -> String {
 /// # Errors
 /// When they cannot be read.
 pub fn counters(host: &Host) -> Result<Vec<(String, u64)>> {
-    let text = host.run(|| fs::read_to_string("/proc/thread-self/net/netstat"))?;
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("MPTcpExt:"));
-    let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-    let pairs = names.split_whitespace().zip(values.split_whitespace());
-    pairs.map(|(name, value)| Ok((name.to_owned(), value.parse()?))).collect()
+    section(host, "MPTcpExt:")
 }
 
 /// The value of one of the MPTCP counters.
@@ -87,7 +83,27 @@ pub fn counters(host: &Host) -> Result<Vec<(String, u64)>> {
 /// # Errors
 /// When the kernel has none of this name.
 pub fn counter(host: &Host, name: &str) -> Result<u64> {
-    let found = counters(host)?.into_iter().find(|(known, _)| known == name);
+    value(counters(host)?, name)
+}
+
+/// The value of one of the TCP counters (`TcpExt` of `/proc/net/netstat`).
+///
+/// # Errors
+/// When the kernel has none of this name.
+pub fn tcp_counter(host: &Host, name: &str) -> Result<u64> {
+    value(section(host, "TcpExt:")?, name)
+}
+
+fn section(host: &Host, title: &str) -> Result<Vec<(String, u64)>> {
+    let text = host.run(|| fs::read_to_string("/proc/thread-self/net/netstat"))?;
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(title));
+    let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let pairs = names.split_whitespace().zip(values.split_whitespace());
+    pairs.map(|(name, value)| Ok((name.to_owned(), value.parse()?))).collect()
+}
+
+fn value(counters: Vec<(String, u64)>, name: &str) -> Result<u64> {
+    let found = counters.into_iter().find(|(known, _)| known == name);
     found.map(|(_, value)| value).with_context(|| format!("no counter {name}"))
 }
 

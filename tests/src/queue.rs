@@ -93,6 +93,13 @@ impl std::ops::Add for Tally {
     }
 }
 
+impl std::ops::Sub for Tally {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self { packets: self.packets - other.packets, bytes: self.bytes - other.bytes }
+    }
+}
+
 /// What became of every packet that entered: `received` = `delivered` + `dropped()` + `held`, always.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {

@@ -12,14 +12,14 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 pub struct Scratch(PathBuf);
 
 impl Scratch {
-    /// Makes `mptcp-pm-lab.PID.N` in the temporary folder, after removing those of processes that are gone.
+    /// Makes `mptcp-pm-lab.PID.N` in [`parent`], after removing those of processes that are gone.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn new() -> Result<Self> {
-        purge(&env::temp_dir(), is_gone);
+        purge(&parent(), is_gone);
         let name = format!("{PREFIX}.{}.{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = env::temp_dir().join(name);
+        let path = parent().join(name);
         fs::create_dir(&path).with_context(|| format!("make the scratch folder {}", path.display()))?;
         Ok(Self(path))
     }
@@ -42,9 +42,15 @@ impl Drop for Scratch {
     }
 }
 
+/// Where scratch folders are: in memory, as `/run` is where a daemon is installed; a disk would be slower.
+pub fn parent() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { memory.to_owned() } else { env::temp_dir() }
+}
+
 /// Removes all scratch folders of this process, which is about to end without dropping them.
 pub fn remove_all() {
-    purge(&env::temp_dir(), |pid| pid == process::id());
+    purge(&parent(), |pid| pid == process::id());
 }
 
 /// Removes the folders of the processes that are meant. Another lab may do the same at the same time.

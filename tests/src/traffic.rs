@@ -123,6 +123,8 @@ pub struct Report {
     pub progress: Progress,
     /// Of messages: from sending each request to having its whole response.
     pub latencies: Vec<Duration>,
+    /// All bytes of the stream that the client sent and received: content, and what client and server tell each other.
+    pub carried: [u64; 2],
     /// What the connection really spoke.
     pub spoken: Spoken,
 }

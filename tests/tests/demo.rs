@@ -3,10 +3,10 @@
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
-use std::{env, fs};
-use tests::require;
+use tests::{require, scratch_parent};
 
 fn demo(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
@@ -47,7 +47,7 @@ fn an_interrupt_leaves_nothing() -> Result<()> {
     kill(Pid::from_raw(pid.cast_signed()), Signal::SIGINT)?;
     assert_eq!(child.wait()?.code(), Some(128 + Signal::SIGINT as i32));
     let prefix = format!("mptcp-pm-lab.{pid}.");
-    let left = fs::read_dir(env::temp_dir())?.flatten();
+    let left = fs::read_dir(scratch_parent())?.flatten();
     let left: Vec<_> = left
         .map(|entry| entry.file_name())
         .filter(|name| name.to_string_lossy().starts_with(&prefix))

@@ -3,7 +3,7 @@
 mod common;
 
 use anyhow::{Context, Result};
-use common::{PATHS, Path, TIMEOUT, first_address, flow};
+use common::{PATHS, Path, TIMEOUT, first_address, flow, undisturbed};
 use std::time::Duration;
 use tests::traffic::udp::{Arrival, Flow, Sink, overhead};
 use tests::{Direction, Family, Lab, Scenario};
@@ -130,19 +130,6 @@ fn check_rate(lab: &Lab, path: &Path, direction: Direction, mut flow: Flow, sink
         assert!(near(&measured), "{direction:?}: {measured:.0} bit/s, not {rate}");
     }
     Ok(())
-}
-
-/// Measures again while the result is off: a machine that is busy with other things disturbs some measurements, a
-/// link that is wrong is wrong in all of them.
-fn undisturbed<T>(mut measure: impl FnMut() -> Result<T>, right: impl Fn(&T) -> bool) -> Result<T> {
-    const TRIES: usize = 10;
-    for _ in 1..TRIES {
-        let measured = measure()?;
-        if right(&measured) {
-            return Ok(measured);
-        }
-    }
-    measure()
 }
 
 /// Datagrams per second: the median over stretches of the arrivals, because a machine that is busy with other

@@ -6,7 +6,7 @@ use nix::unistd::geteuid;
 
 use crate::{
     build, paths, process,
-    setup::{self, ensure, mptcpd},
+    setup::{self, ensure, mptcpd, prometheus},
 };
 
 /// The crate whose tests work on the running kernel, one at a time.
@@ -20,11 +20,14 @@ pub fn test(filters: &[String]) -> Result<()> {
     if process::attempt(process::cargo().args(["nextest", "--version"]))?.status.success() {
         // The documentation's examples first, so that the last lines are those of the tests.
         process::run(process::cargo().args(["test", "--quiet", "--doc", "--"]).args(filters))?;
-        return process::run(process::cargo().args(["nextest", "run", "--no-fail-fast"]).args(filters));
+        let mut all = process::cargo();
+        tell_prometheus(&mut all)?;
+        return process::run(all.args(["nextest", "run", "--no-fail-fast"]).args(filters));
     }
     let mut pure = process::cargo();
     pure.args(["test", "--no-fail-fast", "--workspace", "--exclude", KERNEL_TESTS, "--"]).args(filters);
     let mut kernel = process::cargo();
+    tell_prometheus(&mut kernel)?;
     kernel
         .args(["test", "--no-fail-fast", "--package", KERNEL_TESTS, "--", "--test-threads=1"])
         .args(filters);
@@ -35,7 +38,7 @@ pub fn test(filters: &[String]) -> Result<()> {
 /// Builds for release and shows the daemon at work.
 pub fn demo(args: &[String]) -> Result<()> {
     require_root("the demonstration")?;
-    ensure(setup::TEST)?;
+    ensure(setup::DEMO)?;
     build::for_lab()?;
     process::run(Command::new(paths::target().join("release/demo")).args(args))
 }
@@ -53,6 +56,12 @@ pub fn bench(name: &str, args: &[String]) -> Result<()> {
     // The daemon's state file is in memory, as it is in /run; no disk is to be measured.
     cargo.env("TMPDIR", "/dev/shm");
     process::run(cargo.args(["bench", "--package", "tests", "--bench", name, "--"]).args(args))
+}
+
+/// The tests find Prometheus and its tool in the variables `PROMETHEUS` and `PROMTOOL`.
+fn tell_prometheus(tests: &mut Command) -> Result<()> {
+    tests.env("PROMETHEUS", prometheus::path()?).env("PROMTOOL", prometheus::promtool()?);
+    Ok(())
 }
 
 fn require_root(what: &str) -> Result<()> {

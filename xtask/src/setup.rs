@@ -1,11 +1,13 @@
 //! Brings what the machine lacks, step by step; a step that is done costs a look at the file system.
 pub mod mptcpd;
+pub mod prometheus;
 
 mod apt;
 mod bpf_linker;
 mod packages;
 mod rust_src;
 mod sources;
+mod unpacked;
 
 pub use bpf_linker::path as bpf_linker;
 
@@ -22,19 +24,25 @@ pub enum Step {
     Packages,
     /// The daemon that the benchmarks compare with
     Mptcpd,
+    /// The server that scrapes the metrics in a test
+    Prometheus,
 }
 
 /// What building needs.
 pub const BUILD: &[Step] = &[Step::RustSrc, Step::BpfLinker];
-/// What tests and demonstration need.
-pub const TEST: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages];
+/// What tests need.
+pub const TEST: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Prometheus];
+/// What the demonstration needs.
+pub const DEMO: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages];
 /// What benchmarks need.
 pub const BENCH: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Mptcpd];
+/// Everything.
+const ALL: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Mptcpd, Step::Prometheus];
 
 /// Does every step, reports each, and fails at the end when one of them failed.
 pub fn all() -> Result<()> {
     let mut failed = 0;
-    for &step in BENCH {
+    for &step in ALL {
         if step.is_done()? {
             println!("{}: ok", step.name());
         } else if let Err(error) = step.bring() {
@@ -43,7 +51,7 @@ pub fn all() -> Result<()> {
         }
     }
     if failed > 0 {
-        bail!("{failed} of {} steps of the set-up failed, see above", BENCH.len());
+        bail!("{failed} of {} steps of the set-up failed, see above", ALL.len());
     }
     Ok(())
 }
@@ -65,6 +73,7 @@ impl Step {
             Self::BpfLinker => "bpf-linker",
             Self::Packages => "packages",
             Self::Mptcpd => "mptcpd",
+            Self::Prometheus => "prometheus",
         }
     }
 
@@ -74,6 +83,7 @@ impl Step {
             Self::BpfLinker => bpf_linker::is_done(),
             Self::Packages => Ok(packages::is_done()),
             Self::Mptcpd => mptcpd::is_done(),
+            Self::Prometheus => prometheus::is_done(),
         }
     }
 
@@ -83,6 +93,7 @@ impl Step {
             Self::BpfLinker => bpf_linker::bring(),
             Self::Packages => packages::bring(),
             Self::Mptcpd => mptcpd::bring(),
+            Self::Prometheus => prometheus::bring(),
         }
     }
 }

@@ -2,10 +2,12 @@
 pub mod pm;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::values;
 use crate::config::DEFAULT_SOCKET;
 
 /// Drives the kernel's Multipath TCP, so that several accesses serve as one
@@ -24,6 +26,14 @@ pub struct Args {
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line is wrong.";
 
 const STATUS_JSON: &str = "JSON: an object; docs/json.md describes it, with an example.";
+
+const METRICS_FORMAT: &str = "\
+OpenMetrics 1.0; docs/metrics.md lists the metrics. Works without [metrics] in
+the configuration, which is for an endpoint that listens.";
+const TOP_KEYS: &str = "\
+Needs the daemon and a terminal of 40 columns and 10 lines or more. Rates need
+the daemon's eBPF programs. The key ? shows all keys, q leaves. For programs
+there is `status --json`.";
 
 const MONITOR_JSON: &str = "\
 Needs CAP_NET_ADMIN, and no daemon. Where one runs it adds what it measures:
@@ -85,6 +95,12 @@ pub enum Command {
     /// Show uplinks, endpoints and connections, and why something is not as desired
     #[command(after_long_help = STATUS_JSON)]
     Status(StatusArgs),
+    /// Print once what a scrape of the metrics shows
+    #[command(after_long_help = METRICS_FORMAT)]
+    Metrics(SocketArgs),
+    /// Watch what each uplink and each connection delivers, on a screen of its own
+    #[command(after_long_help = TOP_KEYS)]
+    Top(TopArgs),
     /// Follow what happens to MPTCP connections, one line for each event
     #[command(after_long_help = MONITOR_JSON)]
     Monitor(MonitorArgs),
@@ -168,6 +184,17 @@ pub struct MonitorArgs {
     #[command(flatten)]
     pub output: JsonArgs,
     /// Where the daemon is, if there is one.
+    #[command(flatten)]
+    pub daemon: SocketArgs,
+}
+
+/// `top`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TopArgs {
+    /// How often to ask the daemon, from 0.1 to 3600
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = values::interval)]
+    pub interval: Duration,
+    /// Where the daemon is.
     #[command(flatten)]
     pub daemon: SocketArgs,
 }

@@ -25,6 +25,9 @@ fn every_command_parses() {
         "run",
         "run --config /etc/x.toml --socket /run/x --runtime-dir /run/y",
         "status --json --socket /run/x",
+        "metrics --socket /run/x",
+        "top",
+        "top --interval 0.5 --socket /run/x",
         "monitor --json",
         "endpoint list",
         "endpoint list --token 0x12 --json",
@@ -123,6 +126,9 @@ fn wrong_usage_is_refused() {
         ("withdraw --id 3", ErrorKind::MissingRequiredArgument),
         ("priority --token 1 --local 192.0.2.1 --remote 192.0.2.9:80", ErrorKind::MissingRequiredArgument),
         ("priority --token 1 --local 192.0.2.1 --remote 192.0.2.9:80 off", ErrorKind::InvalidValue),
+        ("top --interval 0", ErrorKind::ValueValidation),
+        ("top --interval NaN", ErrorKind::ValueValidation),
+        ("top --interval 1e300", ErrorKind::ValueValidation),
         ("frobnicate", ErrorKind::InvalidSubcommand),
     ] {
         assert_eq!(refusal(line), kind, "{line}");

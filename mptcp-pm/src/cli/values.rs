@@ -1,5 +1,6 @@
 //! Single values of the command line: tokens, addresses with and without port.
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 /// How an endpoint is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,14 @@ pub(super) fn address_or_socket(text: &str) -> Result<SocketAddr, String> {
     match text.parse::<IpAddr>() {
         Ok(addr) => Ok(SocketAddr::new(addr, 0)),
         Err(_) => socket(text).map_err(|error| format!("{error}, or only an address")),
+    }
+}
+
+/// A time between two looks, in seconds.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("no number from 0.1 to 3600: write seconds, like 1 or 0.5".into()),
     }
 }
 

@@ -1,11 +1,15 @@
 //! From the parsed TOML to the configuration: what each key means, and which keys contradict each other.
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Problems, Refusal, refuse};
 use super::values::{Fields, boolean, choice, count, string, words, wrong_type};
-use super::{Config, Control, LimitsSetting, Manager, Match, NameGlob, Problem, Profile, Role, UplinkRule};
+use super::{
+    Config, Control, DEFAULT_GROUP, LimitsSetting, Listen, Manager, Match, Metrics, NameGlob, Problem,
+    Profile, Role, UplinkRule,
+};
 use crate::core::world::EndpointFlags;
 
 /// The most that any kernel accepts as a limit (7.2; 8 before).
@@ -14,6 +18,9 @@ const MAX_LIMIT: u32 = 64;
 const MAX_NAME: usize = 15;
 /// `sizeof(sun_path) - 1` (`unix(7)`).
 const MAX_SOCKET_PATH: usize = 107;
+
+/// What `listen` may say.
+const LISTEN_EXAMPLE: &str = "\"127.0.0.1:9101\", \"[::1]:9101\" or \"unix:/run/mptcp-pm/metrics.sock\"";
 
 /// Resolves a text, or says all that is wrong with it.
 pub(super) fn config(text: &str) -> Result<Config, Vec<Problem>> {
@@ -33,14 +40,19 @@ pub(super) fn config(text: &str) -> Result<Config, Vec<Problem>> {
 }
 
 fn file(fields: Fields, problems: &mut Problems) -> Config {
-    fields.expect(&["profile", "manager", "share-with-vpn", "uplink", "limits", "control"], problems);
+    fields.expect(
+        &["profile", "manager", "share-with-vpn", "uplink", "limits", "control", "metrics"],
+        problems,
+    );
+    let control = fields.table("control", problems).map(|table| control(table, problems)).unwrap_or_default();
     Config {
         profile: fields.read("profile", problems, profile).unwrap_or_default(),
         manager: fields.read("manager", problems, manager).unwrap_or_default(),
         uplinks: uplinks(fields, problems),
         vpn: fields.read("share-with-vpn", problems, boolean).unwrap_or_default(),
         limits: fields.table("limits", problems).map(|table| limits(table, problems)).unwrap_or_default(),
-        control: fields.table("control", problems).map(|table| control(table, problems)).unwrap_or_default(),
+        metrics: fields.table("metrics", problems).and_then(|table| metrics(table, &control, problems)),
+        control,
     }
 }
 
@@ -72,8 +84,55 @@ fn control(fields: Fields, problems: &mut Problems) -> Control {
     }
 }
 
+fn metrics(fields: Fields, control: &Control, problems: &mut Problems) -> Option<Metrics> {
+    fields.expect(&["listen", "group", "subflows"], problems);
+    if !fields.has("listen") {
+        problems.add(fields.at, refuse("[metrics] without listen", format!("add listen = {LISTEN_EXAMPLE}")));
+    }
+    let listen = fields.read("listen", problems, listen);
+    let group = fields.read("group", problems, words);
+    let subflows = fields.read("subflows", problems, boolean).unwrap_or_default();
+    match &listen {
+        Some(Listen::Loopback(_)) if group.is_some() => {
+            let what = "group for a network address, which has none";
+            problems.add(fields.place("group"), refuse(what, "remove group, or listen on a Unix socket"));
+        }
+        Some(Listen::Unix(path)) if *path == control.socket => {
+            let what = "this is the control socket";
+            problems.add(fields.place("listen"), refuse(what, "use another path"));
+        }
+        _ => {}
+    }
+    Some(Metrics { listen: listen?, group: group.unwrap_or(DEFAULT_GROUP.into()), subflows })
+}
+
+fn listen(value: &DeValue) -> Result<Listen, Refusal> {
+    let text = words(value)?;
+    if let Some(path) = text.strip_prefix("unix:") {
+        return socket_file(path).map(Listen::Unix);
+    }
+    let addr = text.parse::<SocketAddr>();
+    let addr = addr.map_err(|_| {
+        refuse(
+            format!("no address and port, and no Unix socket: {text:?}"),
+            format!("write {LISTEN_EXAMPLE}"),
+        )
+    })?;
+    if !addr.ip().is_loopback() {
+        let what = format!("{addr} can be reached from other machines, and the metrics have no password");
+        return Err(refuse(what, format!("use {LISTEN_EXAMPLE}, and a proxy for other machines")));
+    }
+    if addr.port() == 0 {
+        return Err(refuse("port 0 is no port", "use one from 1 to 65535"));
+    }
+    Ok(Listen::Loopback(addr))
+}
+
 fn socket_path(value: &DeValue) -> Result<PathBuf, Refusal> {
-    let path = words(value)?;
+    socket_file(&words(value)?)
+}
+
+fn socket_file(path: &str) -> Result<PathBuf, Refusal> {
     if !path.starts_with('/') || path.ends_with('/') {
         return Err(refuse(format!("no absolute path of a file: {path:?}"), "begin with / and name a file"));
     }

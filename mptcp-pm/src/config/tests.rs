@@ -48,6 +48,8 @@ fn the_sample_with_its_settings_uncommented_uses_every_key() {
     let config = parse(&SAMPLE.replace("#:", ""));
     assert_eq!(config.limits, LimitsSetting { subflows: Some(4), add_addr_accepted: Some(4) });
     assert_eq!(config.control, Control::default());
+    let listen = Listen::Unix("/run/mptcp-pm/metrics.sock".into());
+    assert_eq!(config.metrics, Some(Metrics { listen, group: DEFAULT_GROUP.into(), subflows: false }));
     let roles: Vec<_> = config.uplinks.iter().map(|rule| rule.role).collect();
     assert_eq!(roles, [Some(Role::Backup), Some(Role::Primary), Some(Role::Secondary)]);
     assert_eq!(config.uplinks[0].matching.kind.as_deref(), Some("wwan"));
@@ -55,6 +57,19 @@ fn the_sample_with_its_settings_uncommented_uses_every_key() {
     assert_eq!(config.uplinks[1].matching.mac, Some(MAC));
     assert_eq!(config.uplinks[1].flags, Some(EndpointFlags::SUBFLOW));
     assert_eq!(config.uplinks[1].provider.as_deref(), Some("Example Fibre"));
+}
+
+#[test]
+fn metrics_are_on_loopback_addresses_and_unix_sockets() {
+    let listen = |at: &str| {
+        let config = parse(&format!("[metrics]\nlisten = \"{at}\"\nsubflows = true"));
+        let metrics = config.metrics.expect("is configured");
+        assert!(metrics.subflows);
+        metrics.listen
+    };
+    for at in ["127.0.0.1:9101", "127.8.9.10:1", "[::1]:9101", "unix:/run/mptcp-pm/metrics.sock"] {
+        assert_eq!(listen(at).to_string(), at);
+    }
 }
 
 #[test]
@@ -107,6 +122,24 @@ fn mistakes_are_refused_with_place_and_remedy() {
         ("[limits]\nsubflows = 1.5", "2:12: wrong type, float"),
         ("[control]\nsocket = \"run/x\"", "2:10: no absolute path of a file"),
         ("[control]\ngroup = \"\"", "2:9: empty string"),
+        ("[metrics]", "1:1: [metrics] without listen: add listen = \"127.0.0.1:9101\", \"[::1]:9101\" or"),
+        ("[metrics]\nlisten = 9101", "2:10: wrong type, integer: expected a string"),
+        ("[metrics]\nlisten = \"localhost:9101\"", "2:10: no address and port, and no Unix socket"),
+        ("[metrics]\nlisten = \"127.0.0.1\"", "2:10: no address and port, and no Unix socket"),
+        ("[metrics]\nlisten = \"127.0.0.1:0\"", "2:10: port 0 is no port"),
+        ("[metrics]\nlisten = \"0.0.0.0:9101\"", "2:10: 0.0.0.0:9101 can be reached from other machines"),
+        ("[metrics]\nlisten = \"[::]:9101\"", "2:10: [::]:9101 can be reached from other machines"),
+        (
+            "[metrics]\nlisten = \"[::ffff:127.0.0.1]:9101\"",
+            "2:10: [::ffff:127.0.0.1]:9101 can be reached from other machines",
+        ),
+        ("[metrics]\nlisten = \"unix:metrics\"", "2:10: no absolute path of a file: \"metrics\""),
+        ("[metrics]\nlisten = \"unix:/run/mptcp-pm/control\"", "2:10: this is the control socket"),
+        (
+            "[metrics]\nlisten = \"127.0.0.1:9101\"\ngroup = \"adm\"",
+            "3:9: group for a network address, which has none: remove group",
+        ),
+        ("[metrics]\nlisten = \"127.0.0.1:9101\"\nsubflow = true", "known here: listen, group, subflows"),
         ("[uplink]\nrole = \"off\"", "wrong type, table: expected tables: begin each with [[uplink]]"),
         ("uplink = [1]", "1:11: wrong type, integer: expected tables"),
         ("profile = ", "test.toml:1:11: not TOML: "),
@@ -211,11 +244,13 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 /// Pieces of which half-right files are made.
-const PIECES: [&str; 22] = [
+const PIECES: [&str; 24] = [
     "[[uplink]]",
     "[uplink]",
     "[limits]",
     "[control]",
+    "[metrics]",
+    "listen = \"127.0.0.1:9101\"",
     "\n",
     "\n",
     "match",

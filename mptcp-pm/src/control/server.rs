@@ -21,9 +21,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::feed::{Feed, MAX_LISTENERS};
-use super::listener::{Error, Listener};
 use super::protocol::{Failure, MAX_REQUEST, Peer, Reply, Request};
 use crate::config::Control;
+use crate::socket_file::{Error, SocketFile};
 
 /// How many clients are served at once.
 pub const MAX_CLIENTS: usize = 16;
@@ -47,16 +47,16 @@ pub struct Call {
 #[derive(Debug)]
 pub struct Server {
     socket: UnixListener,
-    _file: Listener,
+    _file: SocketFile,
 }
 
 impl Server {
     /// Binds the socket. Needs a tokio runtime around it.
     ///
     /// # Errors
-    /// Those of [`Listener::bind`].
+    /// Those of [`SocketFile::bind`].
     pub fn bind(control: &Control) -> Result<Self, Error> {
-        let file = Listener::bind(control)?;
+        let file = SocketFile::bind(&control.socket, &control.group)?;
         let socket = file.socket().and_then(UnixListener::from_std).map_err(|source| Error::Io {
             operation: "register",
             path: control.socket.clone(),

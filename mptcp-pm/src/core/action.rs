@@ -38,6 +38,10 @@ pub enum Action {
     /// Set or clear the backup flag of an endpoint: the kernel sends MP_PRIO on its subflows. As for deletion, the id
     /// is compared first.
     SetBackup(Endpoint, bool),
+    /// Delete an endpoint and add it again: the kernel then tries the subflows that failed once more. Those that live
+    /// would be closed: who carries this out looks first, and refuses where there is one. As for deletion, the id is
+    /// compared first.
+    RetrySubflows(Endpoint, NewEndpoint),
     /// Close the initial subflows that began at an address before it was an endpoint (DEL id 0).
     CloseInitial(IpAddr),
 }
@@ -58,6 +62,8 @@ pub struct NewEndpoint {
 pub enum Subject {
     /// An endpoint, by address.
     Endpoint(IpAddr),
+    /// The subflows of an endpoint, by address.
+    Subflows(IpAddr),
     /// The limits.
     Limits,
     /// A sysctl.
@@ -76,6 +82,7 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endpoint(addr) => write!(f, "endpoint {addr}"),
+            Self::Subflows(addr) => write!(f, "subflows from {addr}"),
             Self::Limits => f.write_str("limits of the path manager"),
             Self::Sysctl(key) => write!(f, "sysctl {key}"),
             Self::Rule(_, priority, Some(src)) => write!(f, "rule {priority} from {src}"),
@@ -101,6 +108,7 @@ impl Action {
             }
             Self::AddEndpoint(endpoint) => Subject::Endpoint(endpoint.addr),
             Self::DeleteEndpoint(endpoint) | Self::SetBackup(endpoint, _) => Subject::Endpoint(endpoint.addr),
+            Self::RetrySubflows(endpoint, _) => Subject::Subflows(endpoint.addr),
             Self::CloseInitial(addr) => Subject::Endpoint(*addr),
         }
     }

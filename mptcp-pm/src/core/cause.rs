@@ -42,7 +42,7 @@ impl Cause {
     /// Whether an attempt may go otherwise now.
     pub(super) fn concerns(&self, subject: &Subject) -> bool {
         match subject {
-            Subject::Endpoint(addr) => self.addresses.contains(addr),
+            Subject::Endpoint(addr) | Subject::Subflows(addr) => self.addresses.contains(addr),
             Subject::Rule(_, _, src) => src.is_some_and(|src| self.addresses.contains(&src.addr())),
             Subject::Route(table, _) => self.ifindex.map(policy::table_of) == Some(*table),
             Subject::Sysctl(Sysctl::ReversePathFilter(name)) => self.name.as_ref() == Some(name),

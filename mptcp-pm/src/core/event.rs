@@ -1,4 +1,6 @@
 //! Everything that can wake the core.
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
@@ -21,6 +23,9 @@ pub enum Event {
     Resynced(Snapshot),
     /// Endpoints, limits and sysctls, in answer to [`Action::Observe`].
     Observed(Observation),
+    /// A way has failed a subflow from a local address, with this error. The kernel's path manager does not try it again
+    /// as long as the endpoint stays.
+    SubflowFailed(IpAddr, String),
     /// An action was carried out, or was not.
     Done(Action, Result<(), Failure>),
     /// A deadline has passed.

@@ -24,19 +24,6 @@ pub struct World {
     pub observation: Option<Observation>,
 }
 
-/// What a change did to what is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Effect {
-    /// Something that matters is different now.
-    pub changed: bool,
-    /// More may be different than is known.
-    pub unsure: bool,
-}
-
-impl Effect {
-    const NONE: Self = Self { changed: false, unsure: false };
-}
-
 impl World {
     /// Takes a dump for what it is: everything that is not in it is gone.
     pub fn replace(&mut self, snapshot: Snapshot) {
@@ -46,46 +33,39 @@ impl World {
         self.rules = snapshot.rules;
     }
 
-    /// Applies one change. Where more may have changed than the kernel tells, what is known has to be read again: it
-    /// flushes IPv4 routes in silence when a link goes down or an address goes (`fib_disable_ip` and
-    /// `fib_sync_down_addr` in net/ipv4/fib_frontend.c and fib_semantics.c). That holds also for a change that is
-    /// known already: a dump may have overtaken it, and not what was told before it.
-    pub fn apply(&mut self, change: Change) -> Effect {
+    /// Applies one change; says whether something that matters is different now. Changes that the kernel makes without a
+    /// word are told too (`netlink::mirror`).
+    pub fn apply(&mut self, change: Change) -> bool {
         match change {
             Change::Link(link) => {
-                let (index, up) = (link.index, link.up);
+                let index = link.index;
                 let before = self.links.insert(index, link);
-                let went_down = !up && before.as_ref().is_some_and(|before| before.up);
-                let unsure = went_down || (!up && self.routes.iter().any(|route| leaves_by(route, index)));
-                Effect { changed: before.as_ref() != self.links.get(&index), unsure }
+                before.as_ref() != self.links.get(&index)
             }
             Change::LinkGone(index) => {
-                let known = self.links.remove(&index).is_some();
                 self.addresses.retain(|(ifindex, _), _| *ifindex != index);
-                self.routes.remove_link(index);
-                Effect { changed: known, unsure: true }
+                self.links.remove(&index).is_some()
             }
             Change::Address(address) => {
                 let before = self.addresses.insert((address.ifindex, address.addr), address.clone());
-                Effect { changed: before != Some(address), unsure: false }
+                before != Some(address)
             }
-            Change::AddressGone(ifindex, addr) => {
-                let known = self.addresses.remove(&(ifindex, addr)).is_some();
-                Effect { changed: known, unsure: true }
+            Change::AddressGone(ifindex, addr) => self.addresses.remove(&(ifindex, addr)).is_some(),
+            Change::Route(route) => {
+                let matters = self.matters(&route);
+                self.routes.insert(route) && matters
             }
-            Change::Route(route) => self.route(route),
-            Change::RouteGone(route) => self.route_gone(&route),
-            Change::Rule(rule) if self.rules.contains(&rule) => Effect::NONE,
+            Change::RouteGone(route) => self.routes.remove(&route) && self.matters(&route),
+            Change::Rule(rule) if self.rules.contains(&rule) => false,
             Change::Rule(rule) => {
-                let changed = rule.protocol == OUR_PROTOCOL;
+                let is_ours = rule.protocol == OUR_PROTOCOL;
                 self.rules.push(rule);
-                Effect { changed, unsure: false }
+                is_ours
             }
             Change::RuleGone(rule) => {
                 let known = self.rules.len();
                 self.rules.retain(|known| *known != rule);
-                let changed = rule.protocol == OUR_PROTOCOL && self.rules.len() != known;
-                Effect { changed, unsure: false }
+                rule.protocol == OUR_PROTOCOL && self.rules.len() != known
             }
         }
     }
@@ -124,21 +104,6 @@ impl World {
     /// The links that are VPNs or tunnels.
     pub fn is_vpn(&self, ifindex: IfIndex) -> bool {
         self.links.get(&ifindex).is_some_and(|link| uplink::class(link) == Class::Vpn)
-    }
-
-    /// A route with the key of another one has replaced it (`ip route replace` reports nothing else) or has joined
-    /// it (IPv6 siblings, `ip route append`): both are kept, and a dump has to tell.
-    fn route(&mut self, route: Route) -> Effect {
-        let matters = self.matters(&route) || self.routes.like(&route).iter().any(|r| self.matters(r));
-        let changed = self.routes.insert(route.clone()) && matters;
-        Effect { changed, unsure: changed && self.routes.like(&route).len() > 1 }
-    }
-
-    fn route_gone(&mut self, route: &Route) -> Effect {
-        let matters = self.matters(route) || self.routes.like(route).iter().any(|r| self.matters(r));
-        let removed = self.routes.remove(route);
-        let unsure = matters && !removed && !self.routes.like(route).is_empty();
-        Effect { changed: removed && matters, unsure }
     }
 
     /// Whether anything depends on a route: it is a default route or half of one, leads into a VPN, or is ours.

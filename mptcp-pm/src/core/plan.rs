@@ -1,29 +1,65 @@
 //! The difference between what is wanted and what is there, as actions in a safe order; and what is ours then.
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
-use super::action::{Action, NewEndpoint};
+use super::action::{Action, NewEndpoint, Subject};
 use super::observed::World;
 use super::owned::{CHANGEABLE, Owned, Replaced};
-use super::policy::Desired;
+use super::policy::{self, Desired};
 use super::uplink::Uplink;
-use super::world::{Endpoint, EndpointFlags, Limits, OUR_PROTOCOL, Route, Rule, Sysctl};
+use super::world::{
+    Endpoint, EndpointFlags, Family, Limits, MAIN_TABLE, OUR_PROTOCOL, Route, RouteKind, Rule, Sysctl,
+};
 
 /// What to do.
 ///
-/// The order: a subflow's way exists before its endpoint; a new path is offered before an old one is closed; a way
+/// The order: a subflow's way exists before its endpoint, in the main table or in its own; a new path is offered before an old one is closed; a way
 /// goes after the endpoint that used it.
 pub fn plan(desired: &Desired, world: &World, owned: &Owned) -> Vec<Action> {
     let (early_routes, late_routes) = stale_routes(desired, world);
+    let mut endpoints = Endpoints::compare(desired, world, owned).into_actions();
+    let have_a_way =
+        |action: &&Action| matches!(action, Action::AddEndpoint(new) if has_way(new, desired, world));
+    let rest = endpoints.split_off(endpoints.iter().take_while(have_a_way).count());
     let mut actions = Vec::new();
     actions.extend(sysctls(desired, world).map(|(key, value)| Action::WriteSysctl(key, value)));
     actions.extend(limits(desired, world).map(Action::SetLimits));
+    actions.extend(endpoints);
     actions.extend(early_routes.into_iter().map(Action::DeleteRoute));
     actions.extend(missing_routes(desired, world).map(Action::AddRoute));
     actions.extend(missing_rules(desired, world).map(Action::AddRule));
-    actions.extend(Endpoints::compare(desired, world, owned).into_actions());
+    actions.extend(rest);
     actions.extend(stale_rules(desired, world).map(Action::DeleteRule));
     actions.extend(late_routes.into_iter().map(Action::DeleteRoute));
     actions
+}
+
+/// Whether the subflows of an endpoint have a way before its rules and routes are made. They are bound to its interface:
+/// the main table's default route over it leads them where the uplink's own table will, unless that refuses something.
+fn has_way(new: &NewEndpoint, desired: &Desired, world: &World) -> bool {
+    let (family, table) = (Family::of(&new.addr), policy::table_of(new.ifindex));
+    let mut own = desired.routes.iter().filter(|route| route.table == table && route.family() == family);
+    let defaults = world.default_routes(new.ifindex, family);
+    defaults.first().is_some_and(|best| best.table == MAIN_TABLE)
+        && own.all(|route| route.kind == RouteKind::Unicast)
+}
+
+/// Another attempt at the subflows that `failed`, by local address. An endpoint that something else is done to waits.
+pub fn second_attempts(
+    desired: &Desired,
+    world: &World,
+    owned: &Owned,
+    failed: &BTreeSet<IpAddr>,
+    actions: &[Action],
+) -> Vec<Action> {
+    let seen = world.observation.iter().flat_map(|seen| &seen.endpoints);
+    let ours = seen.filter(|endpoint| failed.contains(&endpoint.addr) && owned.has(endpoint));
+    ours.filter(|endpoint| !actions.iter().any(|other| other.subject() == Subject::Endpoint(endpoint.addr)))
+        .filter_map(|endpoint| {
+            let wanted = desired.endpoints.iter().find(|wanted| wanted.addr == endpoint.addr)?;
+            Some(Action::RetrySubflows(endpoint.clone(), wanted.clone()))
+        })
+        .collect()
 }
 
 /// What is ours while these actions are carried out, to be written down before the first of them; without endpoints.

@@ -18,13 +18,20 @@ pub struct Source {
     /// It cannot be read, and nobody waits any longer.
     given_up: bool,
     failures: u32,
+    /// Not before this time, because it failed.
     after: Duration,
+    /// Not before this time, unless it is urgent, because others go first.
+    patient: Duration,
     error: Option<String>,
     pacer: Pacer,
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long [`Source::look_later`] waits. What tells of a new access comes in several messages within a millisecond, and
+/// reading takes as long: it must not stand between them. What others do about it comes some time later anyway.
+const LATER: Duration = Duration::from_millis(100);
 
 impl Source {
     /// Never read, and due; paced so that endless churn does not make it the only thing that is done.
@@ -38,6 +45,7 @@ impl Source {
             given_up,
             failures: 0,
             after: Duration::ZERO,
+            patient: Duration::ZERO,
             error: None,
             pacer,
         }
@@ -46,6 +54,15 @@ impl Source {
     /// It may be different now.
     pub fn look(&mut self) {
         self.due = !self.given_up;
+        self.patient = Duration::ZERO;
+    }
+
+    /// It may be different now or soon, and nobody waits for it.
+    pub fn look_later(&mut self, now: Duration) {
+        if !self.is_due() {
+            self.look();
+            self.patient = now + LATER;
+        }
     }
 
     /// It is different now, and nothing can be planned before it is read.
@@ -75,7 +92,8 @@ impl Source {
 
     /// When it may be read next.
     pub fn next(&self) -> Duration {
-        self.after.max(self.pacer.next())
+        let patient = if self.urgent { Duration::ZERO } else { self.patient };
+        self.after.max(patient).max(self.pacer.next())
     }
 
     /// It is being read from now on: what happens meanwhile may or may not be in the answer.

@@ -23,7 +23,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 const FREE: u32 = 3;
 
 /// An attempt that is this much older than its pause no longer counts.
-const FORGET_AFTER: Duration = Duration::from_secs(60);
+const fn forget_after(subject: &Subject) -> Duration {
+    match subject {
+        // That it failed is known only when TCP has given up, after two minutes.
+        Subject::Subflows(_) => Duration::from_secs(600),
+        _ => Duration::from_secs(60),
+    }
+}
 
 /// The attempts at every subject, lately.
 #[derive(Clone, Debug)]
@@ -111,10 +117,13 @@ impl Retries {
 
     /// Forgets what is long ago, and the errors of what is no longer wanted.
     pub fn prune(&mut self, wanted: impl Fn(&Subject) -> bool, now: Duration) {
-        self.attempts.retain(|_, attempts| now < attempts.last + attempts.pause() * 2 + FORGET_AFTER);
+        self.attempts
+            .retain(|subject, attempts| now < attempts.last + attempts.pause() * 2 + forget_after(subject));
         for (subject, attempts) in &mut self.attempts {
             attempts.wanted = wanted(subject);
-            attempts.error = attempts.error.take().filter(|_| attempts.wanted);
+            // How the last attempt at subflows goes is not known yet.
+            let open = matches!(subject, Subject::Subflows(_));
+            attempts.error = attempts.error.take().filter(|_| attempts.wanted || open);
         }
     }
 

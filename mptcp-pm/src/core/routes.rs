@@ -26,7 +26,7 @@ impl Routes {
     }
 
     /// Those with the destination, table and metric of another one.
-    pub fn like(&self, route: &Route) -> &[Route] {
+    fn like(&self, route: &Route) -> &[Route] {
         self.by_key.get(&key(route)).map_or(&[], Vec::as_slice)
     }
 
@@ -56,14 +56,6 @@ impl Routes {
             self.by_key.remove(&key(route));
         }
         removed
-    }
-
-    /// Removes those that lead over a link.
-    pub fn remove_link(&mut self, ifindex: IfIndex) {
-        self.by_key.retain(|_, alike| {
-            alike.retain(|route| !leaves_by(route, ifindex));
-            !alike.is_empty()
-        });
     }
 }
 

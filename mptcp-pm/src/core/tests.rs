@@ -1,5 +1,6 @@
 //! The core against a model of the kernel, over thousands of random histories.
 mod converge;
+mod failures;
 mod kernel;
 mod machine;
 mod oracle;

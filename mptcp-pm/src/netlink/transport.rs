@@ -27,6 +27,19 @@ pub struct Client<S = KernelSocket> {
     timeout: Duration,
 }
 
+/// What is asked of the kernel.
+struct Request<'a> {
+    /// The type of the message.
+    kind: u16,
+    /// Its flags beside `NLM_F_REQUEST`.
+    flags: u16,
+    /// What follows its header.
+    body: &'a [u8],
+    expect: Expect,
+    /// How often it may be sent, all in all.
+    attempts: u32,
+}
+
 impl Client {
     /// Opens a socket of a netlink protocol (`NETLINK_GENERIC`, `NETLINK_SOCK_DIAG`).
     pub fn open(protocol: isize) -> io::Result<Self> {
@@ -42,66 +55,47 @@ impl<S: Datagrams> Client<S> {
 
     /// Changes something: the answer is an acknowledgement.
     pub async fn change(&mut self, kind: u16, body: &[u8]) -> Result<(), Fault> {
-        self.limited(kind, NLM_F_ACK, body, Expect::Acknowledgement, 1).await.map(drop)
+        let (flags, expect) = (NLM_F_ACK, Expect::Acknowledgement);
+        self.limited(&Request { kind, flags, body, expect, attempts: 1 }).await.map(drop)
     }
 
     /// Asks for one thing: the answer is the body of one message.
     pub async fn get(&mut self, kind: u16, body: &[u8]) -> Result<Vec<u8>, Fault> {
-        let bodies = self.limited(kind, 0, body, Expect::Message, ATTEMPTS).await?;
+        let request = Request { kind, flags: 0, body, expect: Expect::Message, attempts: ATTEMPTS };
+        let bodies = self.limited(&request).await?;
         bodies.into_iter().next().ok_or(Fault::Malformed("an empty answer".to_owned()))
     }
 
     /// Asks for everything of a kind: the answer is the bodies of any number of messages.
     pub async fn dump(&mut self, kind: u16, body: &[u8]) -> Result<Vec<Vec<u8>>, Fault> {
-        self.limited(kind, NLM_F_DUMP, body, Expect::Dump, ATTEMPTS).await
+        let (flags, expect) = (NLM_F_DUMP, Expect::Dump);
+        self.limited(&Request { kind, flags, body, expect, attempts: ATTEMPTS }).await
     }
 
-    async fn limited(
-        &mut self,
-        kind: u16,
-        flags: u16,
-        body: &[u8],
-        expect: Expect,
-        attempts: u32,
-    ) -> Result<Vec<Vec<u8>>, Fault> {
+    async fn limited(&mut self, request: &Request<'_>) -> Result<Vec<Vec<u8>>, Fault> {
         let timeout = self.timeout;
-        tokio::time::timeout(timeout, self.repeated(kind, flags, body, expect, attempts))
-            .await
-            .unwrap_or(Err(Fault::NoAnswer(timeout)))
+        tokio::time::timeout(timeout, self.repeated(request)).await.unwrap_or(Err(Fault::NoAnswer(timeout)))
     }
 
-    async fn repeated(
-        &mut self,
-        kind: u16,
-        flags: u16,
-        body: &[u8],
-        expect: Expect,
-        attempts: u32,
-    ) -> Result<Vec<Vec<u8>>, Fault> {
-        for _ in 1..attempts {
-            match self.once(kind, flags, body, expect).await {
+    async fn repeated(&mut self, request: &Request<'_>) -> Result<Vec<Vec<u8>>, Fault> {
+        for _ in 1..request.attempts {
+            match self.once(request).await {
                 Err(fault) if fault.is_transient() => {}
                 answer => return answer,
             }
         }
-        self.once(kind, flags, body, expect).await
+        self.once(request).await
     }
 
-    async fn once(
-        &mut self,
-        kind: u16,
-        flags: u16,
-        body: &[u8],
-        expect: Expect,
-    ) -> Result<Vec<Vec<u8>>, Fault> {
+    async fn once(&mut self, request: &Request<'_>) -> Result<Vec<Vec<u8>>, Fault> {
         // A request that was given up may still be answered: a number of its own tells the answers apart.
         self.sequence = self.sequence.wrapping_add(1).max(1);
         let mut header = NetlinkHeader::default();
-        header.message_type = kind;
-        header.flags = NLM_F_REQUEST | flags;
+        header.message_type = request.kind;
+        header.flags = NLM_F_REQUEST | request.flags;
         header.sequence_number = self.sequence;
-        self.socket.send(&message(header, body)).await?;
-        let mut answer = Answer::new(expect, self.sequence, self.socket.port());
+        self.socket.send(&message(header, request.body)).await?;
+        let mut answer = Answer::new(request.expect, self.sequence, self.socket.port());
         loop {
             let datagram = self.socket.receive().await?;
             if datagram.sender == 0 && answer.take(datagram.bytes)? {

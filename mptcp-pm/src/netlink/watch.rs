@@ -68,7 +68,7 @@ pub struct Watch {
 
 /// The multicast groups (`RTNLGRP_*` of `include/uapi/linux/rtnetlink.h`): links, addresses, routes and rules of
 /// both families.
-const GROUPS: [u32; 7] = [
+pub const GROUPS: [u32; 7] = [
     libc::RTNLGRP_LINK,
     libc::RTNLGRP_IPV4_IFADDR,
     libc::RTNLGRP_IPV6_IFADDR,

@@ -1,25 +1,34 @@
 //! The living subflows by connection, for those who show connections.
 use std::net::SocketAddr;
 
+use mptcp_common::path_stats::Established;
+
+use super::account::Account;
 use super::clock::Clock;
 use super::ends;
 use super::group::Group;
 use super::subflow::Subflow;
 use crate::view::figures::Figures;
+use crate::view::paths::{ConnectionFigures, SubflowFigures};
 
 /// The figures of connections and subflows; those of none where nothing is measured.
 #[derive(Clone, Debug, Default)]
 pub struct Lookup<'a> {
     clock: Clock,
+    accounts: &'a [Account],
     /// Sorted by token.
     subflows: Vec<&'a Subflow>,
 }
 
 impl<'a> Lookup<'a> {
-    pub(super) fn new(clock: &Clock, subflows: impl Iterator<Item = &'a Subflow>) -> Self {
+    pub(super) fn new(
+        clock: &Clock,
+        accounts: &'a [Account],
+        subflows: impl Iterator<Item = &'a Subflow>,
+    ) -> Self {
         let mut subflows: Vec<&Subflow> = subflows.collect();
         subflows.sort_by_key(|subflow| subflow.sample.kept.token);
-        Self { clock: clock.clone(), subflows }
+        Self { clock: clock.clone(), accounts, subflows }
     }
 
     /// A connection's, over its living subflows, by its local token.
@@ -37,6 +46,34 @@ impl<'a> Lookup<'a> {
         };
         let found = self.of(token).iter().find(has_them)?;
         Some(self.figures(std::slice::from_ref(found), found.since_ns()))
+    }
+
+    /// All connections with all their living subflows, by token.
+    pub fn each(&self) -> Vec<ConnectionFigures> {
+        let of_one_connection = |a: &&Subflow, b: &&Subflow| a.sample.kept.token == b.sample.kept.token;
+        self.subflows.chunk_by(of_one_connection).filter_map(|subflows| self.exposed(subflows)).collect()
+    }
+
+    /// A connection by its subflows, of which the initial one, or else the oldest, says where it leads.
+    fn exposed(&self, subflows: &[&Subflow]) -> Option<ConnectionFigures> {
+        let is_join = |subflow: &&&Subflow| {
+            !Established::at(subflow.sample.kept.way).is_some_and(Established::is_initial)
+        };
+        let first = subflows.iter().min_by_key(|subflow| (is_join(subflow), subflow.since_ns()))?;
+        let kept = &first.sample.kept;
+        let since = subflows.iter().map(|subflow| subflow.since_ns()).min()?;
+        let subflow = |subflow: &&Subflow| SubflowFigures {
+            uplink: self.accounts.get(subflow.account as usize).map(|account| account.place.name.clone()),
+            local: ends::local(&subflow.sample.kept),
+            remote: ends::remote(&subflow.sample.kept),
+            figures: self.figures(std::slice::from_ref(subflow), subflow.since_ns()),
+        };
+        Some(ConnectionFigures {
+            token: kept.token,
+            remote: ends::remote(kept),
+            figures: self.figures(subflows, since),
+            subflows: subflows.iter().map(subflow).collect(),
+        })
     }
 
     fn of(&self, token: u32) -> &[&'a Subflow] {

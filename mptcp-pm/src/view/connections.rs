@@ -8,15 +8,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::figures::Figures;
 use crate::core::uplink::Uplink;
 use crate::core::world::{Endpoint, IfIndex};
 use crate::interfaces;
 use crate::netlink::diag::{self, Diag};
 use crate::netlink::diag_wire::{MptcpFlags, State, SubflowFlags};
 use crate::stats::Lookup;
-use crate::view::figures::Figures;
 
-pub(super) use text::text;
+pub(super) use text::{connection as paragraphs, text};
 
 /// As many are listed; the others are counted.
 const MOST: usize = 1000;

@@ -30,6 +30,18 @@ pub enum Unit {
     Seconds,
 }
 
+impl Unit {
+    /// Its word, which ends the names of its metrics; none for things, where the name says which.
+    pub const fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Count => None,
+            Self::Bytes => Some("bytes"),
+            Self::BytesPerSecond => Some("bytes_per_second"),
+            Self::Seconds => Some("seconds"),
+        }
+    }
+}
+
 /// One metric, described.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
@@ -125,22 +137,52 @@ impl Windows {
     }
 }
 
-/// What happened within one window. `null` is what was not measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Window {
-    /// How long it was indeed, seconds: shorter after the start, and a little more or less than its name says.
-    pub seconds: f64,
-    /// Payload that the peer acknowledged, bytes per second.
-    pub acknowledged_bytes_per_second: Option<f64>,
-    /// Payload received, bytes per second.
-    pub received_bytes_per_second: Option<f64>,
-    /// The round-trip time that half of the samples were below, within a power of two.
-    pub rtt_p50_seconds: Option<f64>,
-    /// That 95 % were below.
-    pub rtt_p95_seconds: Option<f64>,
-    /// That 99 % were below.
-    pub rtt_p99_seconds: Option<f64>,
+/// One metric of a window, described. All are gauges.
+#[derive(Clone, Copy, Debug)]
+pub struct WindowMetric {
+    /// Its name, the unit included.
+    pub name: &'static str,
+    /// In what it is counted.
+    pub unit: Unit,
+    /// What it says, in one sentence.
+    pub help: &'static str,
+    /// Reads it; none while it is not known.
+    pub value: fn(&Window) -> Option<f64>,
+}
+
+/// Declares what is measured within a window, and its description, in one place.
+macro_rules! window {
+    ($($help:literal $name:ident: $unit:ident;)*) => {
+        /// What happened within one window. `null` is what was not measured.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default)]
+        pub struct Window {
+            /// How long it was indeed, seconds: shorter after the start, and a little more or less than its name says.
+            pub seconds: f64,
+            $(#[doc = $help] pub $name: Option<f64>,)*
+        }
+
+        /// Every metric of a window, in the order in which they are shown.
+        pub const WINDOW_METRICS: &[WindowMetric] = &[
+            $(WindowMetric {
+                name: stringify!($name),
+                unit: Unit::$unit,
+                help: $help,
+                value: |window| window.$name,
+            },)*
+        ];
+    };
+}
+
+window! {
+    "Payload that the peer acknowledged, per second of the window." acknowledged_bytes_per_second: BytesPerSecond;
+    "Payload received, per second of the window." received_bytes_per_second: BytesPerSecond;
+    "The round-trip time that half of the window's samples were below, within a power of two."
+        rtt_p50_seconds: Seconds;
+    "The round-trip time that 95 % of the window's samples were below, within a power of two."
+        rtt_p95_seconds: Seconds;
+    "The round-trip time that 99 % of the window's samples were below, within a power of two."
+        rtt_p99_seconds: Seconds;
 }
 
 #[cfg(test)]
@@ -151,13 +193,7 @@ mod tests {
     fn names_end_with_their_unit_and_are_fields_of_the_json() {
         let json = serde_json::to_value(Figures::default()).expect("serializes");
         for metric in METRICS {
-            let end = match metric.unit {
-                Unit::Count => "s",
-                Unit::Bytes => "_bytes",
-                Unit::BytesPerSecond => "_bytes_per_second",
-                Unit::Seconds => "_seconds",
-            };
-            assert!(metric.name.ends_with(end), "{}", metric.name);
+            assert!(metric.name.ends_with(metric.unit.word().unwrap_or("s")), "{}", metric.name);
             assert!(metric.help.ends_with('.'), "{}", metric.name);
             assert!(json.get(metric.name).is_some(), "{}", metric.name);
         }
@@ -176,6 +212,21 @@ mod tests {
         let described = METRICS.iter().map(|metric| format!("| `{}` | {} |", metric.name, help(metric)));
         assert_eq!(rows[..rows.len() - 1], described.collect::<Vec<_>>());
         assert!(rows[rows.len() - 1].starts_with("| `windows` | "));
+    }
+
+    #[test]
+    fn so_do_the_names_of_what_is_measured_in_windows() {
+        let json = serde_json::to_value(Window::default()).expect("serializes");
+        for metric in WINDOW_METRICS {
+            assert!(
+                metric.name.ends_with(metric.unit.word().expect("none counts things")),
+                "{}",
+                metric.name
+            );
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+            assert!(json.get(metric.name).is_some(), "{}", metric.name);
+        }
+        assert_eq!(json.as_object().expect("an object").len(), WINDOW_METRICS.len() + 1);
     }
 
     #[test]

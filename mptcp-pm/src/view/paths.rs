@@ -1,4 +1,6 @@
 //! What each uplink and each provider delivers, as `status`, `top` and the metrics endpoint show it.
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::figures::Figures;
@@ -60,4 +62,30 @@ pub struct Losses {
     pub closings: u64,
     /// Alarms that were not told.
     pub alarms: u64,
+}
+
+/// A connection and what it delivers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConnectionFigures {
+    /// Its local token.
+    pub token: u32,
+    /// Its remote end: that of the initial subflow.
+    pub remote: SocketAddr,
+    /// Its figures.
+    pub figures: Figures,
+    /// Its subflows.
+    pub subflows: Vec<SubflowFigures>,
+}
+
+/// A subflow and what it delivers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubflowFigures {
+    /// The name of the interface that it goes over.
+    pub uplink: Option<String>,
+    /// Its local end.
+    pub local: SocketAddr,
+    /// Its remote end.
+    pub remote: SocketAddr,
+    /// Its figures.
+    pub figures: Figures,
 }

@@ -96,7 +96,7 @@ pub fn paragraph(text: &str) -> String {
 }
 
 /// The best first, as the routing table prefers them, then by name: `eth2` comes before `eth10`.
-fn sorted(uplinks: &[Uplink]) -> Vec<&Uplink> {
+pub(super) fn sorted(uplinks: &[Uplink]) -> Vec<&Uplink> {
     let mut sorted: Vec<&Uplink> = uplinks.iter().collect();
     sorted.sort_by_key(|uplink| {
         let stem = uplink.name.trim_end_matches(|letter: char| letter.is_ascii_digit());

@@ -1,36 +1,27 @@
 //! Network namespaces and the programs that run in them.
-use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Pid, gettid};
 use serde_json::Value;
+
+use crate::common;
+pub use crate::common::ip;
 
 /// Far more than anything here takes; only a failing test waits for it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs a test in a new network namespace, which ends with it.
-pub fn run(test: impl FnOnce() + Send + 'static) {
-    let outcome = thread::spawn(move || {
-        enter_new();
+pub fn run(test: impl FnOnce() + Send) {
+    common::run(|| {
+        prepare();
         test();
-    })
-    .join();
-    if let Err(panic) = outcome {
-        std::panic::resume_unwind(panic);
-    }
+    });
 }
 
-fn enter_new() {
-    unshare(CloneFlags::CLONE_NEWNET)
-        .expect("this test makes a network namespace: run it as root (CAP_SYS_ADMIN)");
-    assert!(
-        Path::new("/proc/sys/net/mptcp").exists(),
-        "this test drives the kernel's MPTCP: run it on a kernel with CONFIG_MPTCP"
-    );
+fn prepare() {
     ip("link set lo up");
     // A new namespace begins with the machine's settings.
     sysctl("net.ipv4.conf.all.rp_filter=0");
@@ -52,7 +43,8 @@ impl Other {
         let (jobs, queue) = mpsc::channel::<Job>();
         let (tell, told) = mpsc::channel();
         let thread = thread::spawn(move || {
-            enter_new();
+            common::enter();
+            prepare();
             tell.send(gettid()).unwrap();
             queue.iter().for_each(|job| job());
         });
@@ -94,13 +86,6 @@ pub fn two_uplinks() -> Other {
         ip(&format!("route add default via 10.{index}.0.1 dev {here} metric {metric}"));
     }
     other
-}
-
-/// Runs `ip` in the namespace of this thread; what it prints.
-pub fn ip(arguments: &str) -> String {
-    let output = Command::new("ip").args(arguments.split_whitespace()).output().expect("ip(8) of iproute2");
-    assert!(output.status.success(), "ip {arguments}: {}", stderr(&output));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Sets a sysctl in the namespace of this thread.

@@ -1,36 +1,22 @@
 //! A thread in a network namespace of its own, with loopback up, that runs one test.
-use std::{fs, net::SocketAddr, path::Path, process::Command, thread, time::Duration};
+use std::{fs, net::SocketAddr, time::Duration};
 
 use mptcp_pm::netlink::{
     mptcp::{Events, Notice},
     mptcp_wire::event::Event,
 };
-use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::timeout;
 
-/// Runs a test in a new network namespace, which ends with it.
-pub fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
-    let outcome = thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET)
-            .expect("this test makes a network namespace: run it as root (CAP_SYS_ADMIN)");
-        assert!(
-            Path::new("/proc/sys/net/mptcp").exists(),
-            "this test drives the kernel's MPTCP: run it on a kernel with CONFIG_MPTCP"
-        );
-        ip("link set lo up");
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test());
-    })
-    .join();
-    if let Err(panic) = outcome {
-        std::panic::resume_unwind(panic);
-    }
-}
+use crate::common;
+pub use crate::common::ip;
 
-/// Runs `ip` in the namespace of this thread.
-pub fn ip(arguments: &str) {
-    let status = Command::new("ip").args(arguments.split_whitespace()).status().expect("ip(8) of iproute2");
-    assert!(status.success(), "ip {arguments}");
+/// Runs a test in a new network namespace with loopback up, which ends with it.
+pub fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
+    common::run_async(|| {
+        ip("link set lo up");
+        test()
+    });
 }
 
 /// Sets a sysctl of the namespace of this thread, below `net.mptcp`.

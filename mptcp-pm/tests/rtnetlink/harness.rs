@@ -1,7 +1,6 @@
 //! A namespace, `ip` in it, and a reader of the watch.
 use std::{
     fmt::Debug,
-    future::Future,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -10,39 +9,14 @@ use mptcp_pm::{
     core::world::{Change, Hop, IfIndex, MAIN_TABLE, Route, RouteKind, Rule, Snapshot},
     netlink::watch::{Notice, Watch},
 };
-use nix::{
-    sched::{CloneFlags, unshare},
-    unistd::geteuid,
-};
+
+pub use crate::common::{ip, run_async as in_namespace};
 
 /// Far more than anything here takes; only a failing test waits for it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The protocol number that `ip route add` uses (`RTPROT_BOOT`).
 pub const BOOT: u8 = 3;
-
-/// Runs a test in a network namespace that ends with the thread.
-pub fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
-    assert!(geteuid().is_root(), "this test makes network namespaces: run it as root");
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNET).expect("unshare the network namespace");
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(test());
-        });
-        if let Err(panic) = thread.join() {
-            std::panic::resume_unwind(panic);
-        }
-    });
-}
-
-/// Runs `ip` with these arguments in the namespace of this thread.
-pub fn ip(arguments: &str) -> String {
-    let output = Command::new("ip").args(arguments.split(' ')).output().expect("run ip (iproute2)");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "ip {arguments}: {err}");
-    out.into_owned()
-}
 
 /// Runs many `ip` commands at once.
 pub fn ip_batch(commands: &str) {

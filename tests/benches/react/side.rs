@@ -105,7 +105,8 @@ impl Side {
     /// Our daemon; it logs what it does by default.
     pub fn ours(runtime: &Runtime) -> Result<Self> {
         Self::start(runtime, |host| {
-            Daemon::start_logging(host, "profile = \"heavy\"\n", "info").map(Process::Ours)
+            let way = ["env", "RUST_LOG=info"];
+            Daemon::start_through(host, "profile = \"heavy\"\n", &way).map(Process::Ours)
         })
     }
 

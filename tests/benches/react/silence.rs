@@ -1,27 +1,16 @@
 //! Whether the kernel had anything to tell a daemon while nothing was to happen.
 
 use anyhow::{Context, Result, bail};
+use mptcp_pm::netlink::watch::GROUPS;
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
-use nix::libc;
 use std::io::ErrorKind;
 use tests::Host;
-
-/// What both daemons listen to.
-const GROUPS: [u32; 7] = [
-    libc::RTNLGRP_LINK,
-    libc::RTNLGRP_IPV4_IFADDR,
-    libc::RTNLGRP_IPV6_IFADDR,
-    libc::RTNLGRP_IPV4_ROUTE,
-    libc::RTNLGRP_IPV6_ROUTE,
-    libc::RTNLGRP_IPV4_RULE,
-    libc::RTNLGRP_IPV6_RULE,
-];
 
 /// A listener in a host's network.
 pub struct Silence(Socket);
 
 impl Silence {
-    /// From now on.
+    /// From now on, of all that the daemons listen to.
     pub fn begin(host: &Host) -> Result<Self> {
         let open = || {
             let mut socket = Socket::new(NETLINK_ROUTE)?;

@@ -166,6 +166,7 @@ impl Work {
             stall: if messages { slowest(&exchanges)? } else { self.meter.stall() },
             progress: self.meter.progress(),
             latencies: exchanges.into_iter().map(|(_, latency)| latency).collect(),
+            carried: channel.carried(),
             spoken,
         })
     }

@@ -97,11 +97,13 @@ pub(super) struct Channel {
     deadline: Instant,
     /// The frame being sent or received, its length included.
     frame: Vec<u8>,
+    sent: u64,
+    received: u64,
 }
 
 impl Channel {
     pub(super) fn new(stream: TcpStream, deadline: Instant) -> Self {
-        Self { stream, deadline, frame: Vec::with_capacity(CHUNK + 4) }
+        Self { stream, deadline, frame: Vec::with_capacity(CHUNK + 4), sent: 0, received: 0 }
     }
 
     pub(super) fn set_deadline(&mut self, deadline: Instant) {
@@ -110,6 +112,11 @@ impl Channel {
 
     pub(super) fn stream(&self) -> &TcpStream {
         &self.stream
+    }
+
+    /// Bytes that went into the stream and that came out of it, frames' lengths included.
+    pub(super) fn carried(&self) -> [u64; 2] {
+        [self.sent, self.received]
     }
 
     /// Sends a frame of `size` bytes that `fill` writes; the bytes it wrote are returned.
@@ -122,6 +129,7 @@ impl Channel {
             self.stream.set_write_timeout(Some(left(self.deadline)?))?;
             sent += again(self.stream.write(&self.frame[sent..])).context("send")?;
         }
+        self.sent += sent as u64;
         Ok(&self.frame[4..])
     }
 
@@ -158,6 +166,7 @@ impl Channel {
                 meter.add(size);
             }
             done += size;
+            self.received += size as u64;
         }
         Ok(())
     }

@@ -35,6 +35,8 @@ pub struct Kernel {
     pub sysctls: BTreeMap<Sysctl, String>,
     /// The ids of the endpoints that the daemon made.
     pub ours: BTreeSet<u8>,
+    /// Local addresses from which a subflow lives.
+    pub in_use: BTreeSet<IpAddr>,
     /// What was told and not read yet.
     pub told: VecDeque<Change>,
     next_id: u8,
@@ -61,6 +63,7 @@ impl Kernel {
             limits: Limits { subflows: 2, add_addr_accepted: 0 },
             sysctls,
             ours: BTreeSet::new(),
+            in_use: BTreeSet::new(),
             told: VecDeque::new(),
             next_id: 1,
         }
@@ -121,6 +124,17 @@ impl Kernel {
                     self.delete_endpoint(old.id);
                 }
                 Ok(())
+            }
+            Action::RetrySubflows(old, new) => {
+                if !self.is_still(old) {
+                    return Ok(());
+                }
+                assert!(self.ours.contains(&old.id), "renews a foreign endpoint: {old:?}");
+                if self.in_use.contains(&old.addr) {
+                    return failure(FailureKind::Other, "in use");
+                }
+                self.delete_endpoint(old.id);
+                self.perform(&Action::AddEndpoint(new.clone()))
             }
             Action::SetBackup(endpoint, on) => {
                 if self.is_still(endpoint) {
@@ -199,13 +213,14 @@ impl Kernel {
         Ok(())
     }
 
-    /// `ip route replace`: only the new route is told.
+    /// `ip route replace`: the watch tells of both.
     pub fn replace_route(&mut self, route: Route) {
         let old: Vec<Route> = self.routes.iter().filter(|there| same_key(there, &route)).cloned().collect();
-        self.routes.retain(|there| !same_key(there, &route));
-        if self.add_route(route).is_err() {
-            self.routes.extend(old);
+        if !route.hops.iter().all(|hop| self.is_reachable(hop)) {
+            return;
         }
+        old.iter().for_each(|old| self.delete_route(old));
+        let _ = self.add_route(route);
     }
 
     pub fn delete_route(&mut self, route: &Route) {
@@ -252,8 +267,8 @@ impl Kernel {
         let Some(link) = self.links.remove(&index) else { return };
         self.sysctls.remove(&strict(&link.name));
         self.addresses.retain(|address| address.ifindex != index);
-        self.routes.retain(|route| !over(route, index));
         self.told.push_back(Change::LinkGone(index));
+        self.flush(|route| over(route, index));
     }
 
     /// Its sysctls keep their values under the new name.
@@ -272,7 +287,7 @@ impl Kernel {
         self.told.push_back(Change::Link(link.clone()));
     }
 
-    /// Down: IPv4 routes vanish without a word, IPv6 ones and addresses are told. Up: the networks return.
+    /// Down: IPv4 routes vanish, IPv6 ones and addresses too. Up: the networks return.
     pub fn set_up(&mut self, index: IfIndex, up: bool) {
         let Some(link) = self.links.get_mut(&index).filter(|link| link.up != up) else { return };
         (link.up, link.carrier) = (up, up);
@@ -285,18 +300,21 @@ impl Kernel {
             return;
         }
         self.flush_v4(index);
-        let v6 = |route: &&Route| route.family() == Family::V6 && over(route, index);
-        for route in self.routes.iter().filter(v6).cloned().collect::<Vec<_>>() {
-            self.delete_route(&route);
-        }
+        self.flush(|route| route.family() == Family::V6 && over(route, index));
         for addr in self.addrs(index, Family::V6) {
             self.delete_address(index, addr);
         }
     }
 
     fn flush_v4(&mut self, index: IfIndex) {
-        let single = |route: &Route| route.hops.len() == 1 && over(route, index);
-        self.routes.retain(|route| !(route.family() == Family::V4 && single(route)));
+        self.flush(|route| route.family() == Family::V4 && route.hops.len() == 1 && over(route, index));
+    }
+
+    /// What the kernel says nothing of, the watch knows and tells.
+    fn flush(&mut self, goes: impl Fn(&Route) -> bool) {
+        for route in self.routes.iter().filter(|route| goes(route)).cloned().collect::<Vec<_>>() {
+            self.delete_route(&route);
+        }
     }
 
     fn addrs(&self, index: IfIndex, family: Family) -> Vec<IpAddr> {
@@ -326,8 +344,8 @@ impl Kernel {
         self.told.push_back(Change::Address(address.clone()));
     }
 
-    /// The network's route goes with its last address and is told; IPv4 routes that suggest the address, or that are
-    /// left on a link without an address, go without a word.
+    /// The network's route goes with its last address; so do IPv4 routes that suggest the address, or that are left on a
+    /// link without an address.
     pub fn delete_address(&mut self, index: IfIndex, addr: IpAddr) {
         let same = |there: &Address| there.ifindex == index && there.addr == addr;
         let Some(at) = self.addresses.iter().position(same) else { return };
@@ -339,7 +357,7 @@ impl Kernel {
             self.delete_route(&route);
         }
         if Family::of(&addr) == Family::V4 {
-            self.routes.retain(|route| route.source != Some(addr) || !over(route, index));
+            self.flush(|route| route.source == Some(addr) && over(route, index));
             if self.addrs(index, Family::V4).is_empty() {
                 self.flush_v4(index);
             }

@@ -1,5 +1,6 @@
 //! The model kernel with a daemon on it: messages come late or never, actions fail, the daemon dies and starts again.
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -27,6 +28,8 @@ pub enum Move {
     Run(usize),
     Wait(u64),
     Look,
+    /// A subflow of this endpoint fails.
+    Break(usize),
     Configure(usize),
     Fail(Fault),
     Heal,
@@ -113,6 +116,10 @@ impl Machine {
                 }
             }
             Move::Look => self.feed(Event::Look),
+            Move::Break(which) => {
+                let addr = self.kernel.endpoints.get(*which).map(|endpoint| endpoint.addr);
+                addr.into_iter().for_each(|addr| self.break_subflow(addr));
+            }
             Move::Configure(which) => self.configure(configs()[*which % configs().len()].clone()),
             Move::Fail(fault) => {
                 self.faults.insert(*fault);
@@ -157,6 +164,10 @@ impl Machine {
 
     pub fn feed(&mut self, event: Event) {
         self.core.handle(event, self.now);
+    }
+
+    pub fn break_subflow(&mut self, addr: IpAddr) {
+        self.feed(Event::SubflowFailed(addr, "no route to host".into()));
     }
 
     pub fn configure(&mut self, config: Config) {
@@ -275,7 +286,10 @@ fn fault(action: &Action) -> Option<Fault> {
             Some(Fault::Routing)
         }
         Action::AddEndpoint(_) => Some(Fault::Add),
-        Action::DeleteEndpoint(_) | Action::SetBackup(..) | Action::CloseInitial(_) => Some(Fault::Delete),
+        Action::DeleteEndpoint(_)
+        | Action::SetBackup(..)
+        | Action::RetrySubflows(..)
+        | Action::CloseInitial(_) => Some(Fault::Delete),
     }
 }
 
@@ -327,6 +341,7 @@ pub fn moves(length: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Move>>
         12 => (1_usize..30).prop_map(Move::Run),
         5 => (0_u64..2_000).prop_map(Move::Wait),
         1 => Just(Move::Look),
+        2 => (0_usize..8).prop_map(Move::Break),
         1 => (0_usize..5).prop_map(Move::Configure),
         2 => a_fault().prop_map(Move::Fail),
         2 => Just(Move::Heal),

@@ -71,7 +71,10 @@ fn outcome(kernel: &Kernel, machine: &Machine) -> BTreeSet<String> {
     let mut all: BTreeSet<String> =
         endpoints.map(|e| format!("{} {:?} {:?}", e.addr, e.ifindex, e.flags)).collect();
     all.extend(kernel.rules.iter().filter(|r| r.protocol == OUR_PROTOCOL).map(|r| format!("{r:?}")));
-    all.extend(kernel.routes.iter().filter(|r| r.protocol == OUR_PROTOCOL).map(|r| format!("{r:?}")));
+    // One whose gateway has lost its network stays where it was made in time, and cannot be made later.
+    let routes =
+        kernel.routes.iter().filter(|r| r.protocol == OUR_PROTOCOL && kernel.is_reachable(&r.hops[0]));
+    all.extend(routes.map(|r| format!("{r:?}")));
     // The filter of an interface that was in use stays loose until the end.
     let filters = uses.iter().map(|one| super::kernel::strict(&kernel.links[&one.ifindex].name));
     all.extend(filters.map(|key| format!("{key} {:?}", kernel.sysctls.get(&key))));

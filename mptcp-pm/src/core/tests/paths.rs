@@ -50,7 +50,35 @@ fn the_last_path_stays_until_another_comes() {
     let (rule, add) =
         (place(|a| matches!(a, Action::AddRule(_))), place(|a| matches!(a, Action::AddEndpoint(_))));
     let delete = place(|a| matches!(a, Action::DeleteEndpoint(_)));
-    assert!(save < route && route < rule && rule < add && add < delete, "{actions:?}");
+    assert!(save < add && add < route && route < rule && rule < delete, "{actions:?}");
+}
+
+/// A default route that only rules lead to is no way for a subflow; nor is the main table's where a network behind a
+/// VPN has to be refused first.
+#[test]
+fn a_way_exists_before_its_endpoint() {
+    let order = |actions: &[Action]| {
+        let place = |wanted: fn(&Action) -> bool| actions.iter().position(wanted).expect("done");
+        let last_route = actions.iter().rposition(|a| matches!(a, Action::AddRoute(_))).expect("done");
+        (last_route, place(|a| matches!(a, Action::AddEndpoint(_))))
+    };
+    let mut machine = laptop(0);
+    after(&mut machine, &[Step::NoDefault(0, Family::V4), Step::NoDefault(0, Family::V6)]);
+    let mut elsewhere = site::default_route(0, 2, Family::V4, 100, 1);
+    elsewhere.table = 1000;
+    machine.kernel.add_route(elsewhere).unwrap();
+    let (route, add) = order(&after(&mut machine, &[]));
+    assert!(route < add);
+
+    let mut machine = laptop(0);
+    after(&mut machine, &[Step::Carrier(0, false), Step::Plug(site::VPN), Step::Up(site::VPN, true)]);
+    after(&mut machine, &[Step::VpnNetwork(true)]);
+    let actions = after(&mut machine, &[Step::Carrier(0, true)]);
+    let refusal =
+        |a: &Action| matches!(a, Action::AddRoute(route) if route.dst.to_string() == "10.200.0.0/16");
+    let v4 = |a: &Action| matches!(a, Action::AddEndpoint(new) if new.addr.is_ipv4());
+    let place = |wanted: &dyn Fn(&Action) -> bool| actions.iter().position(wanted).expect("done");
+    assert!(place(&refusal) < place(&v4), "{actions:?}");
 }
 
 #[test]

@@ -13,7 +13,8 @@ pub(in crate::view) fn text(connections: &Connections) -> Vec<String> {
     lines
 }
 
-fn connection(connection: &Connection) -> Vec<String> {
+/// A connection, its subflows, and why there are not more.
+pub(in crate::view) fn connection(connection: &Connection) -> Vec<String> {
     let opened = match connection.opened_by {
         Some(Opener::Us) => ", opened by us",
         Some(Opener::Peer) => ", opened by the peer",

@@ -1,4 +1,4 @@
-//! The socket file: made with the right owner from its first moment, replaced after a crash, removed at the end.
+//! A listening socket with a file (`unix(7)`): made with the right owner from its first moment, replaced after a crash, removed at the end.
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, lchown};
@@ -10,28 +10,26 @@ use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::Group;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::config::Control;
-
-/// Why there is no control socket.
+/// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A daemon listens there already.
-    #[error("another mptcp-pm is running{}, it listens at {}: stop it, or use --socket",
+    /// Somebody listens there already, most likely another daemon.
+    #[error("another process{} listens at {}: stop it, or use another path",
         .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(), .path.display())]
     Running {
         /// The socket.
         path: PathBuf,
-        /// The other daemon, where the kernel names it.
+        /// The other process, where the kernel names it.
         pid: Option<i32>,
     },
     /// Another daemon makes its socket there at this moment.
-    #[error("another mptcp-pm is starting in {}: stop it, or use --socket", .0.display())]
+    #[error("another mptcp-pm is starting in {}: stop it, or use another path", .0.display())]
     Starting(PathBuf),
     /// There is something else.
-    #[error("{} is there and is no socket: remove it, or use --socket", .0.display())]
+    #[error("{} is there and is no socket: remove it, or use another path", .0.display())]
     Occupied(PathBuf),
     /// The system refuses.
-    #[error("cannot {operation} for the control socket {}: {source}", .path.display())]
+    #[error("cannot {operation} for the socket {}: {source}", .path.display())]
     Io {
         /// What was tried.
         operation: &'static str,
@@ -42,23 +40,23 @@ pub enum Error {
     },
 }
 
-/// A listening control socket, whose file goes with it.
+/// A listening socket, whose file goes with it.
 #[derive(Debug)]
-pub struct Listener {
+pub struct SocketFile {
     path: PathBuf,
     /// Device and inode: what somebody else puts there later is not ours to remove.
     identity: (u64, u64),
     socket: UnixListener,
 }
 
-impl Listener {
-    /// Makes the socket and listens; a folder that is missing is made, a dead daemon's socket is replaced.
+impl SocketFile {
+    /// Makes the socket for root and a group, and listens; a folder that is missing is made, a dead daemon's socket is
+    /// replaced. Where there is no such group, the socket is for root alone.
     ///
     /// # Errors
     /// Where another daemon listens, where the path is taken by something else, and what the system refuses.
-    pub fn bind(control: &Control) -> Result<Self, Error> {
-        let path = &control.socket;
-        let failed = |operation| move |source| Error::Io { operation, path: path.clone(), source };
+    pub fn bind(path: &Path, group: &str) -> Result<Self, Error> {
+        let failed = |operation| move |source| Error::Io { operation, path: path.to_owned(), source };
         let folder = path.parent().unwrap_or(Path::new("/"));
         make_folder(folder).map_err(failed("make the folder"))?;
         let _only_one_at_a_time = lock(folder).map_err(|error| match error {
@@ -66,9 +64,9 @@ impl Listener {
             TryLockError::Error(source) => failed("lock the folder")(source),
         })?;
         clear(path)?;
-        let socket = bind(path, group_id(&control.group)).map_err(failed("bind and listen"))?;
+        let socket = bind(path, group_id(group)).map_err(failed("bind and listen"))?;
         let file = fs::symlink_metadata(path).map_err(failed("look at the file"))?;
-        Ok(Self { path: path.clone(), identity: (file.dev(), file.ino()), socket })
+        Ok(Self { path: path.to_owned(), identity: (file.dev(), file.ino()), socket })
     }
 
     /// The socket, non-blocking.
@@ -78,14 +76,23 @@ impl Listener {
     pub fn socket(&self) -> io::Result<UnixListener> {
         self.socket.try_clone()
     }
+
+    /// Hands the socket over to another group; who is connected stays.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn set_group(&self, group: &str) -> Result<(), Error> {
+        let failed = |source| Error::Io { operation: "set the group", path: self.path.clone(), source };
+        lchown(&self.path, None, Some(group_id(group))).map_err(failed)
+    }
 }
 
-impl Drop for Listener {
+impl Drop for SocketFile {
     fn drop(&mut self) {
         let ours =
             fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.identity);
         if ours && let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(%error, path = %self.path.display(), "cannot remove the control socket");
+            tracing::warn!(%error, path = %self.path.display(), "cannot remove the socket");
         }
     }
 }
@@ -150,7 +157,7 @@ fn group_id(name: &str) -> u32 {
     match Group::from_name(name) {
         Ok(Some(group)) => group.gid.as_raw(),
         missing => {
-            tracing::debug!(?missing, name, "the control socket is for root alone: no such group");
+            tracing::debug!(?missing, name, "a socket is for root alone: no such group");
             0
         }
     }
@@ -160,81 +167,93 @@ fn group_id(name: &str) -> u32 {
 mod tests {
     use super::*;
 
-    fn control(folder: &Path) -> Control {
-        Control { socket: folder.join("run/control"), group: "daemon".into() }
+    const GROUP: &str = "daemon";
+
+    fn path(folder: &tempfile::TempDir) -> PathBuf {
+        folder.path().join("run/control")
     }
 
     #[test]
     fn the_file_is_for_its_owner_and_group_and_vanishes() {
         let folder = tempfile::tempdir().expect("a folder");
-        let control = control(folder.path());
-        let listener = Listener::bind(&control).expect("binds");
-        let file = fs::symlink_metadata(&control.socket).expect("is there");
+        let path = path(&folder);
+        let listener = SocketFile::bind(&path, GROUP).expect("binds");
+        let file = fs::symlink_metadata(&path).expect("is there");
         assert_eq!(file.mode() & 0o7777, 0o660);
         let daemon = Group::from_name("daemon").expect("readable").expect("Debian has it");
         assert_eq!((file.uid(), file.gid()), (nix::unistd::geteuid().as_raw(), daemon.gid.as_raw()));
         drop(listener);
-        assert!(!control.socket.exists());
+        assert!(!path.exists());
     }
 
     #[test]
     fn a_missing_group_leaves_the_socket_to_root() {
         let folder = tempfile::tempdir().expect("a folder");
-        let control = Control { group: "no-such-group".into(), ..control(folder.path()) };
-        let _listener = Listener::bind(&control).expect("binds");
-        assert_eq!(fs::symlink_metadata(&control.socket).expect("is there").gid(), 0);
+        let path = path(&folder);
+        let _listener = SocketFile::bind(&path, "no-such-group").expect("binds");
+        assert_eq!(fs::symlink_metadata(&path).expect("is there").gid(), 0);
+    }
+
+    #[test]
+    fn the_group_can_change() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = path(&folder);
+        let listener = SocketFile::bind(&path, "no-such-group").expect("binds");
+        listener.set_group(GROUP).expect("changes");
+        let daemon = Group::from_name(GROUP).expect("readable").expect("Debian has it");
+        assert_eq!(fs::symlink_metadata(&path).expect("is there").gid(), daemon.gid.as_raw());
     }
 
     #[test]
     fn a_dead_daemons_socket_is_replaced() {
         let folder = tempfile::tempdir().expect("a folder");
-        let control = control(folder.path());
+        let path = path(&folder);
         fs::create_dir(folder.path().join("run")).expect("a folder");
-        drop(UnixListener::bind(&control.socket).expect("binds"));
-        assert!(control.socket.exists());
-        let _listener = Listener::bind(&control).expect("replaces it");
-        assert!(knock(&control.socket).is_ok());
+        drop(UnixListener::bind(&path).expect("binds"));
+        assert!(path.exists());
+        let _listener = SocketFile::bind(&path, GROUP).expect("replaces it");
+        assert!(knock(&path).is_ok());
     }
 
     #[test]
     fn a_living_daemon_is_named_and_keeps_its_socket() {
         let folder = tempfile::tempdir().expect("a folder");
-        let control = control(folder.path());
-        let _first = Listener::bind(&control).expect("binds");
-        let message = Listener::bind(&control).expect_err("refuses").to_string();
-        let expected = format!("another mptcp-pm is running (pid {})", std::process::id());
+        let path = path(&folder);
+        let _first = SocketFile::bind(&path, GROUP).expect("binds");
+        let message = SocketFile::bind(&path, GROUP).expect_err("refuses").to_string();
+        let expected = format!("another process (pid {}) listens at ", std::process::id());
         assert!(message.starts_with(&expected), "{message}");
-        assert!(knock(&control.socket).is_ok());
+        assert!(knock(&path).is_ok());
     }
 
     #[test]
     fn a_daemon_that_does_not_accept_is_still_a_living_one() {
         let folder = tempfile::tempdir().expect("a folder");
-        let control = control(folder.path());
-        let _first = Listener::bind(&control).expect("binds");
-        let connect = || std::os::unix::net::UnixStream::connect(&control.socket).expect("connects");
+        let path = path(&folder);
+        let _first = SocketFile::bind(&path, GROUP).expect("binds");
+        let connect = || std::os::unix::net::UnixStream::connect(&path).expect("connects");
         let _backlog: Vec<_> = (0..65).map(|_| connect()).collect();
-        assert!(matches!(Listener::bind(&control), Err(Error::Running { pid: None, .. })));
+        assert!(matches!(SocketFile::bind(&path, GROUP), Err(Error::Running { pid: None, .. })));
     }
 
     #[test]
     fn what_is_no_socket_is_left_alone() {
         let folder = tempfile::tempdir().expect("a folder");
-        let control = control(folder.path());
+        let path = path(&folder);
         fs::create_dir(folder.path().join("run")).expect("a folder");
-        fs::write(&control.socket, "precious").expect("writes");
-        assert!(matches!(Listener::bind(&control), Err(Error::Occupied(_))));
-        assert_eq!(fs::read(&control.socket).expect("is there"), b"precious");
+        fs::write(&path, "precious").expect("writes");
+        assert!(matches!(SocketFile::bind(&path, GROUP), Err(Error::Occupied(_))));
+        assert_eq!(fs::read(&path).expect("is there"), b"precious");
     }
 
     #[test]
     fn a_successors_socket_is_not_removed() {
         let folder = tempfile::tempdir().expect("a folder");
-        let control = control(folder.path());
-        let listener = Listener::bind(&control).expect("binds");
-        fs::rename(&control.socket, folder.path().join("old")).expect("renames");
-        let _successor = Listener::bind(&control).expect("binds");
+        let path = path(&folder);
+        let listener = SocketFile::bind(&path, GROUP).expect("binds");
+        fs::rename(&path, folder.path().join("old")).expect("renames");
+        let _successor = SocketFile::bind(&path, GROUP).expect("binds");
         drop(listener);
-        assert!(control.socket.exists());
+        assert!(path.exists());
     }
 }
