@@ -84,7 +84,7 @@ fn run(command: Command) -> Result<Outcome> {
         Command::Man { dir: Some(dir) } => generate::man_pages(&dir).map(|()| Vec::new().into()),
         Command::Doctor(args) => doctor::run(&args),
         Command::Top(args) => top::run(args).map(|()| Vec::new().into()),
-        Command::Monitor(args) => monitor::run(args.json).map(|()| Vec::new().into()),
+        Command::Monitor(args) => monitor::run(&args).map(|()| Vec::new().into()),
         Command::Endpoint(command) => pm::endpoint(command).map(Outcome::from),
         Command::Limits(args) => pm::limits(args).map(Outcome::from),
         Command::Subflow(command) => pm::subflow(command).map(Outcome::from),

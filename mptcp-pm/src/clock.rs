@@ -1,7 +1,7 @@
 //! The system's clocks: what the monotonic one says, and when the realtime one jumps, as it does when a suspended
 //! machine wakes up.
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
@@ -12,6 +12,11 @@ pub fn monotonic_ns() -> u64 {
     // It is on every Linux.
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map(Duration::from);
     now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// When it was so late by `CLOCK_MONOTONIC`, nanoseconds, as the wall clock is set now.
+pub fn realtime(ns: u64) -> SystemTime {
+    SystemTime::now() - Duration::from_nanos(monotonic_ns().saturating_sub(ns))
 }
 
 /// Jumps of the realtime clock: a timer in the far future that the kernel cancels when the clock is set

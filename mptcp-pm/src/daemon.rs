@@ -199,7 +199,7 @@ impl Daemon {
 
     fn open_control(&self) -> anyhow::Result<()> {
         let server = Server::bind(&self.control)?;
-        tokio::spawn(server.serve(self.sender.clone()));
+        tokio::spawn(server.serve(self.sender.clone(), self.measure.feed()));
         Ok(())
     }
 
@@ -319,6 +319,8 @@ impl Daemon {
                     Reply::Error(Failure::new(format!("cannot write the metrics: {error}"), "report this"))
                 }
             },
+            // The server does the rest.
+            Request::Monitor {} => Reply::Ok(serde_json::json!({ "ebpf": [self.measure.feature()] })),
             Request::Reload {} => match self.reload() {
                 Ok(()) => {
                     self.act().await;

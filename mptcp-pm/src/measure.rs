@@ -1,14 +1,16 @@
 //! Joins what the kernel's programs tell with the collector: takes events in, reads all subflows while data flows, and
 //! sleeps while none does.
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use crate::bpf::path_stats::{Event, PathStats};
-use crate::clock::monotonic_ns;
+use crate::clock::{self, monotonic_ns};
+use crate::control::Feed;
 use crate::core::uplink::Uplink;
 use crate::interfaces;
 use crate::stats::Stats;
+use crate::view::event::{self, path::PathEvent};
 use crate::view::status::Feature;
 
 /// How long after a reading the next one comes, while data flows.
@@ -23,6 +25,8 @@ pub struct Measure {
     stats: Stats,
     /// When all subflows are read next; none while nothing flows.
     next_reading: Option<Instant>,
+    /// For those who want to know at once.
+    feed: Feed,
 }
 
 /// Something to be taken in.
@@ -39,7 +43,8 @@ impl Measure {
     /// Measures nothing yet.
     pub fn new() -> Self {
         let absent = Some("not loaded yet".to_owned());
-        Self { source: None, absent, stats: Stats::new(monotonic_ns()), next_reading: None }
+        let (stats, feed) = (Stats::new(monotonic_ns()), Feed::default());
+        Self { source: None, absent, stats, next_reading: None, feed }
     }
 
     /// Loads the kernel's programs, and begins.
@@ -110,6 +115,11 @@ impl Measure {
         &self.stats
     }
 
+    /// Where events of paths are told as they come.
+    pub fn feed(&self) -> Feed {
+        self.feed.clone()
+    }
+
     /// Whether the programs are at work.
     pub fn feature(&self) -> Feature {
         Feature { name: "path_stats".to_owned(), absent: self.absent.clone() }
@@ -118,11 +128,26 @@ impl Measure {
     fn told(&mut self, event: &Event) {
         match event {
             Event::Opened(sample) => self.stats.opened(sample),
-            Event::Closed(sample) => self.stats.closed(sample),
+            // Taken in, and forgotten only when those who listen have been told.
+            Event::Closed(sample) => self.stats.read(sample),
             Event::Timeout(timeout) => tracing::debug!(?timeout, "retransmission timer expired"),
             Event::Awake => {}
         }
+        self.tell(event);
+        if let Event::Closed(sample) = event {
+            self.stats.closed(sample);
+        }
         self.next_reading.get_or_insert_with(|| Instant::now() + PERIOD);
+    }
+
+    /// Passes on what is about a path; costs nothing while nobody listens.
+    fn tell(&self, event: &Event) {
+        if !self.feed.is_heard() {
+            return;
+        }
+        if let Some(event) = PathEvent::new(event, &self.stats, clock::realtime) {
+            self.feed.tell(&event);
+        }
     }
 
     fn tell_waiting(&mut self) {
@@ -153,7 +178,11 @@ impl Measure {
         stats.begin();
         let read = source.read(|sample| stats.read(sample)).and_then(|()| source.losses());
         match read {
-            Ok(losses) => stats.lost(losses),
+            Ok(losses) => {
+                if stats.lost(losses) {
+                    self.feed.tell(&event::Event::lost(SystemTime::now()));
+                }
+            }
             Err(error) => tracing::error!("{:#}", anyhow::Error::from(error)),
         }
         stats.end(monotonic_ns());

@@ -8,6 +8,7 @@ mod clock;
 pub mod ends;
 mod group;
 mod histogram;
+mod known;
 mod lookup;
 mod places;
 mod subflow;
@@ -25,6 +26,7 @@ use crate::view::paths::{Losses, Paths, ProviderFigures};
 use account::Account;
 use clock::Clock;
 use group::{Group, Living};
+pub use known::Known;
 pub use lookup::Lookup;
 use places::Places;
 use subflow::{Id, Subflow};
@@ -74,9 +76,9 @@ impl Stats {
         self.places = Places::new(uplinks, addresses);
     }
 
-    /// What the program had to leave out so far.
-    pub fn lost(&mut self, lost: Losses) {
-        self.lost = lost;
+    /// What the program had to leave out so far; tells whether that is more than before.
+    pub fn lost(&mut self, lost: Losses) -> bool {
+        std::mem::replace(&mut self.lost, lost) != lost
     }
 
     /// A subflow was established.
@@ -160,6 +162,13 @@ impl Stats {
     /// The figures of connections and of their subflows, up to the last reading.
     pub fn connections(&self) -> Lookup<'_> {
         Lookup::new(&self.clock, &self.accounts, self.living.values().map(Box::as_ref))
+    }
+
+    /// A living subflow, by the cookie of its socket.
+    pub fn known(&self, cookie: u64) -> Option<Known<'_>> {
+        let (id, subflow) = self.living.range(..=Id::last(cookie)).next_back()?;
+        let place = &self.accounts[subflow.account as usize].place;
+        id.is_of(cookie).then_some(Known { clock: &self.clock, place, subflow })
     }
 
     /// Takes in what is told of a subflow, by whomever.

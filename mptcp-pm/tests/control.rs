@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use mptcp_pm::config::Control;
-use mptcp_pm::control::{Call, Reply, Server};
+use mptcp_pm::control::{Call, Feed, Reply, Server};
 use nix::unistd::Group;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -29,7 +29,7 @@ impl Stage {
         let server = Server::bind(&control).expect("binds: these tests need root");
         let (calls, taken) = mpsc::channel(1);
         let mut tasks = JoinSet::new();
-        tasks.spawn(server.serve(calls));
+        tasks.spawn(server.serve(calls, Feed::default()));
         tasks.spawn(answer(taken));
         Self { folder, _tasks: tasks }
     }

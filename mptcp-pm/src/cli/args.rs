@@ -36,16 +36,23 @@ the daemon's eBPF programs. The key ? shows all keys, q leaves. For programs
 there is `status --json`.";
 
 const MONITOR_JSON: &str = "\
-Needs CAP_NET_ADMIN, and no daemon. Ends with 0 at SIGINT or SIGTERM, and when
+Needs CAP_NET_ADMIN, and no daemon. Where one runs it adds what it measures:
+each subflow is told of twice, by the kernel when its path manager takes notice
+(sub-established, sub-closed), and by the daemon with its uplink and provider
+(path-opened) and its last figures (path-closed). Token and both ends say what
+belongs together; the order of the two is not certain. path-timeout is an alarm:
+nothing came back while the retransmission timer ran. A daemon that starts later
+is found at the kernel's next event. Ends with 0 at SIGINT or SIGTERM, and when
 nobody reads any more.
 
-JSON: one object on one line for each event, written at once. A field that the
-kernel does not tell is left out:
-  time           when it was read, seconds since 1970
+JSON: one object on one line for each event, written at once. A field that is
+not told is left out:
+  time           seconds since 1970: when it was read; of path-... when it was
   event          created, established, closed; announced, removed (by the
                  peer); sub-established, sub-closed, sub-priority;
                  listener-created, listener-closed; a number for what is newer;
-                 \"lost\" when the kernel dropped events: read the status
+                 path-opened, path-closed, path-timeout (by the daemon);
+                 \"lost\" when events were dropped: read the status
   token          the connection, a number
   local, remote  address and port, a string; port 0 where none is told
   local_id, remote_id
@@ -56,7 +63,19 @@ kernel does not tell is left out:
   error          why a subflow has ended, as in \"ECONNREFUSED\"
   reset_reason   the reason in the peer's MP_TCPRST (RFC 8684)
   server_side    with created and established: this end accepted it
-  deny_join_id0  true when the peer refuses subflows to its first address";
+  deny_join_id0  true when the peer refuses subflows to its first address
+With path-... also:
+  uplink         the name of its interface; \"other\" where it has none
+  provider       the uplink's, as the configuration names it
+  kind           \"initial\" or \"join\"
+  opened_by      \"us\" or \"peer\"
+  adopted        true when it is older than the daemon
+  in_a_row       how often the retransmission timer has expired since something
+                 was acknowledged
+  timer_seconds  how long it ran
+  duration_seconds
+                 from path-opened to path-closed
+  figures        what it delivered, as in docs/json.md";
 
 const DOCTOR_JSON: &str = "\
 Exits with 1 when there is a problem, with 0 when there are only notes.
@@ -84,7 +103,7 @@ pub enum Command {
     Top(TopArgs),
     /// Follow what happens to MPTCP connections, one line for each event
     #[command(after_long_help = MONITOR_JSON)]
-    Monitor(JsonArgs),
+    Monitor(MonitorArgs),
     /// Show or change the endpoints of the kernel's path manager
     #[command(subcommand)]
     Endpoint(pm::EndpointCommand),
@@ -154,6 +173,17 @@ pub struct StatusArgs {
     #[command(flatten)]
     pub output: JsonArgs,
     /// Where the daemon is.
+    #[command(flatten)]
+    pub daemon: SocketArgs,
+}
+
+/// `monitor`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct MonitorArgs {
+    /// How to print.
+    #[command(flatten)]
+    pub output: JsonArgs,
+    /// Where the daemon is, if there is one.
     #[command(flatten)]
     pub daemon: SocketArgs,
 }

@@ -17,13 +17,15 @@ pub enum Request {
     Metrics {},
     /// Read the configuration again.
     Reload {},
+    /// Tell from now on what happens to paths; the last request of its connection.
+    Monitor {},
 }
 
 impl Request {
     /// Whether it changes something, which only root may.
     pub const fn changes(self) -> bool {
         match self {
-            Self::Ping {} | Self::Status {} | Self::Metrics {} => false,
+            Self::Ping {} | Self::Status {} | Self::Metrics {} | Self::Monitor {} => false,
             Self::Reload {} => true,
         }
     }
@@ -82,9 +84,15 @@ mod tests {
 
     #[test]
     fn requests_and_replies_are_as_documented() {
-        let requests = [Request::Ping {}, Request::Status {}, Request::Metrics {}, Request::Reload {}];
+        let requests = [
+            Request::Ping {},
+            Request::Status {},
+            Request::Metrics {},
+            Request::Reload {},
+            Request::Monitor {},
+        ];
         let lines = requests.map(|request| serde_json::to_string(&request).expect("serializes"));
-        let words = ["ping", "status", "metrics", "reload"];
+        let words = ["ping", "status", "metrics", "reload", "monitor"];
         assert_eq!(lines, words.map(|word| format!("{{\"request\":\"{word}\"}}")));
         assert_eq!(lines.map(|line| Request::parse(line.as_bytes()).expect("parses")), requests);
         let reply = Reply::Error(Failure::new("no", "yes"));

@@ -4,8 +4,10 @@
 //! client ─┐
 //! client ─┼─> Server::serve, one task for each client ── Call (bounded channel) ──> daemon loop
 //! client ─┘                                           <── Reply (oneshot) ─────────┘
+//!           └─ those that monitor <── Feed (broadcast channel) ── daemon loop
 //! ```
-//! A client can hold its own task for ten seconds, and nothing else. Without clients there is no timer.
+//! A client can hold its own task for ten seconds, and nothing else; one that monitors as long as it reads what it is
+//! told. Without clients there is no timer, nor while those that monitor have nothing to be told.
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::feed::{Feed, MAX_LISTENERS};
 use super::protocol::{Failure, MAX_REQUEST, Peer, Reply, Request};
 use crate::config::Control;
 use crate::socket_file::{Error, SocketFile};
@@ -63,11 +66,11 @@ impl Server {
     }
 
     /// Serves for ever; dropping the future ends all clients and removes the socket.
-    pub async fn serve(self, calls: mpsc::Sender<Call>) {
+    pub async fn serve(self, calls: mpsc::Sender<Call>, feed: Feed) {
         let mut clients = JoinSet::new();
         loop {
             match self.socket.accept().await {
-                Ok((stream, _)) => admit(stream, &mut clients, &calls),
+                Ok((stream, _)) => admit(stream, &mut clients, &calls, &feed),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept on the control socket");
                     tokio::time::sleep(ACCEPT_REST).await;
@@ -77,10 +80,10 @@ impl Server {
     }
 }
 
-fn admit(stream: UnixStream, clients: &mut JoinSet<()>, calls: &mpsc::Sender<Call>) {
+fn admit(stream: UnixStream, clients: &mut JoinSet<()>, calls: &mpsc::Sender<Call>, feed: &Feed) {
     while clients.try_join_next().is_some() {}
     if clients.len() < MAX_CLIENTS {
-        clients.spawn(session(stream, calls.clone()));
+        clients.spawn(session(stream, calls.clone(), feed.clone()));
     } else {
         let failure = Failure::new(format!("{MAX_CLIENTS} clients are served already"), "try again later");
         // The buffer of a new socket has room for one line; if not, the client only sees the end.
@@ -89,21 +92,44 @@ fn admit(stream: UnixStream, clients: &mut JoinSet<()>, calls: &mpsc::Sender<Cal
 }
 
 /// One client, until it ends or is not understood.
-async fn session(stream: UnixStream, calls: mpsc::Sender<Call>) {
+async fn session(stream: UnixStream, calls: mpsc::Sender<Call>, feed: Feed) {
     let Ok(credentials) = stream.peer_cred() else { return };
     let peer = Peer { uid: credentials.uid(), pid: credentials.pid() };
     let mut stream = BufReader::new(stream);
     loop {
         let (reply, last) = match next_request(&mut stream).await {
             Ok(None) => return,
+            Ok(Some(Request::Monitor {})) => return monitor(stream, peer, &calls, &feed).await,
             Ok(Some(request)) => (answer(request, peer, &calls).await, false),
             Err(failure) => (Reply::Error(failure), true),
         };
-        let sent = timeout(PATIENCE, stream.write_all(&line(&reply))).await;
-        if last || !matches!(sent, Ok(Ok(()))) {
+        if !send(&mut stream, &line(&reply)).await || last {
             return;
         }
     }
+}
+
+/// Tells a client what happens, until it goes or does not read.
+async fn monitor(mut stream: BufReader<UnixStream>, peer: Peer, calls: &mpsc::Sender<Call>, feed: &Feed) {
+    // Listens before the reply says so: nothing that happens after it is missed.
+    let Some(mut events) = feed.listen() else {
+        let failure = Failure::new(format!("{MAX_LISTENERS} clients monitor already"), "try again later");
+        send(&mut stream, &line(&Reply::Error(failure))).await;
+        return;
+    };
+    let reply = answer(Request::Monitor {}, peer, calls).await;
+    let mut goes_on = send(&mut stream, &line(&reply)).await && matches!(reply, Reply::Ok(_));
+    while goes_on {
+        tokio::select! {
+            event = events.next() => goes_on = send(&mut stream, event.as_bytes()).await,
+            _ = stream.fill_buf() => goes_on = false,
+        }
+    }
+}
+
+/// Whether a client has taken this in time.
+async fn send(stream: &mut BufReader<UnixStream>, bytes: &[u8]) -> bool {
+    matches!(timeout(PATIENCE, stream.write_all(bytes)).await, Ok(Ok(())))
 }
 
 /// The next request; none when the client has ended.

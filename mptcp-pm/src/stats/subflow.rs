@@ -16,6 +16,15 @@ impl Id {
     pub(super) fn of(kept: &Kept) -> Self {
         Self { cookie: kept.cookie, since_ns: kept.since_ns }
     }
+
+    /// The last one that a socket can have.
+    pub(super) fn last(cookie: u64) -> Self {
+        Self { cookie, since_ns: u64::MAX }
+    }
+
+    pub(super) fn is_of(&self, cookie: u64) -> bool {
+        self.cookie == cookie
+    }
 }
 
 #[derive(Clone, Debug)]

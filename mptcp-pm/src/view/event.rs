@@ -1,4 +1,6 @@
 //! An event of the path manager as `mptcp-pm monitor` shows it: one model, from which the JSON and the text are derived.
+pub mod path;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,6 +9,9 @@ use serde::Serialize;
 
 use crate::core::world::IfIndex;
 use crate::netlink::mptcp_wire::event::{self, Flags, Kind};
+
+/// What there is to say of events that were lost.
+const LOST: &str = "some events: `mptcp-pm status` shows how things are now";
 
 /// An event. Its JSON is what serde makes of it; fields are only ever added, and absent where the kernel says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -81,17 +86,15 @@ impl Event {
     }
 
     fn nameless(at: SystemTime) -> Self {
-        // Whole microseconds: a double holds no more of the present.
-        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-        Self { time: since as f64 / 1e6, ..Self::default() }
+        Self { time: seconds(at), ..Self::default() }
     }
 
     /// The event as one line for people, without its end.
     pub fn text(&self) -> String {
-        let mut line = format!("{} {:<16}", time_of_day(self.time), self.event.replace('-', " "));
+        let mut line = head(self.time, &self.event);
         // Writing to a String cannot fail.
         if self.event == "lost" {
-            line.push_str("some events: `mptcp-pm status` shows how things are now");
+            line.push_str(LOST);
         }
         let _ = self.token.map(|token| write!(line, " {token:#010x}"));
         let ends = [self.local.map(end), self.remote.map(end)];
@@ -136,6 +139,16 @@ fn word(kind: Kind) -> String {
         Kind::Other(number) => return number.to_string(),
     };
     word.into()
+}
+
+/// Whole microseconds: a double holds no more of the present.
+fn seconds(at: SystemTime) -> f64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as f64 / 1e6
+}
+
+/// How every line begins.
+fn head(seconds: f64, event: &str) -> String {
+    format!("{} {:<16}", time_of_day(seconds), event.replace('-', " "))
 }
 
 fn end(end: SocketAddr) -> String {

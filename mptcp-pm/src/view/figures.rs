@@ -6,7 +6,7 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use text::{live, scaled};
+pub(super) use text::{last, live, scaled, span};
 
 /// What sort of number a metric is (OpenMetrics 1.0, section "Metric Types").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

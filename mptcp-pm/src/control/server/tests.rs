@@ -1,4 +1,6 @@
 //! Tests of the control socket's server: clients that behave badly, over real sockets.
+mod monitor;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,6 +11,7 @@ use super::*;
 /// A server in a folder of its own, before a daemon that answers every request with its uid.
 struct Daemon {
     control: Control,
+    feed: Feed,
     _folder: tempfile::TempDir,
     tasks: JoinSet<()>,
 }
@@ -30,8 +33,9 @@ impl Daemon {
         let control = Control { socket: folder.path().join("control"), group: "root".into() };
         let server = Server::bind(&control).expect("binds");
         let mut tasks = JoinSet::new();
-        tasks.spawn(server.serve(calls));
-        Self { control, _folder: folder, tasks }
+        let feed = Feed::default();
+        tasks.spawn(server.serve(calls, feed.clone()));
+        Self { control, feed, _folder: folder, tasks }
     }
 
     async fn connect(&self) -> BufReader<UnixStream> {

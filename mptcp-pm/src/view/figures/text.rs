@@ -4,10 +4,21 @@ use super::Figures;
 /// What is true of late: the rates of the last ten seconds, the round-trip time, what had to be sent again since the
 /// beginning.
 pub(in crate::view) fn live(figures: &Figures) -> String {
-    let rtt = figures.rtt_seconds.map(|rtt| format!("rtt {:.1} ms", rtt * 1e3));
-    let least = figures.rtt_min_seconds.map(|rtt| format!(" (min {:.1})", rtt * 1e3)).unwrap_or_default();
-    let parts = [rtt.map(|rtt| rtt + &least), Some(rates(figures)), resent(figures)];
+    let parts = [rtt(figures), Some(rates(figures)), resent(figures)];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// What remains when all has ended: what got through, what had to be sent again, the round-trip time.
+pub(in crate::view) fn last(figures: &Figures) -> String {
+    let traffic =
+        format!("{}B out, {}B in", scaled(figures.acknowledged_bytes), scaled(figures.received_bytes));
+    let parts = [Some(traffic), resent(figures), rtt(figures)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn rtt(figures: &Figures) -> Option<String> {
+    let least = figures.rtt_min_seconds.map(|rtt| format!(" (min {:.1})", rtt * 1e3)).unwrap_or_default();
+    figures.rtt_seconds.map(|rtt| format!("rtt {:.1} ms{least}", rtt * 1e3))
 }
 
 fn rates(figures: &Figures) -> String {
@@ -33,7 +44,7 @@ fn resent(figures: &Figures) -> Option<String> {
 }
 
 /// A time in its greatest unit.
-fn span(seconds: f64) -> String {
+pub(in crate::view) fn span(seconds: f64) -> String {
     let seconds = seconds as u64;
     match seconds {
         0..120 => format!("{seconds} s"),
