@@ -2,6 +2,8 @@
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
+use object::build::elf::{Builder, SectionData};
+use object::elf::SHT_STRTAB;
 
 use crate::{
     paths, process,
@@ -50,7 +52,9 @@ fn objects() -> Result<()> {
     let names = object_names()?;
     for name in &names {
         let built = paths::target().join(TARGET).join("bpf").join(name);
-        copy_if_changed(&built, &dir.join(name))?;
+        let bytes = fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
+        let lean = strip(&bytes).with_context(|| format!("stripping {}", built.display()))?;
+        write_if_changed(&lean, &dir.join(name))?;
     }
     remove_others(&dir, &names)
 }
@@ -84,8 +88,26 @@ fn binaries(manifest: &str) -> BTreeSet<String> {
     tables.filter_map(|table| table.lines().find_map(name)).collect()
 }
 
-fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
-    let new = fs::read(from).with_context(|| format!("reading {}", from.display()))?;
+/// Leaves out the debug information, from which bpf-linker has made the BTF: it is most of the file, and the daemon would
+/// have it in memory.
+fn strip(elf: &[u8]) -> Result<Vec<u8>> {
+    let mut builder = Builder::read(elf)?;
+    for section in builder.sections.iter_mut() {
+        let name = section.name.as_slice();
+        section.delete = name.starts_with(b".debug_") || name.starts_with(b".rel.debug_");
+    }
+    builder.delete_orphans();
+    // LLVM keeps the names of sections among those of symbols.
+    let names = builder.sections.add();
+    names.name = b".shstrtab".as_slice().into();
+    names.sh_type = SHT_STRTAB;
+    names.data = SectionData::SectionString;
+    let mut lean = Vec::new();
+    builder.write(&mut lean)?;
+    Ok(lean)
+}
+
+fn write_if_changed(new: &[u8], to: &Path) -> Result<()> {
     if fs::read(to).is_ok_and(|old| old == new) {
         return Ok(());
     }
@@ -115,14 +137,13 @@ mod tests {
     #[test]
     fn an_equal_file_is_left_alone_and_a_foreign_one_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let [from, to, stale] = ["from", "to", "stale"].map(|name| dir.path().join(name));
-        fs::write(&from, "object").unwrap();
+        let [to, stale] = ["to", "stale"].map(|name| dir.path().join(name));
         fs::write(&stale, "object of a removed program").unwrap();
-        copy_if_changed(&from, &to).unwrap();
+        write_if_changed(b"object", &to).unwrap();
         let written = fs::metadata(&to).unwrap().modified().unwrap();
-        copy_if_changed(&from, &to).unwrap();
+        write_if_changed(b"object", &to).unwrap();
         assert_eq!(fs::metadata(&to).unwrap().modified().unwrap(), written);
-        remove_others(dir.path(), &BTreeSet::from(["from".to_owned(), "to".to_owned()])).unwrap();
+        remove_others(dir.path(), &BTreeSet::from(["to".to_owned()])).unwrap();
         assert!(to.is_file() && !stale.exists());
     }
 }

@@ -1,8 +1,10 @@
 //! The terminal of `top`: asks the daemon, hears keys, draws; whatever happens, the terminal is as it was before.
 //!
-//!     keys, resizes ──┐
-//!     the daemon ─────┼─> Wake ─> Top ─> terminal
-//!     signals ────────┘
+//! ```text
+//! keys, resizes ──┐
+//! the daemon ─────┼─> Wake ─> Top ─> terminal
+//! signals ────────┘
+//! ```
 //!
 //! Each has a thread that waits: a daemon that does not answer keeps no key waiting, and nothing is polled.
 use std::io::{IsTerminal as _, stdout};
