@@ -99,23 +99,34 @@ fn reader(report: &mut Report, observer: &Observer, subflows: usize) -> Result<(
         let took = percentile(&whole, share).context("no looks")?;
         report.row(format!("a look at all subflows, ms of CPU, {what}"), milliseconds(took), None);
     }
+    let runs = Runs::begin()?;
+    observer.living()?;
+    thread::sleep(SECOND);
+    runs.report(report, "in the crowd")
+}
+
+/// What the daemon takes while nobody asks, and while it is asked once a second.
+fn collector(report: &mut Report, daemon: &Daemon, empty: &Footprint, subflows: usize) -> Result<()> {
+    let unasked = processor(daemon, || Ok(()))?;
+    report.row("the daemon's CPU, unasked, per cent of a core", 100.0 * unasked, None);
+    let asked = processor(daemon, || daemon.status().map(drop))?;
+    report.row("the daemon's CPU, asked, per cent of a core", 100.0 * asked, None);
+    let after = Footprint::of(daemon.id())?;
+    let grown = (after.anonymous - empty.anonymous) / subflows as f64;
+    report.row("the daemon's memory, bytes a subflow", grown, None);
+    report.row(
+        "the daemon's resident memory, MB; peer: before",
+        after.resident / 1e6,
+        Some(empty.resident / 1e6),
+    );
     Ok(())
 }
 
-/// What the daemon takes while it is asked once a second.
-fn collector(report: &mut Report, daemon: &Daemon, empty: &Footprint, subflows: usize) -> Result<()> {
-    daemon.status()?;
-    let runs = Runs::begin()?;
+/// The share of a processor that the daemon takes while something is done once a second.
+fn processor(daemon: &Daemon, ask: impl FnMut() -> Result<()>) -> Result<f64> {
     let (before, begin) = (Footprint::of(daemon.id())?, Instant::now());
-    each_second(|| daemon.status().map(drop))?;
-    let after = Footprint::of(daemon.id())?;
-    let share = (after.processor - before.processor) / begin.elapsed().as_secs_f64();
-    report.row("the daemon's CPU, per cent of a core", 100.0 * share, None);
-    let grown = |of: fn(&Footprint) -> f64| (of(&after) - of(empty)) / subflows as f64;
-    report.row("the daemon's memory, bytes a subflow", grown(|footprint| footprint.anonymous), None);
-    report.row("the daemon's resident memory, MB", after.resident / 1e6, Some(empty.resident / 1e6));
-    drop(runs);
-    Ok(())
+    each_second(ask)?;
+    Ok((Footprint::of(daemon.id())?.processor - before.processor) / begin.elapsed().as_secs_f64())
 }
 
 fn each_second(mut work: impl FnMut() -> Result<()>) -> Result<()> {
