@@ -63,7 +63,7 @@ addresses = ["10.2.0.1/24"]
 pub fn measure(report: &mut Report, connections: usize) -> Result<()> {
     let lab = Lab::start(&Scenario::parse(NETWORK)?, Family::V4)?;
     let client = lab.host("client");
-    let daemon = Daemon::start_logging(client, "profile = \"heavy\"\n", "info")?;
+    let daemon = Daemon::start_through(client, "profile = \"heavy\"\n", &["env", "RUST_LOG=info"])?;
     // Once asked, it has all that asking takes.
     daemon.status()?;
     let empty = Footprint::of(daemon.id())?;
