@@ -283,3 +283,15 @@ fn what_the_program_left_out_is_shown() {
     stats.lost(lost);
     assert_eq!(stats.paths().lost, lost);
 }
+
+#[test]
+fn what_is_being_closed_counts_but_does_not_live() {
+    let (mut stats, opened) = (stats(), subflow(1, 1, START));
+    stats.opened(&opened);
+    let mut closing = later(&opened, START + SECOND, 500, 0, &[20_000]);
+    closing.live.state = 4;
+    read_all(&mut stats, START + SECOND, &[closing]);
+    let figures = figures(&stats, "wlan0");
+    assert_eq!((figures.subflows, figures.opened_subflows, figures.closed_subflows), (0, 1, 0));
+    assert_eq!((figures.acknowledged_bytes, figures.rtt_seconds), (500, None));
+}
