@@ -46,7 +46,7 @@ static SUBFLOWS: SkStorage<Kept> = SkStorage::new();
 
 /// What the daemon is told at once: records with a [`Tag`].
 #[map]
-static EVENTS: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
+static EVENTS: RingBuf = RingBuf::with_byte_size(512 << 10, 0);
 
 /// The counters that the daemon reads, at the indices that [`Established`] and [`Lost`] name.
 #[map]

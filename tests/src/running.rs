@@ -49,7 +49,7 @@ impl Running {
     /// # Errors
     /// When it is not open in time.
     pub fn talk(&self) -> Result<Transfer> {
-        let transfer = start(self.client(), &self.server, Job::RequestResponse, talk())?;
+        let transfer = start(self.client(), &self.server, Job::RequestResponse, talk_options())?;
         goes_on(&transfer)?;
         Ok(transfer)
     }
@@ -135,7 +135,7 @@ pub fn goes_on(transfer: &Transfer) -> Result<()> {
 }
 
 /// Messages without end, and no more than a few hundred a second.
-fn talk() -> Options {
+pub fn talk_options() -> Options {
     Options {
         interval: std::time::Duration::from_millis(5),
         deadline: std::time::Duration::from_secs(300),

@@ -50,7 +50,8 @@ fn what_is_or_becomes_plain_tcp_does_not_count() {
 #[test]
 fn further_subflows_count_apart_from_initial_ones() {
     in_a_namespace(|_| {
-        ip("mptcp limits set subflows 1 add_addr_accepted 0")?;
+        // Both ends are here: that of the server also tries a subflow, in vain, which counts until it has failed.
+        ip("mptcp limits set subflows 2 add_addr_accepted 0")?;
         ip("mptcp endpoint add 127.0.0.2 subflow")?;
         let stats = PathStats::attach()?;
         let _open = connect(MPTCP, MPTCP)?;
