@@ -339,7 +339,7 @@ impl Daemon {
     /// What a scrape shows; connections where the configuration asks for them.
     fn exposition(&mut self) -> Exposition {
         self.tell_places();
-        self.measure.look();
+        self.measure.refresh();
         let stats = self.measure.stats();
         let wants_subflows = self.metrics.as_ref().is_some_and(|metrics| metrics.subflows);
         let connections = if wants_subflows { stats.connections().each() } else { Vec::new() };

@@ -105,6 +105,13 @@ impl Measure {
         self.read_once();
     }
 
+    /// Reads all subflows unless that was done within the last second anyway: for those who come often.
+    pub fn refresh(&mut self) {
+        if self.next_reading.is_none() {
+            self.look();
+        }
+    }
+
     /// What belongs to which uplink from now on.
     pub fn uplinks(&mut self, uplinks: &[Uplink]) {
         self.stats.uplinks(uplinks, &interfaces::addresses().unwrap_or_default());
