@@ -10,6 +10,7 @@ use super::site::{self, Step};
 use crate::config::{Config, Match, NameGlob, Profile, Role, UplinkRule};
 use crate::core::Core;
 use crate::core::action::{Action, Subject};
+use crate::core::connections::{Ends, Loss, Notice};
 use crate::core::event::{Event, Failure, FailureKind};
 use crate::core::owned::Owned;
 use crate::core::world::{IfIndex, Limits, Sysctl};
@@ -167,7 +168,9 @@ impl Machine {
     }
 
     pub fn break_subflow(&mut self, addr: IpAddr) {
-        self.feed(Event::SubflowFailed(addr, "no route to host".into()));
+        let ends = Ends { local: (addr, 40000).into(), remote: ([192, 0, 2, 1], 443).into() };
+        let loss = Loss { reason: "no route to host".into(), of_the_way: true };
+        self.feed(Event::Connection(1, Notice::SubflowClosed(ends, Some(loss))));
     }
 
     pub fn configure(&mut self, config: Config) {
@@ -278,7 +281,7 @@ impl Machine {
 
 fn fault(action: &Action) -> Option<Fault> {
     match action {
-        Action::Resync | Action::Observe(_) => Some(Fault::Read),
+        Action::Resync | Action::Observe(_) | Action::LookAtConnections => Some(Fault::Read),
         Action::Save(_) => Some(Fault::Save),
         Action::WriteSysctl(..) => Some(Fault::Sysctl),
         Action::SetLimits(_) => Some(Fault::Limits),
@@ -289,7 +292,8 @@ fn fault(action: &Action) -> Option<Fault> {
         Action::DeleteEndpoint(_)
         | Action::SetBackup(..)
         | Action::RetrySubflows(..)
-        | Action::CloseInitial(_) => Some(Fault::Delete),
+        | Action::CloseInitial(_)
+        | Action::Manage(..) => Some(Fault::Delete),
     }
 }
 
