@@ -203,6 +203,8 @@ fn happened(
     now: Duration,
 ) {
     match notice {
+        // A dump has overtaken it, and what that showed is closed again.
+        Notice::SubflowEstablished { ends, .. } if connection.closing.contains(&ends) => {}
         Notice::SubflowEstablished { ends, local_id } => {
             connection.ids.learn(ends.local.ip(), local_id);
             match connection.subflow_mut(&ends) {
