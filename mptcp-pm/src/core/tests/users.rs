@@ -18,7 +18,12 @@ use crate::core::world::{EndpointFlags, Limits};
 #[derive(Clone, Debug)]
 pub enum Move {
     /// A connection begins at this uplink; this end may have accepted it, or the kernel may manage it.
-    Open { uplink: u8, server_side: bool, by_kernel: bool, deny: bool },
+    Open {
+        uplink: u8,
+        server_side: bool,
+        by_kernel: bool,
+        deny: bool,
+    },
     Establish(usize),
     Close(usize),
     /// A subflow that is being established is, or fails: for the way's fault, or the peer's.
@@ -352,7 +357,8 @@ impl Users {
                 continue;
             }
             let waiting = |known: &Connection| known.subflows.iter().any(|subflow| !subflow.established);
-            let under_way = self.connections.iter().find(|(_, known)| waiting(known)).map(|(token, _)| *token);
+            let under_way =
+                self.connections.iter().find(|(_, known)| waiting(known)).map(|(token, _)| *token);
             match under_way {
                 Some(token) if joins => self.join(token),
                 Some(token) => self.fail(token, true),
@@ -371,7 +377,8 @@ impl Users {
         let mut faults = Vec::new();
         let aims = self.aims();
         for (token, known) in &self.connections {
-            let ours = known.established && !known.by_kernel && known.ends.local.ip() != IpAddr::from([10, 9, 0, 2]);
+            let ours =
+                known.established && !known.by_kernel && known.ends.local.ip() != IpAddr::from([10, 9, 0, 2]);
             if !ours || aims.ways.is_empty() {
                 continue;
             }
