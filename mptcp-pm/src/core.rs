@@ -177,7 +177,7 @@ impl Core {
             return None;
         }
         let pass = (self.dirty && self.can_plan()).then(|| self.passes.next());
-        let paths = self.manages().then(|| self.paths.deadline()).flatten();
+        let paths = (self.manages() && self.can_plan()).then(|| self.paths.deadline()).flatten();
         let queued = (!self.queue.is_empty()).then_some(Duration::ZERO);
         let later = self.to_read().map(Source::next).chain(pass).chain(self.retry_at);
         later.chain(paths).chain(queued).min()
@@ -410,7 +410,10 @@ impl Core {
             Action::Resync => {
                 self.routing.failed(failure, attempts, now);
             }
-            Action::LookAtConnections => self.sockets.failed(failure, attempts, now),
+            Action::LookAtConnections => {
+                self.sockets.failed(failure, attempts, now);
+                self.dirty |= !self.sockets.is_known();
+            }
             _ => self.endpoints.failed(failure, attempts, now),
         }
     }
@@ -490,9 +493,12 @@ impl Core {
             self.make_plan(now);
         }
         let urgent = self.dirty.then(|| self.read(Source::is_urgent, now)).flatten();
+        // Connections go before endpoints, whose deletion takes its time; but a way exists before its subflows.
+        let makes_way = |action: &Action| matches!(action, Action::AddRoute(_) | Action::AddRule(_));
+        let early = !self.queue.iter().any(makes_way);
         urgent
+            .or_else(|| early.then(|| self.manage(now)).flatten())
             .or_else(|| self.queue.pop_front())
-            .or_else(|| self.manage(now))
             .or_else(|| self.read(Source::is_due, now))
             .or_else(|| self.read_sockets(now))
     }
@@ -505,8 +511,9 @@ impl Core {
     }
 
     fn read_sockets(&mut self, now: Duration) -> Option<Action> {
-        let wanted = self.manages() && self.sockets.is_due() && self.sockets.next() <= now;
-        (wanted && self.can_plan()).then(|| {
+        let known = self.routing.is_known() && self.endpoints.is_known();
+        let wanted = known && self.manages() && self.sockets.is_due() && self.sockets.next() <= now;
+        wanted.then(|| {
             self.sockets.begin(now);
             Action::LookAtConnections
         })
@@ -570,8 +577,11 @@ impl Core {
         if self.manages() {
             self.paths.aim(std::mem::take(&mut desired.aims));
         }
-        if self.config.manager == Manager::Daemon && self.hearing {
-            desired.entrust(self.sockets.is_known());
+        let known = self.sockets.is_known();
+        // Where they cannot be read, the kernel is better than nobody.
+        if self.config.manager == Manager::Daemon && self.hearing && (known || self.sockets.error().is_none())
+        {
+            desired.entrust(known);
         }
         desired
     }
@@ -616,21 +626,35 @@ impl Core {
         EndpointReport { endpoint: endpoint.clone(), interface: link.map(|link| link.name.clone()), owner }
     }
 
+    /// Why the daemon cannot manage connections though it is to; none when it can.
+    fn unable(&self) -> Option<&'static str> {
+        let wanted = self.config.manager == Manager::Daemon;
+        let lacking =
+            self.world.observation.as_ref().is_some_and(|seen| {
+                !seen.sysctls.is_empty() && !seen.sysctls.keys().any(policy::is_in_charge)
+            });
+        match (wanted, self.hearing) {
+            (false, _) => None,
+            (true, false) => Some("the path manager's events cannot be heard"),
+            (true, true) => lacking.then_some("it has no userspace path manager (since 5.19)"),
+        }
+    }
+
     fn findings(&self) -> Vec<Finding> {
         let failed = self.retries.troubles().map(|(subject, reason, given_up)| Finding {
             object: subject.to_string(),
             reason: reason.to_owned(),
             given_up,
         });
-        let deaf = (self.config.manager == Manager::Daemon && !self.hearing).then(|| Finding {
+        let unable = self.unable().map(|reason| Finding {
             object: Subject::Connections.to_string(),
-            reason: "the path manager's events cannot be heard: the kernel manages the paths".to_owned(),
+            reason: format!("the kernel manages their paths: {reason}"),
             given_up: true,
         });
         let unread = [&self.routing, &self.endpoints, &self.sockets].into_iter().filter_map(|source| {
             let reason = source.error()?.to_owned();
             Some(Finding { object: Subject::Knowledge.to_string(), reason, given_up: !source.is_due() })
         });
-        failed.chain(unread).chain(deaf).collect()
+        failed.chain(unread).chain(unable).collect()
     }
 }

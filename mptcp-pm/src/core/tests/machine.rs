@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::kernel::{Kernel, Release};
 use super::site::{self, Step};
-use crate::config::{Config, Match, NameGlob, Profile, Role, UplinkRule};
+use crate::config::{Config, Manager, Match, NameGlob, Profile, Role, UplinkRule};
 use crate::core::Core;
 use crate::core::action::{Action, Subject};
 use crate::core::connections::{Ends, Loss, Notice};
@@ -59,6 +59,8 @@ pub struct Machine {
     pub file: Owned,
     pub config: Config,
     pub faults: BTreeSet<Fault>,
+    /// Connections cannot be read.
+    pub blind: bool,
     /// What was done, since somebody last cleared it.
     pub log: Vec<(Duration, Action)>,
     next_index: IfIndex,
@@ -75,13 +77,16 @@ pub struct Machine {
 
 impl Machine {
     pub fn new(release: Release, config: Config) -> Self {
+        let mut core = Core::new(config.clone());
+        core.handle(Event::Hearing(true), Duration::ZERO);
         Self {
             kernel: Kernel::new(release),
-            core: Core::new(config.clone()),
+            core,
             now: Duration::from_secs(1),
             file: Owned::default(),
             config,
             faults: BTreeSet::new(),
+            blind: false,
             log: Vec::new(),
             next_index: 100,
             in_flight: None,
@@ -203,6 +208,11 @@ impl Machine {
         }
         match &action {
             Action::Resync => Event::Resynced(self.kernel.snapshot()),
+            Action::LookAtConnections if self.blind => {
+                let text = "no such module".to_owned();
+                Event::Done(action, Err(Failure { kind: FailureKind::Other, text }))
+            }
+            Action::LookAtConnections => Event::Connections(Vec::new()),
             Action::Observe(keys) => Event::Observed(self.kernel.observation(keys)),
             Action::Save(owned) => {
                 self.file = owned.clone();
@@ -220,6 +230,7 @@ impl Machine {
         self.in_flight = None;
         self.kernel.told.clear();
         self.core = Core::new(self.config.clone());
+        self.core.handle(Event::Hearing(true), self.now);
         self.forget_what_is_lost();
         // Between the state file and the endpoint, somebody else has made the same one: nothing tells whose it is.
         let ambiguous = self.kernel.endpoints.iter().filter(|there| self.file.has(there));
@@ -322,6 +333,7 @@ pub fn configs() -> Vec<Config> {
         with(Profile::Site, vec![rule("eth0", Some(Role::Off))]),
         with(Profile::Light, vec![rule("wg*", None), rule("wlan0", Some(Role::Primary))]),
         Config { vpn: true, ..with(Profile::Heavy, vec![rule("wg*", None)]) },
+        Config { manager: Manager::Daemon, ..with(Profile::Light, vec![]) },
     ]
 }
 
@@ -346,7 +358,7 @@ pub fn moves(length: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Move>>
         5 => (0_u64..2_000).prop_map(Move::Wait),
         1 => Just(Move::Look),
         2 => (0_usize..8).prop_map(Move::Break),
-        1 => (0_usize..5).prop_map(Move::Configure),
+        1 => (0_usize..6).prop_map(Move::Configure),
         2 => a_fault().prop_map(Move::Fail),
         2 => Just(Move::Heal),
         1 => Just(Move::Crash),

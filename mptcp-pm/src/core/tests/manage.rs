@@ -5,8 +5,14 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::test_runner::Config as Cases;
 
+use super::kernel::Release;
+use super::machine::{self, Machine, configs};
+use super::site;
 use super::users::{MOST, Move, Users, moves};
-use crate::core::action::Step;
+use crate::config::Manager;
+use crate::core::action::{Action, Step};
+use crate::core::event::Event;
+use crate::core::world::Sysctl;
 
 fn cases(cases: u32) -> Cases {
     Cases { cases, failure_persistence: None, ..Cases::default() }
@@ -171,4 +177,92 @@ const fn kind(step: &Step) -> &'static str {
         Step::Announce(..) => "announce",
         Step::Withdraw(..) => "withdraw",
     }
+}
+
+/// Two accesses, and a daemon that is to manage the connections, at rest.
+fn in_charge(release: Release) -> Machine {
+    let mut machine = Machine::new(release, configs()[5].clone());
+    (0..2).for_each(|slot| site::bring_up(&mut machine.kernel, slot));
+    machine.settle();
+    machine
+}
+
+fn manager(machine: &Machine) -> &str {
+    let sysctls = &machine.kernel.sysctls;
+    sysctls.get(&Sysctl::PathManager).unwrap_or(&sysctls[&Sysctl::PathManagerType])
+}
+
+#[test]
+fn new_connections_are_the_daemons_when_all_else_is_there() {
+    for (release, value) in [(Release::V6_18, "userspace"), (Release::V6_1, "1")] {
+        let machine = in_charge(release);
+        assert_eq!((manager(&machine), machine.core.report().manager), (value, Manager::Daemon));
+        let changes = |action: &Action| {
+            !matches!(
+                action,
+                Action::Resync | Action::Observe(_) | Action::Save(_) | Action::LookAtConnections
+            )
+        };
+        let last = machine.log.iter().map(|(_, action)| action).rfind(|action| changes(action));
+        assert!(matches!(last, Some(Action::WriteSysctl(_, written)) if written == value), "{last:?}");
+        assert_eq!(machine.kernel.endpoints.len(), machine.kernel.ours.len());
+        assert!(!machine.kernel.ours.is_empty());
+    }
+}
+
+#[test]
+fn they_are_the_kernels_when_the_daemon_ends_or_hears_nothing() {
+    for end in [Event::Stop, Event::HandOver, Event::Hearing(false)] {
+        let mut machine = in_charge(Release::V6_18);
+        let endpoints = machine.kernel.endpoints.len();
+        machine.feed(end.clone());
+        machine.settle();
+        assert_eq!(manager(&machine), "kernel", "{end:?}");
+        let left = if matches!(end, Event::Stop) { 0 } else { endpoints };
+        assert_eq!(machine.kernel.endpoints.len(), left, "{end:?}");
+        assert_eq!(machine.core.finished(), !matches!(end, Event::Hearing(_)));
+        assert_eq!(machine.core.report().manager, Manager::Kernel);
+    }
+}
+
+#[test]
+fn a_successor_knows_what_to_put_back() {
+    let mut machine = in_charge(Release::V6_18);
+    machine.crash();
+    assert_eq!(manager(&machine), "userspace");
+    machine.settle();
+    machine.feed(Event::Stop);
+    machine.settle();
+    assert_eq!(manager(&machine), "kernel");
+}
+
+/// A hand-over under the kernel's path manager changes nothing at all.
+#[test]
+fn a_hand_over_leaves_everything() {
+    let mut machine = Machine::new(Release::V6_18, configs()[0].clone());
+    site::bring_up(&mut machine.kernel, 0);
+    machine.settle();
+    machine.log.clear();
+    machine.feed(Event::HandOver);
+    machine.settle();
+    assert!(machine.core.finished());
+    let changes = machine.log.iter().filter(|(_, action)| !matches!(action, Action::Observe(_)));
+    assert_eq!(changes.count(), 0, "{:?}", machine.log);
+}
+
+#[test]
+fn where_connections_cannot_be_read_the_kernel_stays_in_charge() {
+    let mut machine = Machine::new(Release::V6_18, configs()[5].clone());
+    site::bring_up(&mut machine.kernel, 0);
+    machine.kernel.sysctls.insert(Sysctl::PathManager, "userspace".into());
+    machine.blind = true;
+    for _ in 0..60 {
+        machine.step(&machine::Move::Run(20));
+        machine.step(&machine::Move::Wait(100));
+    }
+    assert_eq!(manager(&machine), "kernel");
+    assert!(machine.core.report().findings.iter().any(|finding| finding.reason == "no such module"));
+    machine.blind = false;
+    machine.settle();
+    assert_eq!(manager(&machine), "userspace");
 }
