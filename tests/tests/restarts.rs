@@ -31,6 +31,7 @@ fn two_hundred_ends_are_noticed_by_no_connection() -> Result<()> {
 #[derive(Default)]
 struct Traffic {
     stop: AtomicBool,
+    round: AtomicUsize,
     uploads: AtomicUsize,
     downloads: AtomicUsize,
     /// Held during a transfer.
@@ -43,7 +44,10 @@ impl Traffic {
         while !self.stop.load(Ordering::Relaxed) {
             let _gate = self.gates[usize::from(up)].lock().unwrap_or_else(PoisonError::into_inner);
             let transfer = if up { bulk_up } else { bulk_down };
-            let report = transfer(client, server, Options::bytes(1 << 20))?;
+            let report = transfer(client, server, Options::bytes(1 << 20)).with_context(|| {
+                let round = self.round.load(Ordering::Relaxed);
+                format!("in round {round}: {:#?} {:#?}", kernel::dump(client), kernel::subflows(client))
+            })?;
             ensure!(report.intact() && report.spoken == Spoken::Mptcp, "{report:?}");
             let count = if up { &self.uploads } else { &self.downloads };
             count.fetch_add(1, Ordering::Relaxed);
@@ -88,11 +92,12 @@ fn end_again_and_again(
     let mut rng = Rng::new(seed);
     for round in 0..count {
         let Running { daemon, server, lab } = run;
+        traffic.round.store(round, Ordering::Relaxed);
         // The moment is random: this is no waiting for an event.
         thread::sleep(Duration::from_millis(rng.bits() % 150));
         let signal = [Signal::SIGKILL, Signal::SIGUSR1, Signal::SIGTERM][usize::try_from(rng.bits() % 3)?];
         end(daemon, signal, traffic)?;
-        if rng.bits() % 2 == 0 {
+        if rng.bits().is_multiple_of(2) {
             // Another one does not get far.
             let daemon = Daemon::launch(lab.host("client"), Some(HEAVY), &[])?;
             thread::sleep(Duration::from_millis(rng.bits() % 60));
