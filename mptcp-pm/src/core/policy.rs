@@ -2,7 +2,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -213,19 +213,18 @@ fn aims(
     limits: Option<Limits>,
 ) -> Aims {
     let mut aims = Aims { ways: ways(places, uplinks, config), limits, ..Aims::default() };
+    let is_lost = |uplink: &&Uplink| uplink.unused.as_ref().is_some_and(|unused| unused.lost);
+    let lost: BTreeSet<IfIndex> = uplinks.iter().filter(is_lost).map(|uplink| uplink.ifindex).collect();
     for address in world.addresses.values() {
         let on = places.iter().filter(|place| place.ifindex == address.ifindex);
         let family = Family::of(&address.addr);
         let alike: Vec<&Place> = on.filter(|place| Family::of(&place.addr) == family).collect();
         let near = alike.iter().find(|place| address.network().is_some_and(|net| net.contains(&place.addr)));
-        let is_lost = uplinks.iter().any(|uplink| {
-            uplink.ifindex == address.ifindex && uplink.unused.as_ref().is_some_and(|unused| unused.lost)
-        });
         if places.iter().any(|place| place.addr == address.addr) {
             continue;
         } else if let Some(place) = near.or_else(|| alike.first()) {
             aims.aliases.insert(address.addr, place.addr);
-        } else if !is_lost {
+        } else if !lost.contains(&address.ifindex) {
             aims.elsewhere.insert(address.addr);
         }
     }

@@ -13,6 +13,7 @@ use crate::config::Manager;
 use crate::core::action::{Action, Step};
 use crate::core::event::Event;
 use crate::core::world::Sysctl;
+use crate::core::{Core, policy};
 
 fn cases(cases: u32) -> Cases {
     Cases { cases, failure_persistence: None, ..Cases::default() }
@@ -265,4 +266,27 @@ fn where_connections_cannot_be_read_the_kernel_stays_in_charge() {
     machine.blind = false;
     machine.settle();
     assert_eq!(manager(&machine), "userspace");
+}
+
+/// A further address of an uplink stands for the one that is used; what is on a lost uplink is lost; what is on no uplink
+/// is no business of ours.
+#[test]
+fn every_address_of_the_machine_has_its_place() {
+    let mut machine = in_charge(Release::V6_18);
+    machine.happen(&site::Step::Address(0, 1));
+    site::bring_up(&mut machine.kernel, 2);
+    machine.happen(&site::Step::Carrier(2, false));
+    machine.kernel.addresses.push(site::address_of(4, 0, 77));
+    machine.settle();
+    machine.feed(Event::Resynced(machine.kernel.snapshot()));
+    machine.settle();
+    let Core { world, config, owned, capacity, .. } = &machine.core;
+    let aims = policy::desire(world, config, owned, *capacity).aims;
+    let addr = |slot, which| site::address_of(slot, which, 2).addr;
+    assert!(aims.ways.iter().any(|way| way.addr == addr(0, 0)));
+    assert_eq!(aims.aliases.get(&addr(0, 1)), Some(&addr(0, 0)));
+    assert!(aims.elsewhere.contains(&addr(4, 0)));
+    let lost = addr(2, 0);
+    assert!(machine.kernel.addresses.iter().any(|address| address.addr == lost));
+    assert!(!aims.ways.iter().any(|way| way.addr == lost) && !aims.elsewhere.contains(&lost));
 }
