@@ -347,10 +347,11 @@ impl Core {
         self.endpoints.succeeded();
     }
 
-    /// A subflow that has failed is tried again by whoever manages its connection.
+    /// A subflow that has failed is tried again by whoever manages its connection. With endpoints that costs what is under
+    /// way over them: not for a connection that is not known to be the kernel's, or has ended since.
     fn connection(&mut self, token: Token, notice: Notice, now: Duration) {
-        let ours = self.manages() && self.paths.is_ours(token);
-        if let (false, Notice::SubflowClosed(ends, Some(loss))) = (ours, &notice)
+        let by_kernel = !self.manages() || self.paths.is_the_kernels(token);
+        if let (true, Notice::SubflowClosed(ends, Some(loss))) = (by_kernel, &notice)
             && loss.of_the_way
         {
             self.subflow_failed(ends.local.ip(), loss.reason.clone(), now);

@@ -110,9 +110,9 @@ impl Paths {
         self.look_at_all();
     }
 
-    /// Whether a connection is known to be managed by the daemon.
-    pub fn is_ours(&self, token: Token) -> bool {
-        self.connections.get(&token).is_some_and(|connection| connection.manager == Manager::Daemon)
+    /// Whether a connection is known to be managed by the kernel.
+    pub fn is_the_kernels(&self, token: Token) -> bool {
+        self.connections.get(&token).is_some_and(|connection| connection.manager == Manager::Kernel)
     }
 
     /// Whether something was seen that only a dump explains.

@@ -290,3 +290,15 @@ fn every_address_of_the_machine_has_its_place() {
     assert!(machine.kernel.addresses.iter().any(|address| address.addr == lost));
     assert!(!aims.ways.iter().any(|way| way.addr == lost) && !aims.elsewhere.contains(&lost));
 }
+
+/// Another attempt by means of an endpoint closes what is being opened over it: it is made for the kernel's own
+/// connections only.
+#[test]
+fn failures_of_other_connections_leave_the_endpoints_alone() {
+    let mut machine = in_charge(Release::V6_18);
+    let addr = site::address_of(0, 0, 2).addr;
+    machine.log.clear();
+    machine.break_subflow(addr);
+    machine.settle();
+    assert!(!machine.log.iter().any(|(_, action)| matches!(action, Action::RetrySubflows(..))));
+}
