@@ -71,13 +71,24 @@ impl Profile {
 }
 
 /// Who manages the paths of each connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Manager {
     /// The kernel's path manager: one policy for all connections, which survives the daemon.
     #[default]
     Kernel,
-    /// The daemon, connection by connection. [`Config::parse`] refuses it in this version.
+    /// The daemon, connection by connection.
     Daemon,
+}
+
+impl Manager {
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Daemon => "daemon",
+        }
+    }
 }
 
 /// The part that an uplink plays.

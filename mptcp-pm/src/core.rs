@@ -2,15 +2,18 @@
 //! `netlink`, `sysctl`, `state` and `daemon`, and time comes in as a duration since some start.
 pub mod action;
 mod cause;
+pub mod connections;
 pub mod event;
 pub mod observed;
 pub mod owned;
+pub mod paths;
 pub mod plan;
 pub mod policy;
 pub mod reading;
 pub mod report;
 pub mod retry;
 pub mod routes;
+pub mod subflows;
 pub mod uplink;
 pub mod world;
 
@@ -20,15 +23,17 @@ use std::time::Duration;
 
 use self::action::{Action, Subject};
 use self::cause::Cause;
+use self::connections::{Notice, Token};
 use self::event::{Event, Failure, FailureKind};
 use self::observed::World;
 use self::owned::Owned;
+use self::paths::Paths;
 use self::policy::{Capacity, Desired};
 use self::reading::Source;
 use self::report::{EndpointReport, Finding, Owner, Report};
 use self::retry::{Pacer, Retries, Verdict};
 use self::world::{Change, Endpoint, EndpointFlags, Link, Observation, Snapshot};
-use crate::config::Config;
+use crate::config::{Config, Manager};
 
 #[cfg(test)]
 mod tests;
@@ -59,6 +64,11 @@ pub struct Core {
     routing: Source,
     /// Endpoints, limits and sysctls.
     endpoints: Source,
+    /// Connections and their subflows, while the daemon manages them.
+    sockets: Source,
+    paths: Paths,
+    /// Events of connections are heard.
+    hearing: bool,
     /// What was told while the action was being carried out: its answer may be older.
     meanwhile: Vec<Change>,
     /// Local addresses whose subflows have failed and are to be tried again.
@@ -66,6 +76,7 @@ pub struct Core {
     /// A pass is due.
     dirty: bool,
     stopping: bool,
+    handing_over: bool,
     /// The earliest time at which an action that failed may be tried again.
     retry_at: Option<Duration>,
     retries: Retries,
@@ -76,6 +87,7 @@ pub struct Core {
 const PASS_EVERY: Duration = Duration::from_millis(25);
 const OBSERVE_EVERY: Duration = Duration::from_millis(25);
 const RESYNC_EVERY: Duration = Duration::from_millis(250);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 impl Core {
     /// A core that knows nothing yet: its first actions read the kernel.
@@ -93,10 +105,14 @@ impl Core {
             busy: false,
             routing: Source::new(Pacer::new(RESYNC_EVERY)),
             endpoints: Source::new(Pacer::new(OBSERVE_EVERY)),
+            sockets: Source::new(Pacer::new(LOOK_EVERY)),
+            paths: Paths::default(),
+            hearing: false,
             meanwhile: Vec::new(),
             failed: BTreeSet::new(),
             dirty: true,
             stopping: false,
+            handing_over: false,
             retry_at: None,
             retries: Retries::default(),
             passes: Pacer::new(PASS_EVERY),
@@ -121,7 +137,18 @@ impl Core {
             Event::Lost => self.routing.look(),
             Event::Resynced(snapshot) => self.resynced(snapshot, now),
             Event::Observed(observation) => self.observed(observation),
-            Event::SubflowFailed(addr, error) => self.subflow_failed(addr, error, now),
+            Event::Hearing(hearing) => {
+                (self.hearing, self.dirty) = (hearing, true);
+                self.sockets.look();
+            }
+            Event::Connection(token, notice) => self.connection(token, notice, now),
+            Event::ConnectionsLost => self.sockets.look(),
+            Event::Connections(seen) => {
+                self.paths.replace(seen);
+                self.dirty |= !self.sockets.is_known();
+                self.busy = false;
+                self.sockets.succeeded();
+            }
             Event::Done(action, result) => self.done(action, result, now),
             Event::Deadline => {
                 self.dirty |= self.retry_at.is_some_and(|at| at <= now);
@@ -129,6 +156,7 @@ impl Core {
             }
             Event::Look => self.look_again(),
             Event::Stop => self.stop(),
+            Event::HandOver => self.hand_over(),
         }
     }
 
@@ -149,14 +177,18 @@ impl Core {
             return None;
         }
         let pass = (self.dirty && self.can_plan()).then(|| self.passes.next());
-        self.to_read().map(Source::next).chain(pass).chain(self.retry_at).min()
+        let paths = (self.manages() && self.can_plan()).then(|| self.paths.deadline()).flatten();
+        let queued = (!self.queue.is_empty()).then_some(Duration::ZERO);
+        let later = self.to_read().map(Source::next).chain(pass).chain(self.retry_at);
+        later.chain(paths).chain(queued).min()
     }
 
-    /// Everything of ours has been removed, as far as it can be.
+    /// Everything of ours has been removed, or left to a successor, as far as it can be.
     pub fn finished(&self) -> bool {
         // Where the kernel could not be read even once, there is nothing that could be done.
         let blind = self.idle() && !self.can_plan();
-        self.stopping && (self.settled() || blind)
+        let left = self.handing_over && !self.busy && !self.endpoints.is_urgent() && !self.is_entrusted();
+        left || ((self.stopping || self.handing_over) && (self.settled() || blind))
     }
 
     /// What is known and intended.
@@ -164,6 +196,7 @@ impl Core {
         let seen = self.world.observation.as_ref();
         Report {
             profile: self.config.profile.name().to_owned(),
+            manager: if self.is_in_charge() { Manager::Daemon } else { Manager::Kernel },
             uplinks: self.desired.uplinks.clone(),
             endpoints: seen
                 .iter()
@@ -178,7 +211,26 @@ impl Core {
 
     /// Nothing is to be done until something happens.
     fn settled(&self) -> bool {
-        self.idle() && !self.dirty && self.retry_at.is_none()
+        let at_work = self.manages() && self.paths.deadline() == Some(Duration::ZERO);
+        self.idle() && !self.dirty && self.retry_at.is_none() && !at_work
+    }
+
+    /// Whether the paths of connections are the daemon's business: those of new ones, or of some that were begun while
+    /// they were. A connection keeps its path manager.
+    pub fn manages(&self) -> bool {
+        let wanted = self.config.manager == Manager::Daemon || self.paths.count() > 0;
+        wanted && self.hearing && !self.stopping && !self.handing_over
+    }
+
+    /// Whether new connections are the daemon's.
+    fn is_in_charge(&self) -> bool {
+        self.manages() && self.is_entrusted()
+    }
+
+    /// Whether the kernel leaves new connections to a daemon.
+    fn is_entrusted(&self) -> bool {
+        let mut seen = self.world.observation.iter().flat_map(|seen| &seen.sysctls);
+        seen.any(|(key, value)| policy::entrusts(key, value))
     }
 
     /// Nothing is being done, waits its turn or is to be read.
@@ -188,7 +240,12 @@ impl Core {
 
     /// What is to be read. The names of the links are needed to ask for their sysctls.
     fn to_read(&self) -> impl Iterator<Item = &Source> {
-        let readable = [Some(&self.routing), self.routing.is_known().then_some(&self.endpoints)];
+        let known = self.routing.is_known() && self.endpoints.is_known();
+        let readable = [
+            Some(&self.routing),
+            self.routing.is_known().then_some(&self.endpoints),
+            (known && self.manages()).then_some(&self.sockets),
+        ];
         readable.into_iter().flatten().filter(|source| source.is_due())
     }
 
@@ -204,6 +261,8 @@ impl Core {
     fn configured(&mut self, config: Config) {
         self.config = config;
         self.retries.forgive_all();
+        self.paths.forgive_all();
+        self.sockets.look();
         self.capacity = Capacity::default();
         self.look_again();
     }
@@ -214,6 +273,17 @@ impl Core {
         self.retries.hurry();
         self.retry_at = None;
         self.routing.hurry();
+        self.endpoints.hurry();
+        self.queue.clear();
+        self.endpoints.look_first();
+        self.dirty = true;
+    }
+
+    /// Only who is in charge of new connections is changed.
+    fn hand_over(&mut self) {
+        self.handing_over = true;
+        self.retries.hurry();
+        self.retry_at = None;
         self.endpoints.hurry();
         self.queue.clear();
         self.endpoints.look_first();
@@ -273,6 +343,23 @@ impl Core {
         self.endpoints.succeeded();
     }
 
+    /// A subflow that has failed is tried again by whoever manages its connection. With endpoints that costs what is under
+    /// way over them: not for a connection that is not known to be the kernel's, or has ended since.
+    fn connection(&mut self, token: Token, notice: Notice, now: Duration) {
+        let by_kernel = !self.manages() || self.paths.is_the_kernels(token);
+        if let (true, Notice::SubflowClosed(ends, Some(loss))) = (by_kernel, &notice)
+            && loss.of_the_way
+        {
+            self.subflow_failed(ends.local.ip(), loss.reason.clone(), now);
+        }
+        if self.manages() {
+            self.paths.note(token, notice, now);
+            if self.paths.is_unsure() {
+                self.sockets.look();
+            }
+        }
+    }
+
     /// Each connection has a subflow of its own: those that fail together, before they are tried again, are one failure.
     /// Only endpoints of ours that make subflows are of interest.
     fn subflow_failed(&mut self, addr: IpAddr, error: String, now: Duration) {
@@ -290,8 +377,13 @@ impl Core {
 
     fn done(&mut self, action: Action, result: Result<(), Failure>, now: Duration) {
         self.busy = false;
-        if let (Action::Resync | Action::Observe(_), Err(failure)) = (&action, result.clone()) {
+        if let (Action::Resync | Action::Observe(_) | Action::LookAtConnections, Err(failure)) =
+            (&action, result.clone())
+        {
             return self.not_read(&action, failure, now);
+        }
+        if let Action::Manage(token, step) = &action {
+            return self.paths.done(*token, step, &result, now);
         }
         if !matches!(action, Action::CloseInitial(_)) {
             let error = match &result {
@@ -313,6 +405,10 @@ impl Core {
         match action {
             Action::Resync => {
                 self.routing.failed(failure, attempts, now);
+            }
+            Action::LookAtConnections => {
+                self.sockets.failed(failure, attempts, now);
+                self.dirty |= !self.sockets.is_known();
             }
             _ => self.endpoints.failed(failure, attempts, now),
         }
@@ -393,7 +489,30 @@ impl Core {
             self.make_plan(now);
         }
         let urgent = self.dirty.then(|| self.read(Source::is_urgent, now)).flatten();
-        urgent.or_else(|| self.queue.pop_front()).or_else(|| self.read(Source::is_due, now))
+        // Connections go before endpoints, whose deletion takes its time; but a way exists before its subflows.
+        let makes_way = |action: &Action| matches!(action, Action::AddRoute(_) | Action::AddRule(_));
+        let early = !self.queue.iter().any(makes_way);
+        urgent
+            .or_else(|| early.then(|| self.manage(now)).flatten())
+            .or_else(|| self.queue.pop_front())
+            .or_else(|| self.read(Source::is_due, now))
+            .or_else(|| self.read_sockets(now))
+    }
+
+    /// Nothing is done for a connection before it is known what is wanted.
+    fn manage(&mut self, now: Duration) -> Option<Action> {
+        let known = self.manages() && self.can_plan();
+        let (token, step) = known.then(|| self.paths.next(now)).flatten()?;
+        Some(Action::Manage(token, step))
+    }
+
+    fn read_sockets(&mut self, now: Duration) -> Option<Action> {
+        let known = self.routing.is_known() && self.endpoints.is_known();
+        let wanted = known && self.manages() && self.sockets.is_due() && self.sockets.next() <= now;
+        wanted.then(|| {
+            self.sockets.begin(now);
+            Action::LookAtConnections
+        })
     }
 
     fn read(&mut self, wanted: impl Fn(&Source) -> bool, now: Duration) -> Option<Action> {
@@ -412,12 +531,11 @@ impl Core {
     /// Compares what is wanted with what is there.
     fn make_plan(&mut self, now: Duration) {
         self.dirty = false;
-        self.desired = if self.stopping {
-            plan::farewell(std::mem::take(&mut self.desired.uplinks), &self.world, &self.owned)
-        } else {
-            policy::desire(&self.world, &self.config, &self.owned, self.capacity)
-        };
+        self.desired = self.desire();
         let mut actions = plan::plan(&self.desired, &self.world, &self.owned);
+        if self.handing_over {
+            actions.retain(|action| matches!(action, Action::WriteSysctl(..)));
+        }
         self.failed.retain(|addr| self.desired.endpoints.iter().any(|wanted| wanted.addr == *addr));
         actions.extend(plan::second_attempts(
             &self.desired,
@@ -441,6 +559,27 @@ impl Core {
         }
         self.retries.prune(|subject| wanted.contains(subject), now);
         self.queue = actions.into();
+    }
+
+    /// What is wanted now.
+    fn desire(&mut self) -> Desired {
+        if self.stopping {
+            return plan::farewell(std::mem::take(&mut self.desired.uplinks), &self.world, &self.owned);
+        }
+        if self.handing_over {
+            return plan::interim(std::mem::take(&mut self.desired), &self.world, &self.owned);
+        }
+        let mut desired = policy::desire(&self.world, &self.config, &self.owned, self.capacity);
+        if self.manages() {
+            self.paths.aim(std::mem::take(&mut desired.aims));
+        }
+        let known = self.sockets.is_known();
+        // Where they cannot be read, the kernel is better than nobody.
+        if self.config.manager == Manager::Daemon && self.hearing && (known || self.sockets.error().is_none())
+        {
+            desired.entrust(known);
+        }
+        desired
     }
 
     /// An endpoint is claimed when it is made: until then, one that is just like it is somebody else's.
@@ -494,16 +633,35 @@ impl Core {
         EndpointReport { endpoint: endpoint.clone(), interface: link.map(|link| link.name.clone()), owner }
     }
 
+    /// Why the daemon cannot manage connections though it is to; none when it can.
+    fn unable(&self) -> Option<&'static str> {
+        let wanted = self.config.manager == Manager::Daemon;
+        let lacking =
+            self.world.observation.as_ref().is_some_and(|seen| {
+                !seen.sysctls.is_empty() && !seen.sysctls.keys().any(policy::is_in_charge)
+            });
+        match (wanted, self.hearing) {
+            (false, _) => None,
+            (true, false) => Some("the path manager's events cannot be heard"),
+            (true, true) => lacking.then_some("it has no userspace path manager (since 5.19)"),
+        }
+    }
+
     fn findings(&self) -> Vec<Finding> {
         let failed = self.retries.troubles().map(|(subject, reason, given_up)| Finding {
             object: subject.to_string(),
             reason: reason.to_owned(),
             given_up,
         });
-        let unread = [&self.routing, &self.endpoints].into_iter().filter_map(|source| {
+        let unable = self.unable().map(|reason| Finding {
+            object: Subject::Connections.to_string(),
+            reason: format!("the kernel manages their paths: {reason}"),
+            given_up: true,
+        });
+        let unread = [&self.routing, &self.endpoints, &self.sockets].into_iter().filter_map(|source| {
             let reason = source.error()?.to_owned();
             Some(Finding { object: Subject::Knowledge.to_string(), reason, given_up: !source.is_due() })
         });
-        failed.chain(unread).collect()
+        failed.chain(unread).chain(unable).collect()
     }
 }

@@ -25,8 +25,8 @@ use crate::core::Core;
 use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::executor::Executor;
-use crate::failures::Failures;
 use crate::instance::Instance;
+use crate::listener::Listener;
 use crate::measure::{Due, Measure};
 use crate::metrics::{Endpoint, Scrape};
 use crate::netlink::mptcp::Mptcp;
@@ -115,7 +115,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 enum End {
     /// Everything of ours goes.
     Clean,
-    /// Everything stays for a successor, so that connections keep their subflows.
+    /// Everything stays for a successor, so that connections keep their subflows; new ones are the kernel's until then.
     HandOver,
 }
 
@@ -125,7 +125,7 @@ struct Daemon {
     core: Core,
     executor: Executor,
     watch: Watch,
-    failures: Failures,
+    listener: Listener,
     /// Where the control server hands its calls over; held so that the other end never closes.
     sender: mpsc::Sender<Call>,
     calls: mpsc::Receiver<Call>,
@@ -173,6 +173,8 @@ impl Daemon {
         let metrics = config.metrics.clone();
         let mut core = Core::new(config);
         core.handle(Event::Inherited(owned), Duration::ZERO);
+        let listener = Listener::listen().await;
+        core.handle(Event::Hearing(listener.hears()), Duration::ZERO);
         let (sender, calls) = mpsc::channel(1);
         let (scraper, scrapes) = mpsc::channel(1);
         let jumps = Jumps::watch().context("cannot watch the clock")?;
@@ -182,7 +184,7 @@ impl Daemon {
             core,
             executor,
             watch,
-            failures: Failures::listen().await,
+            listener,
             sender,
             calls,
             metrics,
@@ -224,7 +226,7 @@ impl Daemon {
         let deadline = self.core.next_deadline().map(|at| self.start + at);
         tokio::select! {
             notice = self.watch.next() => self.heard(notice?),
-            failure = self.failures.next() => self.feed(failure),
+            event = self.listener.next(!self.core.manages()) => self.happened(event),
             Some(call) = self.calls.recv() => self.answer(call).await,
             due = self.measure.due() => self.measured(due),
             // Who has gone does not want to know.
@@ -242,10 +244,11 @@ impl Daemon {
         Ok(None)
     }
 
-    /// Carries out all that the core wants now.
+    /// Carries out all that the core wants now; the rest of very much when others have had their turn.
     async fn act(&mut self) {
         self.hear_waiting();
-        while let Some(action) = self.core.next_action(self.start.elapsed()) {
+        for _ in 0..AT_ONCE {
+            let Some(action) = self.core.next_action(self.start.elapsed()) else { return };
             let reads = matches!(action, Action::Resync | Action::Observe(_));
             let answer = self.executor.perform(action, &mut self.watch).await;
             self.feed(answer);
@@ -261,6 +264,16 @@ impl Daemon {
         for _ in 0..AT_ONCE {
             let Ok(Some(change)) = self.watch.waiting() else { return };
             self.heard(Notice::Change(change));
+        }
+    }
+
+    /// What happens to many connections at once is taken in together.
+    fn happened(&mut self, event: Event) {
+        let mut next = Some(event);
+        for _ in 0..AT_ONCE {
+            let Some(event) = next else { return };
+            self.core.handle(event, self.start.elapsed());
+            next = self.listener.waiting(!self.core.manages());
         }
     }
 
@@ -378,15 +391,19 @@ impl Daemon {
 
     async fn stop(mut self, end: End) -> anyhow::Result<()> {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        if end == End::HandOver {
-            tracing::info!("handing over: everything stays as it is for a successor");
-            return Ok(());
-        }
-        tracing::info!("stopping: removing what is ours");
-        self.feed(Event::Stop);
+        self.feed(match end {
+            End::Clean => {
+                tracing::info!("stopping: removing what is ours");
+                Event::Stop
+            }
+            End::HandOver => {
+                tracing::info!("handing over: everything stays as it is for a successor");
+                Event::HandOver
+            }
+        });
         let cleaned = tokio::time::timeout(STOP_LIMIT, self.clean()).await.is_ok();
         let findings = self.core.report().findings;
-        if cleaned && findings.is_empty() {
+        if cleaned && (findings.is_empty() || end == End::HandOver) {
             return Ok(());
         }
         let left: Vec<String> = findings.iter().map(|f| format!("{}: {}", f.object, f.reason)).collect();

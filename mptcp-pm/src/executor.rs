@@ -1,4 +1,6 @@
 //! Carries out the core's actions and says how each went.
+mod connections;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -33,6 +35,11 @@ impl Executor {
         tracing::debug!(?action, "action");
         match self.answer(&action, watch).await {
             Ok(event) => event,
+            // Nothing is wrong: it is not there any more, or is managed otherwise.
+            Err(failure) if matches!(failure.kind, FailureKind::Gone | FailureKind::OtherManager) => {
+                tracing::debug!(subject = %action.subject(), reason = %failure.text, "not done");
+                Event::Done(action, Err(failure))
+            }
             Err(failure) => {
                 tracing::warn!(subject = %action.subject(), error = %failure.text, "not done");
                 Event::Done(action, Err(failure))
@@ -44,6 +51,7 @@ impl Executor {
         match action {
             Action::Resync => watch.snapshot().await.map(Event::Resynced).map_err(other),
             Action::Observe(sysctls) => self.observe(sysctls).await.map(Event::Observed),
+            Action::LookAtConnections => connections::look(&mut self.mptcp).await.map(Event::Connections),
             action => self.write(action).await.map(|()| {
                 announce(action);
                 Event::Done(action.clone(), Ok(()))
@@ -93,7 +101,8 @@ impl Executor {
                 self.mptcp.set_flags(Target::Id(endpoint.id), flags).await.map_err(refused)
             }
             Action::CloseInitial(addr) => self.mptcp.delete_endpoint(0, Some(*addr)).await.map_err(refused),
-            Action::Resync | Action::Observe(_) => Ok(()),
+            Action::Manage(token, step) => connections::perform(&mut self.mptcp, *token, step).await,
+            Action::Resync | Action::Observe(_) | Action::LookAtConnections => Ok(()),
         }
     }
 }

@@ -61,12 +61,7 @@ fn profile(value: &DeValue) -> Result<Profile, Refusal> {
 }
 
 fn manager(value: &DeValue) -> Result<Manager, Refusal> {
-    match choice(value, &[("kernel", Manager::Kernel), ("daemon", Manager::Daemon)])? {
-        Manager::Daemon => {
-            Err(refuse("\"daemon\" is not available in this version", "use manager = \"kernel\""))
-        }
-        Manager::Kernel => Ok(Manager::Kernel),
-    }
+    choice(value, &[Manager::Kernel, Manager::Daemon].map(|manager| (manager.name(), manager)))
 }
 
 fn limits(fields: Fields, problems: &mut Problems) -> LimitsSetting {

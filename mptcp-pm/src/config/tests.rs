@@ -110,10 +110,7 @@ fn mistakes_are_refused_with_place_and_remedy() {
         ("profil = \"light\"", "test.toml:1:1: unknown key \"profil\": known here: profile, manager"),
         ("profile = 3", "1:11: wrong type, integer: expected a string"),
         ("\nprofile = \"tiny\"", "2:11: unknown value \"tiny\": use one of \"light\", \"heavy\", \"site\""),
-        (
-            "manager = \"daemon\"",
-            "1:11: \"daemon\" is not available in this version: use manager = \"kernel\"",
-        ),
+        ("manager = \"both\"", "1:11: unknown value \"both\": use one of \"kernel\", \"daemon\""),
         ("share-with-vpn = \"yes\"", "1:18: wrong type, string: expected true or false"),
         ("share_with_vpn = true", "known here: profile, manager, share-with-vpn"),
         ("limits = 3", "1:10: wrong type, integer: expected a table"),

@@ -1,10 +1,12 @@
 //! Everything that the core can ask for.
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::connections::Ends;
+pub use super::connections::Token;
 use super::owned::Owned;
 use super::world::{Endpoint, EndpointFlags, Family, IfIndex, Limits, Route, Rule, Sysctl};
 
@@ -44,6 +46,41 @@ pub enum Action {
     RetrySubflows(Endpoint),
     /// Close the initial subflows that began at an address before it was an endpoint (DEL id 0).
     CloseInitial(IpAddr),
+    /// Read the connections and their subflows from sock_diag.
+    LookAtConnections,
+    /// Do something for one connection that the daemon manages.
+    Manage(Token, Step),
+}
+
+/// What can be done for one connection (userspace path manager).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Make a subflow. It is established when the event says so.
+    Create(NewSubflow),
+    /// Tell the peer that the address is gone (RM_ADDR), and close the subflow: what it has not delivered is sent on
+    /// another one at once. With the id of its local address.
+    Destroy(Ends, u8),
+    /// Set or clear the backup flag of a subflow, and tell the peer (MP_PRIO).
+    SetBackup(Ends, bool),
+    /// Announce an address to the peer (ADD_ADDR) under an id.
+    Announce(NewEndpoint, u8),
+    /// Withdraw an announced address (RM_ADDR), which has this id.
+    Withdraw(IpAddr, u8),
+}
+
+/// A subflow as it is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSubflow {
+    /// Where it starts; the kernel picks the port.
+    pub local: IpAddr,
+    /// The interface that it is bound to.
+    pub ifindex: IfIndex,
+    /// The id of the local address in this connection.
+    pub id: u8,
+    /// It stands by from the start, where the kernel takes that.
+    pub backup: bool,
+    /// Where it goes.
+    pub remote: SocketAddr,
 }
 
 /// An endpoint as it is wanted.
@@ -76,6 +113,61 @@ pub enum Subject {
     State,
     /// What is known of the kernel.
     Knowledge,
+    /// What is known of the connections.
+    Connections,
+    /// Something of one connection: what is done, to which local address, and for subflows where they lead.
+    Part(Token, Deed, IpAddr, Option<SocketAddr>),
+}
+
+/// The kinds of [`Step`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the steps of the same names")]
+pub enum Deed {
+    Create,
+    Destroy,
+    SetBackup,
+    Announce,
+    Withdraw,
+}
+
+impl Deed {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Create | Self::Destroy => "subflow from",
+            Self::SetBackup => "priority of the subflow from",
+            Self::Announce | Self::Withdraw => "announcement of",
+        }
+    }
+}
+
+impl Step {
+    /// What the step is done to.
+    pub fn subject(&self, token: Token) -> Subject {
+        match self {
+            Self::Create(new) => Self::creation(token, new.local, new.remote),
+            Self::Destroy(ends, _) => Subject::Part(token, Deed::Destroy, ends.local.ip(), Some(ends.remote)),
+            Self::SetBackup(ends, _) => {
+                Subject::Part(token, Deed::SetBackup, ends.local.ip(), Some(ends.remote))
+            }
+            Self::Announce(way, _) => Subject::Part(token, Deed::Announce, way.addr, None),
+            Self::Withdraw(addr, _) => Subject::Part(token, Deed::Withdraw, *addr, None),
+        }
+    }
+
+    /// The making of a subflow.
+    pub const fn creation(token: Token, local: IpAddr, remote: SocketAddr) -> Subject {
+        Subject::Part(token, Deed::Create, local, Some(remote))
+    }
+}
+
+impl Subject {
+    /// The local address that something of a connection is about.
+    pub const fn local(&self) -> Option<IpAddr> {
+        match self {
+            Self::Part(_, _, local, _) => Some(*local),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Subject {
@@ -90,6 +182,12 @@ impl fmt::Display for Subject {
             Self::Route(table, dst) => write!(f, "route {dst} in table {table}"),
             Self::State => f.write_str("state file"),
             Self::Knowledge => f.write_str("state of the kernel"),
+            Self::Connections => f.write_str("connections"),
+            Self::Part(token, deed, local, remote) => {
+                write!(f, "{} {local}", deed.words())?;
+                remote.map_or(Ok(()), |remote| write!(f, " to {remote}"))?;
+                write!(f, " of connection {token:08x}")
+            }
         }
     }
 }
@@ -110,6 +208,8 @@ impl Action {
             Self::DeleteEndpoint(endpoint) | Self::SetBackup(endpoint, _) => Subject::Endpoint(endpoint.addr),
             Self::RetrySubflows(endpoint) => Subject::Subflows(endpoint.addr),
             Self::CloseInitial(addr) => Subject::Endpoint(*addr),
+            Self::LookAtConnections => Subject::Connections,
+            Self::Manage(token, step) => step.subject(*token),
         }
     }
 }

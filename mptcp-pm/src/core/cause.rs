@@ -46,7 +46,12 @@ impl Cause {
             Subject::Rule(_, _, src) => src.is_some_and(|src| self.addresses.contains(&src.addr())),
             Subject::Route(table, _) => self.ifindex.map(policy::table_of) == Some(*table),
             Subject::Sysctl(Sysctl::ReversePathFilter(name)) => self.name.as_ref() == Some(name),
-            Subject::Limits | Subject::Sysctl(_) | Subject::State | Subject::Knowledge => false,
+            Subject::Limits
+            | Subject::Sysctl(_)
+            | Subject::State
+            | Subject::Knowledge
+            | Subject::Connections
+            | Subject::Part(..) => false,
         }
     }
 }

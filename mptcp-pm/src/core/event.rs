@@ -1,9 +1,8 @@
 //! Everything that can wake the core.
-use std::net::IpAddr;
-
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
+use super::connections::{Notice, Seen, Token};
 use super::owned::Owned;
 use super::world::{Change, Observation, Snapshot};
 use crate::config::Config;
@@ -23,9 +22,15 @@ pub enum Event {
     Resynced(Snapshot),
     /// Endpoints, limits and sysctls, in answer to [`Action::Observe`].
     Observed(Observation),
-    /// A way has failed a subflow from a local address, with this error. The kernel's path manager does not try it again
-    /// as long as the endpoint stays.
-    SubflowFailed(IpAddr, String),
+    /// Whether the path manager's events are heard: without that the daemon cannot manage connections.
+    Hearing(bool),
+    /// Something happened to a connection. Where the kernel manages it, only that a way has failed a subflow is of
+    /// interest: it does not try that again as long as the endpoint stays.
+    Connection(Token, Notice),
+    /// Events of connections were lost: what is known of them may be wrong.
+    ConnectionsLost,
+    /// All connections, in answer to [`Action::LookAtConnections`].
+    Connections(Vec<Seen>),
     /// An action was carried out, or was not.
     Done(Action, Result<(), Failure>),
     /// A deadline has passed.
@@ -34,6 +39,8 @@ pub enum Event {
     Look,
     /// Remove all that is ours and come to an end.
     Stop,
+    /// Leave everything to a successor, and new connections to the kernel until it is there.
+    HandOver,
 }
 
 /// Why an action was not carried out: nothing was changed by it.
@@ -54,6 +61,10 @@ pub enum FailureKind {
     Full,
     /// The kernel does not take the value (EINVAL).
     Invalid,
+    /// What is to be changed or ended is not there.
+    Gone,
+    /// The connection's paths are managed by the kernel: it is older than the daemon's path manager.
+    OtherManager,
     /// Any other.
     Other,
 }

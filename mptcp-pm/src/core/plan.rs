@@ -22,7 +22,11 @@ pub fn plan(desired: &Desired, world: &World, owned: &Owned) -> Vec<Action> {
         |action: &&Action| matches!(action, Action::AddEndpoint(new) if has_way(new, desired, world));
     let rest = endpoints.split_off(endpoints.iter().take_while(have_a_way).count());
     let mut actions = Vec::new();
-    actions.extend(sysctls(desired, world).map(|(key, value)| Action::WriteSysctl(key, value)));
+    // New connections become the daemon's when all is there that they would need without it.
+    let (last, first): (Vec<_>, Vec<_>) =
+        sysctls(desired, world).partition(|(key, value)| policy::entrusts(key, value));
+    let write = |(key, value)| Action::WriteSysctl(key, value);
+    actions.extend(first.into_iter().map(write));
     actions.extend(limits(desired, world).map(Action::SetLimits));
     actions.extend(endpoints);
     actions.extend(early_routes.into_iter().map(Action::DeleteRoute));
@@ -31,6 +35,7 @@ pub fn plan(desired: &Desired, world: &World, owned: &Owned) -> Vec<Action> {
     actions.extend(rest);
     actions.extend(stale_rules(desired, world).map(Action::DeleteRule));
     actions.extend(late_routes.into_iter().map(Action::DeleteRoute));
+    actions.extend(last.into_iter().map(write));
     actions
 }
 
@@ -117,6 +122,13 @@ pub fn farewell(uplinks: Vec<Uplink>, world: &World, owned: &Owned) -> Desired {
         .map(|(key, replaced)| (key.clone(), replaced.before.clone()))
         .collect();
     Desired { uplinks, limits, sysctls, ..Desired::default() }
+}
+
+/// The state that is wanted while a successor is awaited: all stays, and new connections are the kernel's.
+pub fn interim(desired: Desired, world: &World, owned: &Owned) -> Desired {
+    let mut sysctls = farewell(Vec::new(), world, owned).sysctls;
+    sysctls.retain(|key, value| policy::is_in_charge(key) && !policy::entrusts(key, value));
+    Desired { sysctls, ..desired }
 }
 
 fn sysctls(desired: &Desired, world: &World) -> impl Iterator<Item = (Sysctl, String)> {

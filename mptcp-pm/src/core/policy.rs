@@ -2,7 +2,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -11,6 +11,7 @@ use super::action::NewEndpoint;
 use super::observed::World;
 use super::owned::Owned;
 use super::routes::{default_net, leaves_by};
+use super::subflows::Aims;
 use super::uplink::{self, Class, Unused, Uplink};
 use super::world::{
     Endpoint, EndpointFlags, Family, Hop, IfIndex, Limits, MAIN_TABLE, OUR_PROTOCOL, Route, RouteKind, Rule,
@@ -48,6 +49,8 @@ pub struct Desired {
     pub room: usize,
     /// The limits.
     pub limits: Option<Limits>,
+    /// What is wanted of connections that the daemon manages.
+    pub aims: Aims,
     /// Our rules.
     pub rules: Vec<Rule>,
     /// Our routes.
@@ -81,9 +84,11 @@ pub fn desire(world: &World, config: &Config, owned: &Owned, capacity: Capacity)
     let room = capacity.endpoints.saturating_sub(others.len() + stranded.len());
     let endpoints = endpoints(&places, &uplinks, &others, config, room);
     let used: Vec<&Uplink> = uplinks.iter().filter(|uplink| uplink.unused.is_none()).collect();
+    let limits = Some(limits(endpoints.len() + made_by_others(&others), world, config, owned, capacity));
     Desired {
         room: capacity.endpoints,
-        limits: Some(limits(endpoints.len() + made_by_others(&others), world, config, owned, capacity)),
+        aims: aims(&places, &uplinks, world, config, limits),
+        limits,
         rules: places.iter().flat_map(rules).collect(),
         routes: used.iter().flat_map(|uplink| routes(uplink, world)).collect(),
         sysctls: sysctls(&used, world),
@@ -182,17 +187,76 @@ fn endpoints(
     config: &Config,
     room: usize,
 ) -> Vec<NewEndpoint> {
+    let free = |place: &&NewEndpoint| !others.iter().any(|other| other.addr == place.addr && other.port == 0);
+    ways(places, uplinks, config).iter().filter(free).take(room).cloned().collect()
+}
+
+/// How the addresses are used, best uplink first.
+fn ways(places: &[Place], uplinks: &[Uplink], config: &Config) -> Vec<NewEndpoint> {
     let best = preferred(uplinks).first().map(|uplink| uplink.ifindex);
     let flags_of = |ifindex| {
         let uplink = uplinks.iter().find(|uplink| uplink.ifindex == ifindex);
         uplink.map_or(EndpointFlags::SUBFLOW, |uplink| flags(uplink, best == Some(ifindex), config))
     };
-    places
-        .iter()
-        .filter(|place| !others.iter().any(|endpoint| endpoint.addr == place.addr && endpoint.port == 0))
-        .take(room)
-        .map(|&Place { addr, ifindex }| NewEndpoint { addr, ifindex, flags: flags_of(ifindex) })
-        .collect()
+    let way = |&Place { addr, ifindex }: &Place| NewEndpoint { addr, ifindex, flags: flags_of(ifindex) };
+    places.iter().map(way).collect()
+}
+
+/// What is wanted of connections that the daemon manages: the same as of those with endpoints. An address of an uplink
+/// beside the one that is used (a further one of its network, a former privacy address) stands for that one. What is on
+/// a lost uplink is lost; what is anywhere else on this machine is no business of ours.
+fn aims(
+    places: &[Place],
+    uplinks: &[Uplink],
+    world: &World,
+    config: &Config,
+    limits: Option<Limits>,
+) -> Aims {
+    let mut aims = Aims { ways: ways(places, uplinks, config), limits, ..Aims::default() };
+    let is_lost = |uplink: &&Uplink| uplink.unused.as_ref().is_some_and(|unused| unused.lost);
+    let lost: BTreeSet<IfIndex> = uplinks.iter().filter(is_lost).map(|uplink| uplink.ifindex).collect();
+    for address in world.addresses.values() {
+        let on = places.iter().filter(|place| place.ifindex == address.ifindex);
+        let family = Family::of(&address.addr);
+        let alike: Vec<&Place> = on.filter(|place| Family::of(&place.addr) == family).collect();
+        let near = alike.iter().find(|place| address.network().is_some_and(|net| net.contains(&place.addr)));
+        if places.iter().any(|place| place.addr == address.addr) {
+            continue;
+        } else if let Some(place) = near.or_else(|| alike.first()) {
+            aims.aliases.insert(address.addr, place.addr);
+        } else if !lost.contains(&address.ifindex) {
+            aims.elsewhere.insert(address.addr);
+        }
+    }
+    aims
+}
+
+/// The sysctls that say who manages the paths of new connections: the kernel has one of them or both.
+const IN_CHARGE: [(Sysctl, &str, &str); 2] =
+    [(Sysctl::PathManager, "kernel", "userspace"), (Sysctl::PathManagerType, "0", "1")];
+
+impl Desired {
+    /// New connections are to be the daemon's, where it is able to manage them; while that is not known yet, whose they
+    /// are stays as it is.
+    pub fn entrust(&mut self, able: bool) {
+        for (key, _, daemon) in IN_CHARGE {
+            if able && let Some(value) = self.sysctls.get_mut(&key) {
+                daemon.clone_into(value);
+            } else {
+                self.sysctls.remove(&key);
+            }
+        }
+    }
+}
+
+/// Whether a sysctl says who manages the paths of new connections.
+pub fn is_in_charge(key: &Sysctl) -> bool {
+    IN_CHARGE.iter().any(|(known, ..)| known == key)
+}
+
+/// Whether this puts the daemon in charge.
+pub fn entrusts(key: &Sysctl, value: &str) -> bool {
+    IN_CHARGE.iter().any(|(known, _, daemon)| known == key && *daemon == value)
 }
 
 /// Endpoints that are not ours. One of them with an address that we want serves as well as ours, but for those that

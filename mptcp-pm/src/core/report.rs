@@ -3,12 +3,16 @@ use serde::{Deserialize, Serialize};
 
 use super::uplink::Uplink;
 use super::world::{Endpoint, Limits};
+use crate::config::Manager;
 
 /// The core's part of `status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// The profile in force.
     pub profile: String,
+    /// Who manages the paths of new connections: `daemon`, or `kernel`, by means of the endpoints.
+    #[serde(default)]
+    pub manager: Manager,
     /// Every interface, used or not, with the reason.
     pub uplinks: Vec<Uplink>,
     /// The endpoints in the kernel.

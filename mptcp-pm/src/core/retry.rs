@@ -5,7 +5,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::action::Subject;
+use super::action::{Deed, Subject};
 
 /// What has to be done so many times without a change in the world is given up.
 pub const MAX_ATTEMPTS: u32 = 16;
@@ -26,7 +26,7 @@ const FREE: u32 = 3;
 const fn forget_after(subject: &Subject) -> Duration {
     match subject {
         // That it failed is known only when TCP has given up, after two minutes.
-        Subject::Subflows(_) => Duration::from_secs(600),
+        Subject::Subflows(_) | Subject::Part(_, Deed::Create, ..) => Duration::from_secs(600),
         _ => Duration::from_secs(60),
     }
 }
@@ -105,6 +105,13 @@ impl Retries {
         });
     }
 
+    /// What was just recorded is not tried again until something changes.
+    pub fn give_up(&mut self, subject: &Subject) {
+        if let Some(attempts) = self.attempts.get_mut(subject) {
+            attempts.count = attempts.count.max(self.limit);
+        }
+    }
+
     /// Forgets everything: the configuration is another.
     pub fn forgive_all(&mut self) {
         self.attempts.clear();
@@ -122,7 +129,7 @@ impl Retries {
         for (subject, attempts) in &mut self.attempts {
             attempts.wanted = wanted(subject);
             // How the last attempt at subflows goes is not known yet.
-            let open = matches!(subject, Subject::Subflows(_));
+            let open = matches!(subject, Subject::Subflows(_) | Subject::Part(..));
             attempts.error = attempts.error.take().filter(|_| attempts.wanted || open);
         }
     }

@@ -45,7 +45,9 @@ pub fn text(status: &Status) -> String {
     let report = &status.report;
     let state = if report.settled { "as wanted" } else { "at work" };
     // Writing to a String cannot fail.
-    let _ = writeln!(out, "mptcp-pm {}, profile {}, {state}", status.version, report.profile);
+    let manager = report.manager.name();
+    let _ =
+        writeln!(out, "mptcp-pm {}, profile {}, {manager} manages, {state}", status.version, report.profile);
     let uplinks = sorted(&report.uplinks);
     section(
         &mut out,

@@ -94,7 +94,12 @@ impl Kernel {
     /// Carries out an action as the daemon's executor does.
     pub fn perform(&mut self, action: &Action) -> Result<(), Failure> {
         match action {
-            Action::Resync | Action::Observe(_) | Action::Save(_) | Action::CloseInitial(_) => Ok(()),
+            Action::Resync
+            | Action::Observe(_)
+            | Action::Save(_)
+            | Action::CloseInitial(_)
+            | Action::LookAtConnections
+            | Action::Manage(..) => Ok(()),
             Action::WriteSysctl(key, value) => match self.sysctls.get_mut(key) {
                 Some(present) => {
                     present.clone_from(value);

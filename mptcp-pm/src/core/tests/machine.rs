@@ -7,9 +7,10 @@ use proptest::prelude::*;
 
 use super::kernel::{Kernel, Release};
 use super::site::{self, Step};
-use crate::config::{Config, Match, NameGlob, Profile, Role, UplinkRule};
+use crate::config::{Config, Manager, Match, NameGlob, Profile, Role, UplinkRule};
 use crate::core::Core;
 use crate::core::action::{Action, Subject};
+use crate::core::connections::{Ends, Loss, Notice};
 use crate::core::event::{Event, Failure, FailureKind};
 use crate::core::owned::Owned;
 use crate::core::world::{IfIndex, Limits, Sysctl};
@@ -58,6 +59,8 @@ pub struct Machine {
     pub file: Owned,
     pub config: Config,
     pub faults: BTreeSet<Fault>,
+    /// Connections cannot be read.
+    pub blind: bool,
     /// What was done, since somebody last cleared it.
     pub log: Vec<(Duration, Action)>,
     next_index: IfIndex,
@@ -74,13 +77,16 @@ pub struct Machine {
 
 impl Machine {
     pub fn new(release: Release, config: Config) -> Self {
+        let mut core = Core::new(config.clone());
+        core.handle(Event::Hearing(true), Duration::ZERO);
         Self {
             kernel: Kernel::new(release),
-            core: Core::new(config.clone()),
+            core,
             now: Duration::from_secs(1),
             file: Owned::default(),
             config,
             faults: BTreeSet::new(),
+            blind: false,
             log: Vec::new(),
             next_index: 100,
             in_flight: None,
@@ -167,7 +173,9 @@ impl Machine {
     }
 
     pub fn break_subflow(&mut self, addr: IpAddr) {
-        self.feed(Event::SubflowFailed(addr, "no route to host".into()));
+        let ends = Ends { local: (addr, 40000).into(), remote: ([192, 0, 2, 1], 443).into() };
+        let loss = Loss { reason: "no route to host".into(), of_the_way: true };
+        self.feed(Event::Connection(1, Notice::SubflowClosed(ends, Some(loss))));
     }
 
     pub fn configure(&mut self, config: Config) {
@@ -200,6 +208,11 @@ impl Machine {
         }
         match &action {
             Action::Resync => Event::Resynced(self.kernel.snapshot()),
+            Action::LookAtConnections if self.blind => {
+                let text = "no such module".to_owned();
+                Event::Done(action, Err(Failure { kind: FailureKind::Other, text }))
+            }
+            Action::LookAtConnections => Event::Connections(Vec::new()),
             Action::Observe(keys) => Event::Observed(self.kernel.observation(keys)),
             Action::Save(owned) => {
                 self.file = owned.clone();
@@ -217,6 +230,7 @@ impl Machine {
         self.in_flight = None;
         self.kernel.told.clear();
         self.core = Core::new(self.config.clone());
+        self.core.handle(Event::Hearing(true), self.now);
         self.forget_what_is_lost();
         // Between the state file and the endpoint, somebody else has made the same one: nothing tells whose it is.
         let ambiguous = self.kernel.endpoints.iter().filter(|there| self.file.has(there));
@@ -278,7 +292,7 @@ impl Machine {
 
 fn fault(action: &Action) -> Option<Fault> {
     match action {
-        Action::Resync | Action::Observe(_) => Some(Fault::Read),
+        Action::Resync | Action::Observe(_) | Action::LookAtConnections => Some(Fault::Read),
         Action::Save(_) => Some(Fault::Save),
         Action::WriteSysctl(..) => Some(Fault::Sysctl),
         Action::SetLimits(_) => Some(Fault::Limits),
@@ -289,7 +303,8 @@ fn fault(action: &Action) -> Option<Fault> {
         Action::DeleteEndpoint(_)
         | Action::SetBackup(..)
         | Action::RetrySubflows(..)
-        | Action::CloseInitial(_) => Some(Fault::Delete),
+        | Action::CloseInitial(_)
+        | Action::Manage(..) => Some(Fault::Delete),
     }
 }
 
@@ -318,6 +333,7 @@ pub fn configs() -> Vec<Config> {
         with(Profile::Site, vec![rule("eth0", Some(Role::Off))]),
         with(Profile::Light, vec![rule("wg*", None), rule("wlan0", Some(Role::Primary))]),
         Config { vpn: true, ..with(Profile::Heavy, vec![rule("wg*", None)]) },
+        Config { manager: Manager::Daemon, ..with(Profile::Light, vec![]) },
     ]
 }
 
@@ -342,7 +358,7 @@ pub fn moves(length: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Move>>
         5 => (0_u64..2_000).prop_map(Move::Wait),
         1 => Just(Move::Look),
         2 => (0_usize..8).prop_map(Move::Break),
-        1 => (0_usize..5).prop_map(Move::Configure),
+        1 => (0_usize..6).prop_map(Move::Configure),
         2 => a_fault().prop_map(Move::Fail),
         2 => Just(Move::Heal),
         1 => Just(Move::Crash),

@@ -87,7 +87,7 @@ proptest! {
 
     /// What happens to one interface, and when it is heard of, does not depend on the others.
     #[test]
-    fn does_not_matter(histories in histories(), a in order(), b in order(), config in 0_usize..5) {
+    fn does_not_matter(histories in histories(), a in order(), b in order(), config in 0_usize..6) {
         let (a, b) = (lived(&histories, &a, config), lived(&histories, &b, config));
         prop_assert_eq!(outcome(&a.kernel, &a), outcome(&b.kernel, &b));
     }

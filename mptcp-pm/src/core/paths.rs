@@ -1,0 +1,290 @@
+//! The paths of all connections: takes in what happens to them, and gives one thing to do after the other.
+//! The work for an event is that of one connection; a change of the uplinks looks at each connection once.
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::action::{NewEndpoint, Step};
+use super::connections::{Connection, Ends, Loss, Manager, Notice, Seen, Subflow, Token};
+use super::event::{Failure, FailureKind};
+use super::subflows::{self, Aims, Next};
+
+/// All connections.
+#[derive(Clone, Debug, Default)]
+pub struct Paths {
+    connections: BTreeMap<Token, Connection>,
+    aims: Aims,
+    /// Addresses that were in use before: what lives on them is lost, even where they are still there.
+    former: BTreeSet<IpAddr>,
+    /// Connections that have to be looked at, in turn.
+    due: VecDeque<Token>,
+    /// The same, to be found.
+    waiting: BTreeSet<Token>,
+    /// Connections that have to be looked at later, because an attempt has failed.
+    timers: BTreeSet<(Duration, Token)>,
+    /// Whether this kernel takes the backup flag when a subflow is made (6.12); learned by looking.
+    takes_backup: Option<bool>,
+    /// The sockets have to be read.
+    unsure: bool,
+}
+
+impl Paths {
+    /// What is wanted from now on; `elsewhere` still has addresses that were in use before.
+    pub fn aim(&mut self, mut aims: Aims) {
+        let is_used = |addr: &IpAddr| aims.ways.iter().any(|way| way.addr == *addr);
+        self.former.extend(self.aims.ways.iter().map(|way| way.addr));
+        self.former.retain(|addr| !is_used(addr) && aims.elsewhere.contains(addr));
+        aims.elsewhere.retain(|addr| !self.former.contains(addr));
+        if aims == self.aims {
+            return;
+        }
+        let same = |way: &&NewEndpoint, ways: &[NewEndpoint]| ways.contains(way);
+        let gone = self.aims.ways.iter().filter(|way| !same(way, &aims.ways));
+        let new = aims.ways.iter().filter(|way| !same(way, &self.aims.ways));
+        let changed: BTreeSet<IpAddr> = gone.chain(new).map(|way| way.addr).collect();
+        for connection in self.connections.values_mut() {
+            connection.retries.forgive(|subject| subject.local().is_none_or(|addr| changed.contains(&addr)));
+        }
+        self.aims = aims;
+        self.look_at_all();
+    }
+
+    /// The configuration is another: what was given up is tried again.
+    pub fn forgive_all(&mut self) {
+        self.connections.values_mut().for_each(|connection| connection.retries.forgive_all());
+        self.look_at_all();
+    }
+
+    /// An event of one connection. Those that are known already change nothing: a dump may have overtaken them.
+    pub fn note(&mut self, token: Token, notice: Notice, now: Duration) {
+        match notice {
+            Notice::Closed => {
+                self.connections.remove(&token);
+                return;
+            }
+            Notice::Begun { ends, server_side, deny_join_id0, established } => {
+                self.begun(token, ends, server_side);
+                if let Some(connection) = self.connections.get_mut(&token) {
+                    connection.established |= established;
+                    connection.deny_join_id0 |= deny_join_id0;
+                }
+            }
+            other => match self.connections.get_mut(&token) {
+                Some(connection) => happened(token, connection, other, self.takes_backup, now),
+                // Its beginning was not heard.
+                None => self.unsure |= matches!(other, Notice::SubflowEstablished { .. }),
+            },
+        }
+        let first =
+            |connection: &Connection| connection.subflows.iter().any(|s| s.established && s.born_backup);
+        let unseen = || self.connections.get(&token).is_some_and(first);
+        self.unsure |= self.takes_backup.is_none() && unseen();
+        self.look_at(token);
+    }
+
+    /// A token may be that of another connection now.
+    fn begun(&mut self, token: Token, ends: Ends, server_side: bool) {
+        let known = self.connections.get(&token).is_some_and(|connection| connection.ends == ends);
+        if !known {
+            self.connections.insert(token, Connection::new(ends, server_side));
+        }
+    }
+
+    /// All connections, as a dump shows them: what is not in it is gone.
+    pub fn replace(&mut self, seen: Vec<Seen>) {
+        let mut before = std::mem::take(&mut self.connections);
+        for mut seen in seen {
+            let token = seen.token;
+            let known = before.remove(&token).filter(|connection| connection.ends == seen.ends);
+            let mut connection = known.unwrap_or_else(|| Connection::new(seen.ends, seen.server_side));
+            self.takes_backup = self.takes_backup.or_else(|| verdict(&connection.subflows, &seen.subflows));
+            let fresh = |subflow: &&mut Subflow| !subflow.established && self.takes_backup != Some(false);
+            for subflow in seen.subflows.iter_mut().filter(fresh) {
+                subflow.born_backup =
+                    connection.subflow(&subflow.ends).is_some_and(|known| known.born_backup);
+            }
+            connection.update(seen);
+            self.connections.insert(token, connection);
+        }
+        self.unsure = false;
+        self.look_at_all();
+    }
+
+    /// Whether a connection is known to be managed by the kernel.
+    pub fn is_the_kernels(&self, token: Token) -> bool {
+        self.connections.get(&token).is_some_and(|connection| connection.manager == Manager::Kernel)
+    }
+
+    /// Whether something was seen that only a dump explains.
+    pub fn is_unsure(&self) -> bool {
+        self.unsure
+    }
+
+    /// How many connections are known.
+    pub fn count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// The next thing to do, to be answered by [`Paths::done`].
+    pub fn next(&mut self, now: Duration) -> Option<(Token, Step)> {
+        while let Some((at, token)) = self.timers.first().copied()
+            && at <= now
+        {
+            self.timers.pop_first();
+            self.look_at(token);
+        }
+        while let Some(token) = self.due.pop_front() {
+            self.waiting.remove(&token);
+            let Some(connection) = self.connections.get_mut(&token) else { continue };
+            match subflows::next(token, connection, &self.aims, now) {
+                Next::Now(step) => return Some((token, step)),
+                Next::Later(at) => drop(self.timers.insert((at, token))),
+                Next::Nothing => {}
+            }
+        }
+        None
+    }
+
+    /// When [`Paths::next`] may have something; zero when it may have now.
+    pub fn deadline(&self) -> Option<Duration> {
+        match self.due.is_empty() {
+            false => Some(Duration::ZERO),
+            true => self.timers.first().map(|(at, _)| *at),
+        }
+    }
+
+    /// A step was carried out, or was not.
+    pub fn done(&mut self, token: Token, step: &Step, result: &Result<(), Failure>, now: Duration) {
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        match result {
+            Err(failure) if failure.kind == FailureKind::OtherManager => {
+                connection.manager = Manager::Kernel;
+            }
+            Err(failure) if failure.kind == FailureKind::Gone && is_ending(step) => {
+                carried_out(connection, step);
+            }
+            Err(failure) => connection.retries.record(step.subject(token), Some(failure.text.clone()), now),
+            Ok(()) => {
+                connection.manager = Manager::Daemon;
+                connection.retries.record(step.subject(token), None, now);
+                carried_out(connection, step);
+            }
+        }
+        self.look_at(token);
+    }
+
+    fn look_at(&mut self, token: Token) {
+        if self.connections.contains_key(&token) && self.waiting.insert(token) {
+            self.due.push_back(token);
+        }
+    }
+
+    fn look_at_all(&mut self) {
+        self.timers.clear();
+        self.waiting = self.connections.keys().copied().collect();
+        self.due = self.waiting.iter().copied().collect();
+    }
+}
+
+#[cfg(test)]
+impl Paths {
+    /// A connection, for tests.
+    pub fn connection(&self, token: Token) -> Option<&Connection> {
+        self.connections.get(&token)
+    }
+}
+
+/// What an event changes in a connection that is known.
+fn happened(
+    token: Token,
+    connection: &mut Connection,
+    notice: Notice,
+    takes_backup: Option<bool>,
+    now: Duration,
+) {
+    match notice {
+        // A dump has overtaken it, and what that showed is closed again.
+        Notice::SubflowEstablished { ends, .. } if connection.closing.contains(&ends) => {}
+        Notice::SubflowEstablished { ends, local_id } => {
+            connection.ids.learn(ends.local.ip(), local_id);
+            match connection.subflow_mut(&ends) {
+                Some(known) => {
+                    known.backup &= known.established || takes_backup != Some(false);
+                    (known.ends, known.local_id, known.established) = (ends, local_id, true);
+                }
+                None => connection.subflows.push(Subflow {
+                    ends,
+                    local_id,
+                    backup: false,
+                    established: true,
+                    born_backup: false,
+                }),
+            }
+        }
+        Notice::SubflowClosed(ends, loss) => {
+            let by_us = connection.closing.iter().position(|closing| *closing == ends);
+            if let Some(known) = by_us {
+                connection.closing.swap_remove(known);
+            } else if connection.remove_subflow(&ends).is_some() {
+                closed(token, connection, &ends, loss, now);
+            }
+        }
+        Notice::Announced(id, addr) => drop(connection.peer.insert(id, addr)),
+        // The kernel closes the subflows that led there.
+        Notice::Withdrawn(0) => connection.deny_join_id0 = true,
+        Notice::Withdrawn(id) => drop(connection.peer.remove(&id)),
+        Notice::Begun { .. } | Notice::Closed => {}
+    }
+}
+
+/// A subflow that we did not close: the next attempt waits, and there is none where the peer does not want it.
+fn closed(token: Token, connection: &mut Connection, ends: &Ends, loss: Option<Loss>, now: Duration) {
+    let subject = Step::creation(token, ends.local.ip(), ends.remote);
+    let refused = loss.as_ref().is_some_and(|loss| !loss.of_the_way);
+    let reason = loss.map_or_else(|| "closed by the peer".to_owned(), |loss| loss.reason);
+    connection.retries.record(subject.clone(), Some(reason), now);
+    if refused {
+        connection.retries.give_up(&subject);
+    }
+}
+
+/// What is not there any more has not to be ended.
+const fn is_ending(step: &Step) -> bool {
+    matches!(step, Step::Destroy(..) | Step::Withdraw(..))
+}
+
+fn carried_out(connection: &mut Connection, step: &Step) {
+    match step {
+        Step::Create(new) => {
+            let ends = Ends { local: (new.local, 0).into(), remote: new.remote };
+            if connection.subflow(&ends).is_none() {
+                connection.subflows.push(Subflow {
+                    ends,
+                    local_id: new.id,
+                    backup: new.backup,
+                    established: false,
+                    born_backup: new.backup,
+                });
+            }
+        }
+        Step::Destroy(ends, _) => {
+            if connection.remove_subflow(ends).is_some() {
+                connection.closing.push(*ends);
+            }
+            connection.announced.remove(&ends.local.ip());
+        }
+        Step::SetBackup(ends, on) => {
+            if let Some(subflow) = connection.subflow_mut(ends) {
+                (subflow.backup, subflow.born_backup) = (*on, false);
+            }
+        }
+        Step::Announce(way, _) => drop(connection.announced.insert(way.addr)),
+        Step::Withdraw(addr, _) => drop(connection.announced.remove(addr)),
+    }
+}
+
+/// What a dump shows of the backup flag that we asked for when we made a subflow.
+fn verdict(known: &[Subflow], seen: &[Subflow]) -> Option<bool> {
+    let asked = known.iter().find(|subflow| subflow.established && subflow.born_backup)?;
+    seen.iter().find(|subflow| subflow.ends == asked.ends).map(|subflow| subflow.backup)
+}
