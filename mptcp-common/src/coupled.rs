@@ -34,13 +34,34 @@ pub const MIN_RTT: u32 = 8;
 /// greatest ones 60.
 const RATE_BITS: u32 = 40;
 
+/// A connection: the key of the map of what its subflows tell each other. Addresses are reused when connections end,
+/// tokens are not soon.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout))]
+pub struct Connection {
+    /// The kernel's address of it (`mptcp_sock`).
+    pub address: u64,
+    /// Its local token (RFC 8684 section 3.2).
+    pub token: u32,
+    /// Unused; 0.
+    pub padding: u32,
+}
+
+/// One of the places that the subflows of a connection have: the key of the map of those that are taken.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The connection.
+    pub of: Connection,
+    /// Below [`MAX_SUBFLOWS`].
+    pub index: u64,
+}
+
 /// What one subflow tells the others.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(
-    not(target_arch = "bpf"),
-    derive(zerocopy::FromBytes, zerocopy::Immutable, zerocopy::IntoBytes, zerocopy::KnownLayout)
-)]
+#[cfg_attr(not(target_arch = "bpf"), derive(zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout))]
 pub struct Figures {
     /// Its rate ([`rate`]); 0 for no subflow.
     pub rate: u64,
@@ -48,21 +69,25 @@ pub struct Figures {
     pub quality: u64,
     /// Its window, packets.
     pub window: u32,
-    /// Its smoothed round-trip time, eighths of a microsecond.
-    pub rtt: u32,
+    /// The token of its connection.
+    pub token: u32,
+    /// 1: as what it counts. The kernel's verifier follows a number that is counted up in ones through each of its values,
+    /// and gives up; of what is read from memory it follows none.
+    pub one: u64,
 }
 
 impl Figures {
-    /// The figures of a subflow; `between_losses` is explained at [`olia::quality`].
+    /// The figures of a subflow of the connection with this token; `between_losses` is explained at [`olia::quality`].
     #[inline(always)]
-    pub fn new(window: u32, rtt: u32, between_losses: u64) -> Self {
-        Self { rate: rate(window, rtt), quality: olia::quality(between_losses, rtt), window, rtt }
+    pub fn new(token: u32, window: u32, rtt: u32, between_losses: u64) -> Self {
+        Self { rate: rate(window, rtt), quality: olia::quality(between_losses, rtt), window, token, one: 1 }
     }
 
-    /// Whether there is a subflow, and its round-trip time has been measured.
+    /// Whether they are those of a subflow of the same connection, with a measured round-trip time. Figures that are told
+    /// while the last ones are removed may end up with another connection.
     #[inline(always)]
-    pub fn is_there(&self) -> bool {
-        self.rate != 0
+    pub fn is_beside(&self, own: &Self) -> bool {
+        self.rate != 0 && self.token == own.token
     }
 }
 
@@ -77,8 +102,20 @@ pub fn rate(window: u32, rtt: u32) -> u64 {
     quotient((window as u64) << RATE_BITS, rtt as u64)
 }
 
-/// The subflows of a connection, in no order; the places that are not used are zero.
+/// The subflows of a connection, each in its place; places that are free are zero.
 pub type Paths = [Figures; MAX_SUBFLOWS];
+
+/// How many subflows the connection of one of them has, itself included, whose round-trip times have been measured.
+#[inline(always)]
+pub fn number(paths: &Paths, own: &Figures) -> u64 {
+    let mut number = 0u64;
+    for path in paths {
+        if path.is_beside(own) {
+            number = number.wrapping_add(path.one);
+        }
+    }
+    number
+}
 
 /// The rate of a whole connection, prepared for division.
 #[derive(Clone, Copy, Debug)]
@@ -89,10 +126,12 @@ struct Total {
 
 impl Total {
     #[inline(always)]
-    fn of(paths: &Paths) -> Self {
+    fn of(paths: &Paths, own: &Figures) -> Self {
         let mut rate = 0u64;
         for path in paths {
-            rate = rate.wrapping_add(path.rate);
+            if path.is_beside(own) {
+                rate = rate.wrapping_add(path.rate);
+            }
         }
         // So many bits that a rate with SHARE_BITS more fits into 64.
         let bits = 64 - (rate | 1).leading_zeros();
@@ -111,10 +150,10 @@ impl Total {
 
 /// The greatest rate of any subflow.
 #[inline(always)]
-fn greatest_rate(paths: &Paths) -> u64 {
+fn greatest_rate(paths: &Paths, own: &Figures) -> u64 {
     let mut greatest = 0;
     for path in paths {
-        if path.rate > greatest {
+        if path.is_beside(own) && path.rate > greatest {
             greatest = path.rate;
         }
     }

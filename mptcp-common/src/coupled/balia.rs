@@ -13,8 +13,8 @@ use super::{
 /// shares this is `(g_r + g_max) (4 g_r + g_max) / (10 w_r)`, which `a` cannot make overflow.
 #[inline(always)]
 pub fn increase(paths: &Paths, own: &Figures) -> i64 {
-    let total = Total::of(paths);
-    let (share, greatest) = (total.share(own.rate), total.share(greatest_rate(paths)));
+    let total = Total::of(paths, own);
+    let (share, greatest) = (total.share(own.rate), total.share(greatest_rate(paths, own)));
     // At most 10 * 2^60.
     let product = (share + greatest).wrapping_mul(4 * share + greatest);
     let by_window = quotient(product, 10 * at_least_one(own.window));
@@ -27,8 +27,8 @@ pub fn increase(paths: &Paths, own: &Figures) -> i64 {
 /// it loses between a half and three quarters.
 #[inline(always)]
 pub fn after_loss(paths: &Paths, own: &Figures) -> u32 {
-    let total = Total::of(paths);
-    let (share, greatest) = (total.share(own.rate), total.share(greatest_rate(paths)));
+    let total = Total::of(paths, own);
+    let (share, greatest) = (total.share(own.rate), total.share(greatest_rate(paths, own)));
     let window = u64::from(own.window);
     let lost = if 2 * greatest >= 3 * share {
         (3 * window).div_ceil(4)

@@ -9,10 +9,10 @@ use super::{Figures, Paths, Total, of_plain_tcp, squared_by_window};
 /// `max(g_i^2 / w_i)` with the shares of the module above.
 #[inline(always)]
 pub fn increase(paths: &Paths, own: &Figures) -> i64 {
-    let total = Total::of(paths);
+    let total = Total::of(paths, own);
     let mut coupled = 0;
     for path in paths {
-        if path.is_there() {
+        if path.is_beside(own) {
             let candidate = squared_by_window(total.share(path.rate), path.window);
             if candidate > coupled {
                 coupled = candidate;

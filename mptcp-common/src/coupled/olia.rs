@@ -1,7 +1,7 @@
 //! OLIA, the "opportunistic linked increases algorithm": draft-khalili-mptcp-congestion-control-05; R. Khalili, N. Gast,
 //! M. Popovic, J.-Y. Le Boudec, "MPTCP is not Pareto-optimal", CoNEXT 2012. Checked against the authors' implementation
 //! for Linux (net/mptcp/mptcp_olia.c of the out-of-tree kernel), not against the draft's own words.
-use super::{Figures, PACKET, Paths, Total, at_least_one, quotient, squared_by_window};
+use super::{Figures, PACKET, Paths, Total, at_least_one, number, quotient, squared_by_window};
 
 /// How good a path is, an ordered number: `bytes / rtt^2`, where the bytes are the greater of those that were acknowledged
 /// between the last two losses and those since the last one.
@@ -30,7 +30,7 @@ pub fn quality(bytes: u64, rtt: u32) -> u64 {
 /// For each acknowledged packet `(w_r / rtt_r^2) / (sum w_p / rtt_p)^2 + alpha_r / w_r`.
 #[inline(always)]
 pub fn increase(paths: &Paths, own: &Figures) -> i64 {
-    squared_by_window(Total::of(paths).share(own.rate), own.window) + opportunistic(paths, own)
+    squared_by_window(Total::of(paths, own).share(own.rate), own.window) + opportunistic(paths, own)
 }
 
 /// `alpha_r / w_r`, where `n` is the number of paths and `alpha_r` is
@@ -39,10 +39,9 @@ pub fn increase(paths: &Paths, own: &Figures) -> i64 {
 /// - Otherwise 0.
 #[inline(always)]
 fn opportunistic(paths: &Paths, own: &Figures) -> i64 {
-    let (mut number, mut largest, mut best) = (0u64, 0, 0);
+    let (mut largest, mut best) = (0, 0);
     for path in paths {
-        if path.is_there() {
-            number += 1;
+        if path.is_beside(own) {
             if path.window > largest {
                 largest = path.window;
             }
@@ -53,13 +52,17 @@ fn opportunistic(paths: &Paths, own: &Figures) -> i64 {
     }
     let (mut with_largest, mut best_but_small) = (0u64, 0u64);
     for path in paths {
-        if path.is_there() {
-            with_largest += u64::from(path.window == largest);
-            best_but_small += u64::from(path.window != largest && path.quality == best);
+        if path.is_beside(own) {
+            if path.window == largest {
+                with_largest = with_largest.wrapping_add(path.one);
+            } else if path.quality == best {
+                best_but_small = best_but_small.wrapping_add(path.one);
+            }
         }
     }
     let divided = |among: u64| {
-        quotient(PACKET as u64, number.wrapping_mul(among).wrapping_mul(at_least_one(own.window))) as i64
+        quotient(PACKET as u64, number(paths, own).wrapping_mul(among).wrapping_mul(at_least_one(own.window)))
+            as i64
     };
     if best_but_small == 0 {
         0

@@ -40,7 +40,7 @@ fn connections() -> impl Strategy<Value = Vec<Flow>> {
 fn paths(flows: &[Flow]) -> Paths {
     let mut paths = Paths::default();
     for (path, flow) in paths.iter_mut().zip(flows) {
-        *path = Figures::new(flow.window, flow.rtt_us * 8, flow.between_losses);
+        *path = Figures::new(1, flow.window, flow.rtt_us * 8, flow.between_losses);
     }
     paths
 }
@@ -159,13 +159,13 @@ proptest! {
     #[test]
     fn nothing_overflows_whatever_the_kernel_says(
         raw in prop::array::uniform8((any::<u32>(), any::<u32>(), any::<u64>())),
-        torn in any::<(u64, u64, u32, u32)>(),
+        torn in any::<(u64, u64, u32, u64)>(),
         credit in 0..PACKET, acked in any::<u32>(),
     ) {
-        let mut paths: Paths = raw.map(|(window, rtt, bytes)| Figures::new(window, rtt, bytes));
+        let mut paths: Paths = raw.map(|(window, rtt, bytes)| Figures::new(1, window, rtt, bytes));
         // Figures of another subflow may be read while they are written.
-        let (rate, quality, window, rtt) = torn;
-        paths[7] = Figures { rate, quality, window, rtt };
+        let (rate, quality, window, one) = torn;
+        paths[7] = Figures { rate, quality, window, token: 1, one };
         for own in &paths[..7] {
             for increase in [lia::increase, olia::increase, balia::increase] {
                 let increase = increase(&paths, own);
@@ -205,9 +205,28 @@ proptest! {
 
 #[test]
 fn no_measured_time_is_no_rate_and_no_subflow() {
-    assert!(!Figures::new(10, 0, 5).is_there());
-    assert!(!Figures::default().is_there());
-    assert!(Figures::new(1, 80_000_000, 0).is_there());
+    let own = Figures::new(1, 1, 80_000_000, 0);
+    assert!(own.is_beside(&own));
+    assert!(!Figures::new(1, 10, 0, 5).is_beside(&own));
+    assert!(!Figures::default().is_beside(&own));
+}
+
+#[test]
+fn figures_of_another_connection_count_for_nothing() {
+    let flow = |window| Flow { window, rtt_us: 30_000, between_losses: 5000 };
+    let mut paths = paths(&[flow(10), flow(20), flow(50)]);
+    let own = paths[0];
+    let count = |paths: &Paths| {
+        let increases =
+            [lia::increase, olia::increase, balia::increase].map(|increase| increase(paths, &own));
+        (number(paths, &own), increases, balia::after_loss(paths, &own))
+    };
+    let with_three = count(&paths);
+    paths[2].token = 2;
+    let with_a_foreign = count(&paths);
+    paths[2] = Figures::default();
+    assert_eq!(with_a_foreign, count(&paths));
+    assert_ne!(with_a_foreign, with_three);
 }
 
 #[test]
