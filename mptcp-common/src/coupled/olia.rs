@@ -1,7 +1,7 @@
 //! OLIA, the "opportunistic linked increases algorithm": draft-khalili-mptcp-congestion-control-05; R. Khalili, N. Gast,
 //! M. Popovic, J.-Y. Le Boudec, "MPTCP is not Pareto-optimal", CoNEXT 2012. Checked against the authors' implementation
 //! for Linux (net/mptcp/mptcp_olia.c of the out-of-tree kernel), not against the draft's own words.
-use super::{Figures, PACKET, Paths, Total, at_least_one, number, quotient, squared_by_window};
+use super::{Figures, PACKET, Paths, Total, at_least_one, quotient, squared_by_window};
 
 /// How good a path is, an ordered number: `bytes / rtt^2`, where the bytes are the greater of those that were acknowledged
 /// between the last two losses and those since the last one.
@@ -39,9 +39,10 @@ pub fn increase(paths: &Paths, own: &Figures) -> i64 {
 /// - Otherwise 0.
 #[inline(always)]
 fn opportunistic(paths: &Paths, own: &Figures) -> i64 {
-    let (mut largest, mut best) = (0, 0);
+    let (mut number, mut largest, mut best) = (0u64, 0, 0);
     for path in paths {
         if path.is_beside(own) {
+            number = number.wrapping_add(path.one);
             if path.window > largest {
                 largest = path.window;
             }
@@ -61,8 +62,7 @@ fn opportunistic(paths: &Paths, own: &Figures) -> i64 {
         }
     }
     let divided = |among: u64| {
-        quotient(PACKET as u64, number(paths, own).wrapping_mul(among).wrapping_mul(at_least_one(own.window)))
-            as i64
+        quotient(PACKET as u64, number.wrapping_mul(among).wrapping_mul(at_least_one(own.window))) as i64
     };
     if best_but_small == 0 {
         0
