@@ -44,6 +44,7 @@ fields! {
     CongestionState = "inet_connection_sock" "icsk_ca_state";
     LastReceived = "inet_connection_sock" "icsk_ack.lrcvtime";
     UlpData = "inet_connection_sock" "icsk_ulp_data";
+    CongestionPrivate = "inet_connection_sock" "icsk_ca_priv";
     CongestionName = "tcp_congestion_ops" "name";
     BytesSent = "tcp_sock" "bytes_sent";
     BytesAcked = "tcp_sock" "bytes_acked";
@@ -61,6 +62,11 @@ fields! {
     RttDeviation = "tcp_sock" "mdev_us";
     RttMin = "tcp_sock" "rtt_min";
     Window = "tcp_sock" "snd_cwnd";
+    WindowCounted = "tcp_sock" "snd_cwnd_cnt";
+    WindowClamp = "tcp_sock" "snd_cwnd_clamp";
+    WindowBefore = "tcp_sock" "prior_cwnd";
+    IsWindowLimited = "tcp_sock" "is_cwnd_limited";
+    MostInFlight = "tcp_sock" "max_packets_out";
     Threshold = "tcp_sock" "snd_ssthresh";
     SegmentSize = "tcp_sock" "mss_cache";
     InFlight = "tcp_sock" "packets_out";

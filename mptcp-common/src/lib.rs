@@ -1,5 +1,9 @@
-//! Words that the daemon and its eBPF programs both speak: names and layouts, no code that touches a kernel.
+//! Words that the daemon and its eBPF programs both speak: names, layouts and arithmetic, no code that touches a kernel.
 #![no_std]
 
+#[cfg(test)]
+extern crate std;
+
+pub mod coupled;
 pub mod fields;
 pub mod path_stats;

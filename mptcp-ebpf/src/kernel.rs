@@ -3,7 +3,7 @@ use core::{
     ffi::c_void,
     intrinsics::{AtomicOrdering, atomic_xadd},
     mem::{MaybeUninit, size_of},
-    ptr::{NonNull, from_ref, null_mut, read_volatile},
+    ptr::{NonNull, from_ref, null_mut, read_volatile, write_volatile},
 };
 
 use aya_ebpf::{
@@ -17,7 +17,7 @@ use aya_ebpf::{
             bpf_setsockopt, bpf_sk_storage_delete, bpf_sk_storage_get, bpf_skc_to_tcp_sock,
         },
     },
-    maps::{Array, RingBuf},
+    maps::{Array, HashMap, RingBuf},
     programs::SockOpsContext,
 };
 use mptcp_common::{
@@ -174,6 +174,44 @@ pub fn cookie(ctx: &SockOpsContext) -> u64 {
     unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
 }
 
+/// One of the arguments of a `struct_ops` program. Of a shorter integer only its own bytes mean anything.
+#[inline(always)]
+pub fn argument(ctx: *mut c_void, index: usize) -> u64 {
+    // SAFETY: the context is a row of arguments of eight bytes each, and the verifier checks the index.
+    unsafe { ctx.cast::<u64>().add(index).read() }
+}
+
+/// An element of a hash map. It stays memory of its map to the program's end, whatever becomes of it.
+#[derive(Clone, Copy)]
+pub struct Element<V>(NonNull<V>);
+
+impl<V: Copy> Element<V> {
+    /// The one that a key leads to.
+    #[inline(always)]
+    pub fn of<K>(map: &HashMap<K, V>, key: &K) -> Option<Self> {
+        map.get_ptr_mut(key).and_then(NonNull::new).map(Self)
+    }
+
+    /// To be read. Another CPU may be writing to it meanwhile: what is read twice may be different.
+    #[inline(always)]
+    pub fn look_at(self) -> &'static V {
+        // SAFETY: the verifier has seen that the pointer is one to an element. Any bytes are a value of the plain integers
+        // that elements consist of.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<V: Copy, const N: usize> Element<[V; N]> {
+    /// Replaces a part of it; nothing when there is no such part.
+    #[inline(always)]
+    pub fn store(self, index: usize, value: V) {
+        if index < N {
+            // SAFETY: as with `look_at`, and the index is inside.
+            unsafe { self.0.cast::<V>().add(index).write(value) };
+        }
+    }
+}
+
 /// A structure of the kernel's that the verifier knows the type of.
 #[derive(Clone, Copy)]
 pub struct Structure {
@@ -182,6 +220,32 @@ pub struct Structure {
 }
 
 impl Structure {
+    /// One of the arguments of a `struct_ops` program, whose context is a row of them: a pointer that is never null, to
+    /// a structure.
+    #[inline(always)]
+    pub fn argument(ctx: *mut c_void, index: usize, offsets: &'static Offsets) -> Option<Self> {
+        NonNull::new(argument(ctx, index) as *mut c_void).map(|start| Self { start, offsets })
+    }
+
+    /// What lies some bytes behind the start of a member.
+    #[inline(always)]
+    pub fn read_behind<T: Copy + Default>(&self, field: Field, further: usize) -> T {
+        match self.place(field, further) {
+            // SAFETY: as with `read`.
+            Some(place) => unsafe { place.cast::<T>().read() },
+            None => T::default(),
+        }
+    }
+
+    /// Writes some bytes behind the start of a member. Programs may write only to few of them, as the verifier checks.
+    #[inline(always)]
+    pub fn write_behind<T: Copy>(&self, field: Field, further: usize, value: T) {
+        if let Some(place) = self.place(field, further) {
+            // SAFETY: as with `read`; volatile, because the compiler would make calls of several writes in a row.
+            unsafe { write_volatile(place.cast::<T>(), value) };
+        }
+    }
+
     /// A member, whose size has to be that of `T`; 0 where this kernel has none.
     #[inline(always)]
     pub fn read<T: Copy + Default>(&self, field: Field) -> T {
@@ -196,6 +260,13 @@ impl Structure {
     #[inline(always)]
     pub fn probe<T: Copy + Default>(&self, field: Field, further: usize) -> T {
         self.place(field, further).map_or_else(T::default, probe)
+    }
+
+    /// A flag, a bit field of one bit; false where this kernel has none.
+    #[inline(always)]
+    pub fn flag(&self, field: Field) -> bool {
+        let bit = offset(self.offsets, field).unwrap_or(0);
+        self.read::<u8>(field) >> (bit % 8) & 1 == 1
     }
 
     /// The subflow context of a TCP socket, if it is a subflow of an MPTCP connection. (The helper

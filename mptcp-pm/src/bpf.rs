@@ -1,6 +1,8 @@
 //! The only code that speaks bpf(2): loads the embedded objects, attaches their programs, reads their maps.
 
+pub mod coupled;
 pub mod path_stats;
+pub mod struct_ops;
 
 mod btf;
 mod cgroup;
@@ -116,6 +118,45 @@ pub enum Error {
         /// What the kernel says.
         source: io::Error,
     },
+    /// The kernel refuses a program that aya does not load.
+    #[error(
+        "loading the program {program} of the eBPF object {object} (needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN); \
+         the verifier says:\n{log}"
+    )]
+    Refused {
+        /// The object.
+        object: &'static str,
+        /// The program.
+        program: &'static str,
+        /// The last lines of the verifier's log.
+        log: String,
+        /// What the kernel says.
+        source: Errno,
+    },
+    /// The kernel lacks what a program is to be a part of.
+    #[error("finding {what} in the kernel's BTF: this kernel does not have it, use a newer one")]
+    NoType {
+        /// A structure, a member of one, or a function.
+        what: String,
+    },
+    /// The object's globals cannot be set.
+    #[error("setting the globals of the eBPF object {object}")]
+    Globals {
+        /// The object.
+        object: &'static str,
+        /// What the kernel says.
+        source: Errno,
+    },
+    /// The programs are loaded, but the kernel does not take them into use.
+    #[error("registering {structure} of the eBPF object {object}{}", remedy(*source))]
+    Register {
+        /// The object.
+        object: &'static str,
+        /// The type of the structure, or the function that the program was to run before.
+        structure: &'static str,
+        /// What the kernel says.
+        source: Errno,
+    },
     /// The ring buffer cannot be waited for.
     #[error("waiting for the eBPF ring buffer")]
     Ring(#[source] io::Error),
@@ -133,4 +174,14 @@ pub enum Error {
     /// The network namespace cannot be told apart from others.
     #[error("asking for the cookie of the network namespace (SO_NETNS_COOKIE, Linux 5.14 and later)")]
     NetnsCookie(#[source] Errno),
+}
+
+/// What can be done when the kernel refuses to register something.
+fn remedy(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EEXIST => ": there is one of this name, end who registered it",
+        Errno::EINVAL => ": Linux 6.4 or later is needed",
+        Errno::EPERM => " (needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN)",
+        _ => "",
+    }
 }

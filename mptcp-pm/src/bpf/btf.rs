@@ -4,14 +4,37 @@
 
 /// `BTF_MAGIC`, as a machine with the least significant byte first writes it.
 const MAGIC: [u8; 2] = [0x9f, 0xeb];
+const KIND_POINTER: u32 = 2;
+const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+const KIND_FUNCTION: u32 = 12;
 /// The fixed part of a type: name, info, size or type.
 const TYPE_LENGTH: usize = 12;
 /// A member: name, type, offset.
 const MEMBER_LENGTH: usize = 12;
 /// Unnamed structures inside each other; the kernel's go three deep.
 const DEEPEST: u32 = 16;
+
+/// What a type is, as far as it is looked for by name.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// A structure.
+    Structure = KIND_STRUCT as isize,
+    /// A function of the kernel.
+    Function = KIND_FUNCTION as isize,
+}
+
+/// A member of a structure that is not a bit field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its number, from 0.
+    pub index: u32,
+    /// Where it is, bytes from the structure's start.
+    pub offset: usize,
+    /// Its size, bytes; unknown for kinds that this code does not follow.
+    pub size: Option<usize>,
+}
 
 /// A BTF blob.
 pub struct Btf {
@@ -39,10 +62,55 @@ impl Btf {
     /// dot leads into a member that is itself a structure.
     pub fn bit(&self, structure: &str, field: &str) -> Option<u32> {
         let named = |at: &&u32| self.kind(**at) == Some(KIND_STRUCT) && self.is_named(**at, structure);
-        self.types.iter().filter(named).find_map(|&at| self.member(at, field, DEEPEST))
+        self.types.iter().filter(named).find_map(|&at| self.bit_of(at, field, DEEPEST))
     }
 
-    fn member(&self, at: u32, path: &str, depth: u32) -> Option<u32> {
+    /// The number of a type.
+    pub fn id(&self, kind: Kind, name: &str) -> Option<u32> {
+        let is_it = |&at: &u32| self.kind(at) == Some(kind as u32) && self.is_named(at, name);
+        // Number 0 is `void`, which is not in the table.
+        self.types.iter().position(is_it).map(|index| index as u32 + 1)
+    }
+
+    /// The size of a type, bytes.
+    pub fn size(&self, id: u32) -> Option<usize> {
+        self.size_within(id, DEEPEST)
+    }
+
+    fn size_within(&self, id: u32, depth: u32) -> Option<usize> {
+        let at = self.at(id)?;
+        let inner = || self.size_within(self.word(at, 2)?, depth.checked_sub(1)?);
+        match self.kind(at)? {
+            KIND_POINTER => Some(size_of::<u64>()),
+            // The type of the elements, that of the index, how many there are.
+            KIND_ARRAY => self
+                .size_within(self.word(at, 3)?, depth.checked_sub(1)?)?
+                .checked_mul(self.word(at, 5)? as usize),
+            // Integer, enumeration, float, enumeration of 64 bits: their size.
+            1 | KIND_STRUCT | KIND_UNION | 6 | 16 | 19 => Some(self.word(at, 2)? as usize),
+            // Type definition, volatile, const, restrict, type tag: another type.
+            8..=11 | 18 => inner(),
+            _ => None,
+        }
+    }
+
+    /// A structure's own member.
+    pub fn member(&self, structure: u32, name: &str) -> Option<Member> {
+        let at = self.at(structure)?;
+        let info = self.word(at, 1).filter(|info| kind(*info) == KIND_STRUCT)?;
+        let place = |index| at + TYPE_LENGTH as u32 + index * MEMBER_LENGTH as u32;
+        let index = (0..info & 0xffff).find(|index| self.is_named(place(*index), name))?;
+        let bits = self.word(place(index), 2)?;
+        let is_bit_field = info >> 31 == 1 && bits >> 24 != 0;
+        let size = self.size(self.word(place(index), 1)?);
+        (!is_bit_field).then_some(Member { index, offset: (bits & 0x00ff_ffff) as usize / 8, size })
+    }
+
+    fn at(&self, id: u32) -> Option<u32> {
+        self.types.get(id.checked_sub(1)? as usize).copied()
+    }
+
+    fn bit_of(&self, at: u32, path: &str, depth: u32) -> Option<u32> {
         let (field, rest) = path.split_once('.').map_or((path, None), |(field, rest)| (field, Some(rest)));
         let info = self.word(at, 1)?;
         if !matches!(kind(info), KIND_STRUCT | KIND_UNION) || depth == 0 {
@@ -53,15 +121,15 @@ impl Btf {
         (0..info & 0xffff).find_map(|number| {
             let member = at + TYPE_LENGTH as u32 + number * MEMBER_LENGTH as u32;
             let offset = self.word(member, 2)? & mask;
-            let inner = || self.types.get(self.word(member, 1)?.checked_sub(1)? as usize).copied();
+            let inner = || self.at(self.word(member, 1)?);
             if self.is_named(member, field) {
                 return match rest {
                     None => Some(offset),
-                    Some(rest) => self.member(inner()?, rest, depth - 1)?.checked_add(offset),
+                    Some(rest) => self.bit_of(inner()?, rest, depth - 1)?.checked_add(offset),
                 };
             }
             let unnamed = self.is_named(member, "");
-            unnamed.then(|| self.member(inner()?, path, depth - 1)).flatten()?.checked_add(offset)
+            unnamed.then(|| self.bit_of(inner()?, path, depth - 1)).flatten()?.checked_add(offset)
         })
     }
 
@@ -97,11 +165,10 @@ fn rest_length(info: u32) -> Option<usize> {
     match kind(info) {
         // Integer, variable, declaration tag.
         1 | 14 | 17 => Some(4),
-        // Pointer, forward, typedef, volatile, const, restrict, function, float, type tag.
-        2 | 7..=12 | 16 | 18 => Some(0),
-        // Array.
-        3 => Some(12),
-        // Structure, union, data section, enumeration of 64 bits.
+        // Forward, typedef, volatile, const, restrict, function, float, type tag.
+        KIND_POINTER | 7..=KIND_FUNCTION | 16 | 18 => Some(0),
+        KIND_ARRAY => Some(12),
+        // Data section, enumeration of 64 bits.
         KIND_STRUCT | KIND_UNION | 15 | 19 => Some(entries * 12),
         // Enumeration, function prototype.
         6 | 13 => Some(entries * 8),
@@ -152,6 +219,17 @@ mod tests {
     }
 
     #[test]
+    fn types_have_a_number_a_size_and_members() {
+        let btf = Btf::parse(sample()).unwrap();
+        let s = btf.id(Kind::Structure, "s").unwrap();
+        assert_eq!((s, btf.size(s)), (2, Some(12)));
+        assert_eq!(btf.member(s, "a"), Some(Member { index: 0, offset: 0, size: Some(4) }));
+        assert_eq!(btf.member(s, "b"), None, "it is not the structure's own");
+        assert_eq!(btf.member(4, "c"), None, "a bit field has no place in bytes");
+        assert_eq!((btf.id(Kind::Function, "s"), btf.size(0), btf.size(5)), (None, None, None));
+    }
+
+    #[test]
     fn another_byte_order_and_a_cut_are_refused() {
         let mut swapped = sample();
         swapped.swap(0, 1);
@@ -173,6 +251,11 @@ mod tests {
         );
         assert!(outer.is_some() && inner > outer, "{outer:?} {inner:?}");
         assert_eq!(btf.bit("inet_connection_sock", "icsk_ack.no_such_member"), None);
+        let ops = btf.id(Kind::Structure, "tcp_congestion_ops").unwrap();
+        let (flags, name) = (btf.member(ops, "flags").unwrap(), btf.member(ops, "name").unwrap());
+        assert_eq!((flags.size, name.size), (Some(4), Some(16)));
+        assert_eq!(btf.bit("tcp_congestion_ops", "name"), Some(name.offset as u32 * 8));
+        assert!(btf.id(Kind::Function, "tcp_reno_ssthresh").is_some());
     }
 
     proptest! {
@@ -185,6 +268,7 @@ mod tests {
             }
             if let Some(btf) = Btf::parse(bytes) {
                 btf.bit("s", "c");
+                btf.id(Kind::Structure, "s").and_then(|id| btf.member(id, "a"));
             }
         }
 

@@ -20,6 +20,11 @@ impl Types {
         Btf::parse(bytes).map(Self).ok_or(Error::Btf { file: VMLINUX })
     }
 
+    /// The types themselves.
+    pub fn btf(&self) -> &Btf {
+        &self.0
+    }
+
     /// Where each field is, in bits from the start of its structure; [`fields::ABSENT`] for those that this kernel does
     /// not have, and their names.
     pub fn table(&self) -> ([u32; fields::COUNT], Vec<String>) {

@@ -1,6 +1,8 @@
 //! The system calls that no crate offers safely: the daemon's only unsafe code.
 #![expect(unsafe_code, reason = "system calls without a safe wrapper, each with its reason")]
 
+pub mod program;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
