@@ -70,10 +70,11 @@ fn rounds(count: usize, seed: u64) -> Result<()> {
             .map(|(server, up)| scope.spawn(move || traffic.carry(client, server, up)));
         let outcome = end_again_and_again(run, traffic, &talk, count, seed);
         traffic.stop.store(true, Ordering::Relaxed);
-        for worker in workers {
-            worker.join().expect("does not panic")?;
-        }
-        outcome
+        let ended = workers.map(|worker| worker.join().expect("does not panic"));
+        // Without its network a transfer fails too: what failed first is told.
+        let run = outcome?;
+        ended.into_iter().try_for_each(|ended| ended)?;
+        anyhow::Ok(run)
     })?;
     let carried = (traffic.uploads.into_inner(), traffic.downloads.into_inner());
     ensure!(carried.0 > count / 3 && carried.1 > count / 3, "only {carried:?} transfers have ended");
