@@ -208,7 +208,7 @@ impl Stats {
 
     fn living_by_account(&self) -> Vec<Living> {
         let mut living = vec![Living::default(); self.accounts.len()];
-        for subflow in self.living.values() {
+        for subflow in self.living.values().filter(|subflow| !subflow.is_closing()) {
             let sum = &mut living[subflow.account as usize];
             *sum = sum.plus(&subflow.living());
         }

@@ -77,12 +77,8 @@ pub(super) struct Living {
 }
 
 impl Living {
-    /// One subflow, of which so many round-trip times were measured of late; nothing for one that is being closed, which
-    /// the kernel may go on trying for minutes after it has left its connection.
+    /// One subflow, of which so many round-trip times were measured of late.
     pub(super) fn of(live: &Live, rtt_samples: u64) -> Self {
-        if is_closing(live.state) {
-            return Self::default();
-        }
         let weight = (1 + rtt_samples) as f64;
         let bytes = |segments: u32| (live.mss > 0).then(|| u64::from(segments) * u64::from(live.mss));
         Self {
@@ -119,11 +115,6 @@ impl Living {
     pub(super) fn rtt_seconds(&self) -> Option<f64> {
         self.rtt.seconds()
     }
-}
-
-/// From FIN-WAIT-1 to LAST-ACK, and CLOSING (include/net/tcp_states.h).
-fn is_closing(state: u8) -> bool {
-    matches!(state, 4..=9 | 11)
 }
 
 fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {

@@ -57,6 +57,12 @@ impl Subflow {
         self.windows.turn(turned);
     }
 
+    /// Whether it is being closed, which the kernel may go on trying for minutes after it has left its connection: from
+    /// FIN-WAIT-1 to LAST-ACK, and CLOSING (include/net/tcp_states.h).
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.sample.live.state, 4..=9 | 11)
+    }
+
     pub(super) fn living(&self) -> Living {
         Living::of(&self.sample.live, self.windows.rtt_samples())
     }
