@@ -59,7 +59,8 @@ impl Traffic {
 fn rounds(count: usize, seed: u64) -> Result<()> {
     let run = Running::start("two-providers", Family::V4, HEAVY)?;
     in_charge(&run)?;
-    let talk = run.talk()?;
+    let talk = start(run.client(), &run.server, Job::RequestResponse, talk())?;
+    goes_on(&talk)?;
     let traffic = Traffic::default();
     let server = || Server::start(run.lab.host("server"), Protocol::Mptcp);
     let (one, two) = (server()?, server()?);
@@ -140,12 +141,7 @@ struct Conversation {
 impl Conversation {
     fn start(client: &std::sync::Arc<Host>, server: &std::sync::Arc<Host>) -> Result<Self> {
         let server = Server::start(server, Protocol::Mptcp)?;
-        let options = Options {
-            interval: Duration::from_millis(5),
-            deadline: Duration::from_secs(300),
-            ..Options::messages(1_000_000, 200, 200)
-        };
-        let talk = start(client, &server, Job::RequestResponse, options)?;
+        let talk = start(client, &server, Job::RequestResponse, talk())?;
         goes_on(&talk)?;
         Ok(Self { talk, server })
     }
@@ -157,6 +153,15 @@ impl Conversation {
             Ok(seen.iter().map(|subflow| subflow.local.ip().to_string()).collect::<Vec<_>>())
         };
         run.daemon.await_that("both paths", look, |seen| seen == &["10.1.0.2", "10.2.0.2"]).map(drop)
+    }
+}
+
+/// Messages for as long as the longest of the tests takes.
+fn talk() -> Options {
+    Options {
+        interval: Duration::from_millis(5),
+        deadline: Duration::from_secs(3600),
+        ..Options::messages(100_000_000, 200, 200)
     }
 }
 
