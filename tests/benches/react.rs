@@ -86,6 +86,7 @@ fn footprints(report: &mut Report, sides: &mut [Side; 2], runtime: &Runtime) -> 
     for _ in 0..CHANGES / side::CHANGES_AT_ONCE {
         sides.iter_mut().try_for_each(|side| runtime.block_on(side.churn()))?;
     }
+    sides.iter_mut().for_each(Side::rest);
     std::thread::sleep(AFTERMATH);
     let silence = [sides[0].silence()?, sides[1].silence()?];
     let before = [sides[0].footprint()?, sides[1].footprint()?];

@@ -34,7 +34,8 @@ fn no_last_record_of_fifty_thousand_connections_is_lost() -> Result<()> {
         PathStats::attach()
     })?;
     let (told, sent) = thread::scope(|scope| {
-        let client = scope.spawn(|| namespace.run(|| (0..SERVERS).map(talk).collect::<Result<Vec<[u64; 2]>>>()));
+        let client =
+            scope.spawn(|| namespace.run(|| (0..SERVERS).map(talk).collect::<Result<Vec<[u64; 2]>>>()));
         let told = runtime.block_on(drain(&mut stats));
         let sent = client.join().map_err(|_| anyhow!("the client panicked"))?;
         anyhow::Ok((told.with_context(|| format!("{:?}", stats.losses()))?, sent?))

@@ -75,8 +75,8 @@ pub struct Side {
     datagrams: Datagrams,
     mptcp: Mptcp,
     events: Events,
-    _transfer: Transfer,
-    _server: Server,
+    /// The connection of which the subflows are; none once nothing is to flow.
+    traffic: Option<(Transfer, Server)>,
     lab: Lab,
 }
 
@@ -135,10 +135,14 @@ impl Side {
             datagrams: Datagrams::of(ifindex),
             mptcp,
             events,
-            _transfer: transfer,
-            _server: server,
+            traffic: Some((transfer, server)),
             lab,
         })
+    }
+
+    /// Ends the connection, so that nothing flows.
+    pub fn rest(&mut self) {
+        self.traffic = None;
     }
 
     /// Whose side this is.
