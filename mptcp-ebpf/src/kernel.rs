@@ -231,7 +231,7 @@ impl Structure {
     #[inline(always)]
     pub fn read_behind<T: Copy + Default>(&self, field: Field, further: usize) -> T {
         match self.place(field, further) {
-            // SAFETY: as with `read`.
+            // SAFETY: the offset comes from this kernel's BTF, and the verifier checks the read against it.
             Some(place) => unsafe { place.cast::<T>().read() },
             None => T::default(),
         }
@@ -241,7 +241,7 @@ impl Structure {
     #[inline(always)]
     pub fn write_behind<T: Copy>(&self, field: Field, further: usize, value: T) {
         if let Some(place) = self.place(field, further) {
-            // SAFETY: as with `read`; volatile, because the compiler would make calls of several writes in a row.
+            // SAFETY: as with `read_behind`; volatile, because the compiler would make calls of several writes in a row.
             unsafe { write_volatile(place.cast::<T>(), value) };
         }
     }
@@ -249,33 +249,33 @@ impl Structure {
     /// A member, whose size has to be that of `T`; 0 where this kernel has none.
     #[inline(always)]
     pub fn read<T: Copy + Default>(&self, field: Field) -> T {
-        match self.place(field, 0) {
-            // SAFETY: the offset comes from this kernel's BTF, and the verifier checks the read against it.
-            Some(place) => unsafe { place.cast::<T>().read() },
-            None => T::default(),
-        }
+        self.read_behind(field, 0)
     }
 
-    /// What lies some bytes behind the start of a member, read by probing: for members that are structures or arrays.
+    /// A member that is a structure or an array, read by probing.
     #[inline(always)]
-    pub fn probe<T: Copy + Default>(&self, field: Field, further: usize) -> T {
-        self.place(field, further).map_or_else(T::default, probe)
+    pub fn probe<T: Copy + Default>(&self, field: Field) -> T {
+        self.place(field, 0).map_or_else(T::default, probe)
     }
 
-    /// A flag, a bit field of one bit; false where this kernel has none.
+    /// A bit field that lies in one byte; 0 where this kernel has none.
+    #[inline(always)]
+    fn bits(&self, field: Field, mask: u8) -> u8 {
+        let first = offset(self.offsets, field).unwrap_or(0);
+        self.read::<u8>(field) >> (first % 8) & mask
+    }
+
+    /// A bit field of one bit; false where this kernel has none.
     #[inline(always)]
     pub fn flag(&self, field: Field) -> bool {
-        let bit = offset(self.offsets, field).unwrap_or(0);
-        self.read::<u8>(field) >> (bit % 8) & 1 == 1
+        self.bits(field, 1) == 1
     }
 
     /// The subflow context of a TCP socket, if it is a subflow of an MPTCP connection. (The helper
     /// `bpf_skc_to_mptcp_sock` tells that too, but not to iterators.)
     #[inline(always)]
     pub fn subflow(&self) -> Option<Context> {
-        let bit = offset(self.offsets, Field::IsMptcp)?;
-        let flags: u8 = self.probe(Field::IsMptcp, 0);
-        if flags >> (bit % 8) & 1 == 0 {
+        if !self.flag(Field::IsMptcp) {
             return None;
         }
         NonNull::new(self.read::<usize>(Field::UlpData) as *mut c_void)
@@ -290,17 +290,10 @@ impl Structure {
             .map_or([0; 16], |bits| probe(ops.wrapping_add(bits as usize / 8).cast()))
     }
 
-    /// The state of a TCP socket's congestion control, a bit field.
+    /// The state of a TCP socket's congestion control.
     #[inline(always)]
     pub fn congestion_state(&self) -> u8 {
-        const MASK: u8 = 0x1f;
-        match offset(self.offsets, Field::CongestionState) {
-            Some(bits) => {
-                let byte: u8 = self.probe(Field::CongestionState, 0);
-                byte >> (bits % 8) & MASK
-            }
-            None => 0,
-        }
+        self.bits(Field::CongestionState, 0x1f)
     }
 
     /// The latest delivery rate of a TCP socket, bytes per second.

@@ -127,8 +127,8 @@ fn follow(socket: Socket, tcp: &Structure, way: Established, cookie: u64, adopte
         kept.local[..4].copy_from_slice(&tcp.read::<u32>(Field::LocalV4).to_ne_bytes());
         kept.remote[..4].copy_from_slice(&tcp.read::<u32>(Field::RemoteV4).to_ne_bytes());
     } else {
-        kept.local = tcp.probe(Field::LocalV6, 0);
-        kept.remote = tcp.probe(Field::RemoteV6, 0);
+        kept.local = tcp.probe(Field::LocalV6);
+        kept.remote = tcp.probe(Field::RemoteV6);
     }
     // The last figures say all of the first ones: when the daemon lags, the room that is left is theirs.
     let has_room = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) < u64::from(EVENTS_BYTES / 2);
@@ -173,7 +173,7 @@ fn look(live: &mut Live, tcp: &Structure, way: u32) {
     live.rtt_us = tcp.read::<u32>(Field::Rtt) >> 3;
     live.rtt_deviation_us = tcp.read::<u32>(Field::RttDeviation) >> 2;
     // The value follows the time of the first of the three samples (include/linux/win_minmax.h).
-    live.rtt_min_us = tcp.probe(Field::RttMin, 4);
+    live.rtt_min_us = tcp.read_behind(Field::RttMin, 4);
     live.cwnd = tcp.read(Field::Window);
     live.ssthresh = tcp.read(Field::Threshold);
     live.mss = tcp.read(Field::SegmentSize);
