@@ -44,10 +44,10 @@ const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_ITER_CREATE: libc::c_int = 33;
 const BPF_TRACE_ITER: u32 = 28;
 
-/// `union bpf_attr`, as far as `BPF_LINK_CREATE` of an iterator uses it.
+/// `union bpf_attr`, as far as `BPF_LINK_CREATE` uses it.
 #[repr(C)]
-struct LinkIterator {
-    program: u32,
+struct CreateLink {
+    what: u32,
     target: u32,
     attach_type: u32,
     flags: u32,
@@ -69,21 +69,25 @@ struct CreateIterator {
 /// # Errors
 /// Those of `BPF_LINK_CREATE` in bpf(2).
 pub fn attach_iterator(program: BorrowedFd<'_>, map: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Errno> {
+    link(program, BPF_TRACE_ITER, map)
+}
+
+/// Attaches a program, or registers the structure in a map. Only an iterator has a map to go over.
+fn link(what: BorrowedFd<'_>, attach_type: u32, over: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Errno> {
     // `union bpf_iter_link_info` is no more than the map's descriptor here.
-    let info = map.map(|map| map.as_raw_fd() as u32);
-    let attributes = LinkIterator {
-        program: program.as_raw_fd() as u32,
+    let info = over.map(|map| map.as_raw_fd() as u32);
+    let attributes = CreateLink {
+        what: what.as_raw_fd() as u32,
         target: 0,
-        attach_type: BPF_TRACE_ITER,
+        attach_type,
         flags: 0,
         info: info.as_ref().map_or(0, |info| (&raw const *info).addr() as u64),
         info_length: info.as_ref().map_or(0, |info| size_of_val(info) as u32),
         padding: 0,
     };
-    // SAFETY: the attributes are those of the command, and `info`, to which they refer, outlives the call.
-    let fd = unsafe { bpf(BPF_LINK_CREATE, &attributes)? };
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    // SAFETY: the attributes are those of the command, which makes a descriptor; `info`, to which they refer, outlives
+    // the call.
+    unsafe { make(BPF_LINK_CREATE, &attributes) }
 }
 
 /// Begins an iteration, whose output the file is.
@@ -92,10 +96,19 @@ pub fn attach_iterator(program: BorrowedFd<'_>, map: Option<BorrowedFd<'_>>) -> 
 /// Those of `BPF_ITER_CREATE` in bpf(2).
 pub fn open_iterator(link: BorrowedFd<'_>) -> Result<File, Errno> {
     let attributes = CreateIterator { link: link.as_raw_fd() as u32, flags: 0 };
-    // SAFETY: the attributes are those of the command.
-    let fd = unsafe { bpf(BPF_ITER_CREATE, &attributes)? };
+    // SAFETY: the attributes are those of the command, which makes a descriptor.
+    unsafe { make(BPF_ITER_CREATE, &attributes) }.map(File::from)
+}
+
+/// bpf(2) with a command that makes a descriptor.
+///
+/// # Safety
+/// The command must be one of those, and the rest as with [`bpf`].
+unsafe fn make<T>(command: libc::c_int, attributes: &T) -> Result<OwnedFd, Errno> {
+    // SAFETY: as the caller promises.
+    let fd = unsafe { bpf(command, attributes)? };
     // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { File::from_raw_fd(fd) })
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// bpf(2).

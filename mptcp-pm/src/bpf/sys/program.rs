@@ -2,12 +2,12 @@
 //!
 //! The structures are `union bpf_attr` of include/uapi/linux/bpf.h, as far as each command uses it.
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use aya_obj::generated::bpf_insn;
 use nix::{errno::Errno, libc};
 
-use super::{BPF_LINK_CREATE, bpf};
+use super::{bpf, link, make};
 
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
@@ -108,9 +108,7 @@ pub fn load_program(
     };
     // SAFETY: the attributes are those of the command; instructions, license and log, to which they refer with their
     // sizes, outlive the call, and the log is ours to be written to.
-    let fd = unsafe { bpf(BPF_PROG_LOAD, &attributes)? };
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    unsafe { make(BPF_PROG_LOAD, &attributes) }
 }
 
 /// For `BPF_MAP_UPDATE_ELEM`.
@@ -183,9 +181,7 @@ fn load_btf() -> Result<OwnedFd, Errno> {
         padding: 0,
     };
     // SAFETY: the attributes are those of the command; the bytes outlive the call.
-    let fd = unsafe { bpf(BPF_BTF_LOAD, &attributes)? };
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    unsafe { make(BPF_BTF_LOAD, &attributes) }
 }
 
 /// For `BPF_MAP_CREATE`.
@@ -229,18 +225,7 @@ pub fn create_struct_ops(name: &str, kernel_type: u32, size: u32) -> Result<Owne
         kernel_value_type: kernel_type,
     };
     // SAFETY: the attributes are those of the command.
-    let fd = unsafe { bpf(BPF_MAP_CREATE, &attributes)? };
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// For `BPF_LINK_CREATE` of what has no target beside itself.
-#[repr(C)]
-struct Link {
-    what: u32,
-    target: u32,
-    attach_type: u32,
-    flags: u32,
+    unsafe { make(BPF_MAP_CREATE, &attributes) }
 }
 
 /// Registers the structure in a `struct_ops` map, until the link ends.
@@ -248,7 +233,7 @@ struct Link {
 /// # Errors
 /// Those of `BPF_LINK_CREATE` in bpf(2), and what the structure's own kind of kernel object says.
 pub fn link_struct_ops(map: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    link(map, BPF_STRUCT_OPS)
+    link(map, BPF_STRUCT_OPS, None)
 }
 
 /// Has a program run before the function that it was loaded for, until the link ends.
@@ -256,15 +241,7 @@ pub fn link_struct_ops(map: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 /// # Errors
 /// Those of `BPF_LINK_CREATE` in bpf(2).
 pub fn link_modify_return(program: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    link(program, BPF_MODIFY_RETURN)
-}
-
-fn link(what: BorrowedFd<'_>, attach_type: u32) -> Result<OwnedFd, Errno> {
-    let attributes = Link { what: what.as_raw_fd() as u32, target: 0, attach_type, flags: 0 };
-    // SAFETY: the attributes are those of the command.
-    let fd = unsafe { bpf(BPF_LINK_CREATE, &attributes)? };
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    link(program, BPF_MODIFY_RETURN, None)
 }
 
 /// `BPF_OBJ_NAME_LEN`.
