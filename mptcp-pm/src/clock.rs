@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
 
 /// The time of `CLOCK_MONOTONIC`, nanoseconds, as eBPF programs have it (`bpf_ktime_get_ns`).
 pub fn monotonic_ns() -> u64 {
@@ -17,6 +18,14 @@ pub fn monotonic_ns() -> u64 {
 /// When it was so late by `CLOCK_MONOTONIC`, nanoseconds, as the wall clock is set now.
 pub fn realtime(ns: u64) -> SystemTime {
     SystemTime::now() - Duration::from_nanos(monotonic_ns().saturating_sub(ns))
+}
+
+/// Waits for a deadline; without one for ever, and without a timer.
+pub async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Jumps of the realtime clock: a timer in the far future that the kernel cancels when the clock is set

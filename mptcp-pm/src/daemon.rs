@@ -18,8 +18,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::bpf;
-use crate::clock::Jumps;
-use crate::config::{Config, Control, Metrics};
+use crate::clock::{Jumps, sleep_until};
+use crate::config::{Config, Control};
 use crate::control::{Call, Failure, Reply, Request, Server};
 use crate::core::Core;
 use crate::core::action::Action;
@@ -86,9 +86,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     std::fs::create_dir_all(&options.runtime_dir)
         .with_context(|| format!("cannot make the folder {}", options.runtime_dir.display()))?;
     runtime()?.block_on(async {
+        let (control, metrics) = (config.control.clone(), config.metrics.clone());
         let mut daemon = Daemon::new(options.clone(), config).await?;
-        daemon.open_control()?;
-        daemon.endpoint.set(daemon.metrics.as_ref())?;
+        daemon.open_control(&control)?;
+        daemon.endpoint.set(metrics.as_ref())?;
         // Before the eBPF programs, whose verification takes far longer.
         daemon.act().await;
         daemon.load_programs();
@@ -121,7 +122,6 @@ enum End {
 
 struct Daemon {
     options: Options,
-    control: Control,
     core: Core,
     executor: Executor,
     watch: Watch,
@@ -129,8 +129,6 @@ struct Daemon {
     /// Where the control server hands its calls over; held so that the other end never closes.
     sender: mpsc::Sender<Call>,
     calls: mpsc::Receiver<Call>,
-    /// What the configuration says of the metrics.
-    metrics: Option<Metrics>,
     endpoint: Endpoint,
     scrapes: mpsc::Receiver<Scrape>,
     signals: Signals,
@@ -169,8 +167,6 @@ impl Daemon {
         // Subscribed before anything is dumped: what changes in between is not missed.
         let watch = Watch::open()?;
         let executor = Executor { mptcp: Mptcp::open().await?, routes: Routes::open().await?, state };
-        let control = config.control.clone();
-        let metrics = config.metrics.clone();
         let mut core = Core::new(config);
         core.handle(Event::Inherited(owned), Duration::ZERO);
         let listener = Listener::listen().await;
@@ -180,14 +176,12 @@ impl Daemon {
         let jumps = Jumps::watch().context("cannot watch the clock")?;
         Ok(Self {
             options,
-            control,
             core,
             executor,
             watch,
             listener,
             sender,
             calls,
-            metrics,
             endpoint: Endpoint::new(scraper),
             scrapes,
             signals,
@@ -199,8 +193,8 @@ impl Daemon {
         })
     }
 
-    fn open_control(&self) -> anyhow::Result<()> {
-        let server = Server::bind(&self.control)?;
+    fn open_control(&self, control: &Control) -> anyhow::Result<()> {
+        let server = Server::bind(control)?;
         tokio::spawn(server.serve(self.sender.clone(), self.measure.feed()));
         Ok(())
     }
@@ -310,7 +304,6 @@ impl Daemon {
     fn reload(&mut self) -> anyhow::Result<()> {
         let config = self.options.load()?;
         self.endpoint.set(config.metrics.as_ref())?;
-        self.metrics.clone_from(&config.metrics);
         tracing::info!(profile = config.profile.name(), "configuration read");
         self.feed(Event::Configured(config));
         Ok(())
@@ -354,8 +347,8 @@ impl Daemon {
         self.tell_places();
         self.measure.refresh();
         let stats = self.measure.stats();
-        let wants_subflows = self.metrics.as_ref().is_some_and(|metrics| metrics.subflows);
-        let connections = if wants_subflows { stats.connections().each() } else { Vec::new() };
+        let connections =
+            if self.endpoint.shows_subflows() { stats.connections().each() } else { Vec::new() };
         Exposition { paths: stats.paths(), connections }
     }
 
@@ -422,13 +415,5 @@ impl Daemon {
                 () = sleep_until(deadline) => self.feed(Event::Deadline),
             }
         }
-    }
-}
-
-/// Without a deadline: for ever, and without a timer.
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }

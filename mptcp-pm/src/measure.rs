@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::bpf::path_stats::{Event, PathStats};
-use crate::clock::{self, monotonic_ns};
+use crate::clock::{self, monotonic_ns, sleep_until};
 use crate::control::Feed;
 use crate::core::uplink::Uplink;
 use crate::interfaces;
@@ -67,19 +67,12 @@ impl Measure {
     /// loses nothing.
     pub async fn due(&mut self) -> Due {
         let Some(source) = &mut self.source else { return std::future::pending().await };
-        let next_reading = self.next_reading;
-        let reading = async {
-            match next_reading {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             told = source.next() => match told {
                 Ok(event) => Due::Told(event),
                 Err(error) => Due::Broken(format!("{:#}", anyhow::Error::from(error))),
             },
-            () = reading => Due::Reading,
+            () = sleep_until(self.next_reading) => Due::Reading,
         }
     }
 

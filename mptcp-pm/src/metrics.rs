@@ -66,6 +66,11 @@ impl Endpoint {
         Self { scrapes, open: None }
     }
 
+    /// Whether a scrape shows connections and subflows too.
+    pub fn shows_subflows(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.config.subflows)
+    }
+
     /// Listens where it is wanted, and nowhere else. Needs a tokio runtime around it.
     ///
     /// # Errors
