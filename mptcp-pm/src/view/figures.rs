@@ -6,7 +6,7 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use text::{last, live, scaled, span};
+pub(super) use text::{last, live, scaled, short, span};
 
 /// What sort of number a metric is (OpenMetrics 1.0, section "Metric Types").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -67,6 +67,11 @@ pub(in crate::view) fn scaled(number: u64) -> String {
     {
         (value, prefix) = (value / 1e3, Some(next));
     }
+    format!("{} {}", short(value), prefix.unwrap_or(&""))
+}
+
+/// A number with three digits or so.
+pub(in crate::view) fn short(value: f64) -> String {
     let digits = if value < 9.995 {
         2
     } else if value < 99.95 {
@@ -74,7 +79,7 @@ pub(in crate::view) fn scaled(number: u64) -> String {
     } else {
         0
     };
-    format!("{value:.digits$} {}", prefix.unwrap_or(&""))
+    format!("{value:.digits$}")
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Figures in the few letters that a column has; `-` for what is not known.
-use crate::view::figures::scaled;
-use crate::view::figures::{Figures, Metric, Unit};
+use crate::view::figures::{Figures, Metric, Unit, scaled, short};
 
 const UNKNOWN: &str = "-";
 
@@ -17,15 +16,7 @@ pub(super) fn bytes(bytes: Option<u64>) -> String {
 
 /// Seconds as milliseconds with three digits or so.
 pub(super) fn millis(seconds: Option<f64>) -> String {
-    let Some(millis) = seconds.map(|seconds| seconds * 1e3) else { return UNKNOWN.into() };
-    let digits = if millis < 9.995 {
-        2
-    } else if millis < 99.95 {
-        1
-    } else {
-        0
-    };
-    format!("{millis:.digits$}")
+    seconds.map_or_else(|| UNKNOWN.into(), |seconds| short(seconds * 1e3))
 }
 
 /// A part of a whole, in percent.
