@@ -9,6 +9,17 @@ use crate::kernel::{self, Subflow};
 use crate::traffic::{Job, Options, Protocol, Server, Transfer, start};
 use crate::{Family, Host, Lab, Scenario};
 
+/// A configuration for the scenario `two-providers`: all uplinks carry, and each has the name of its provider.
+pub const NAMED_PROVIDERS: &str = r#"
+profile = "heavy"
+[[uplink]]
+match = { name = "wifi0" }
+provider = "Alpha"
+[[uplink]]
+match = { name = "lte0" }
+provider = "Beta"
+"#;
+
 /// A lab, the daemon on its host `client`, and an MPTCP server on its host `server`.
 pub struct Running {
     /// Ends before the network does.

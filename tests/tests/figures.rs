@@ -1,24 +1,14 @@
 //! What the daemon says of each path: attributed to its uplink and provider, counted once, live and after the end.
 use anyhow::Result;
 use serde_json::Value;
-use tests::running::Running;
+use tests::running::{NAMED_PROVIDERS, Running};
 use tests::traffic::{Job, Options, start};
 use tests::{Family, require};
-
-const CONFIG: &str = r#"
-profile = "heavy"
-[[uplink]]
-match = { name = "wifi0" }
-provider = "Alpha"
-[[uplink]]
-match = { name = "lte0" }
-provider = "Beta"
-"#;
 
 #[test]
 fn each_uplink_and_provider_has_what_its_subflows_carried() -> Result<()> {
     require()?;
-    let running = Running::start("two-providers", Family::V4, CONFIG)?;
+    let running = Running::start("two-providers", Family::V4, NAMED_PROVIDERS)?;
     running.await_endpoints(&["10.1.0.2 subflow dev wifi0", "10.2.0.2 subflow dev lte0"])?;
     const SIZE: u64 = 20 << 20;
     let transfer = start(running.client(), &running.server, Job::BulkUp, Options::bytes(SIZE))?;
@@ -67,11 +57,12 @@ fn each_uplink_and_provider_has_what_its_subflows_carried() -> Result<()> {
 #[test]
 fn a_connection_that_is_older_than_the_daemon_is_measured() -> Result<()> {
     require()?;
-    let running = Running::start("two-providers", Family::V4, CONFIG)?;
+    let running = Running::start("two-providers", Family::V4, NAMED_PROVIDERS)?;
     let talk = running.talk()?;
     let Running { daemon, server, lab } = running;
     daemon.kill()?;
-    let running = Running { daemon: tests::daemon::Daemon::start(lab.host("client"), CONFIG)?, server, lab };
+    let running =
+        Running { daemon: tests::daemon::Daemon::start(lab.host("client"), NAMED_PROVIDERS)?, server, lab };
     running.daemon.await_that(
         "figures of the older connection",
         || running.daemon.status(),

@@ -9,19 +9,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tests::daemon::{Daemon, PATIENCE};
-use tests::running::Running;
+use tests::running::{NAMED_PROVIDERS, Running};
 use tests::traffic::{Job, Options, Server, Transfer, start};
 use tests::{Child, Command, Family, Host, Outage, require};
-
-const CONFIG: &str = r#"
-profile = "heavy"
-[[uplink]]
-match = { name = "wifi0" }
-provider = "Alpha"
-[[uplink]]
-match = { name = "lte0" }
-provider = "Beta"
-"#;
 
 const ENDPOINTS: [&str; 2] = ["10.1.0.2 subflow dev wifi0", "10.2.0.2 subflow dev lte0"];
 
@@ -128,7 +118,7 @@ fn lines(output: impl Read + Send + 'static) -> Receiver<String> {
 #[test]
 fn the_life_of_each_path_is_told_to_everybody_who_follows() -> Result<()> {
     require()?;
-    let running = Running::start("two-providers", Family::V4, CONFIG)?;
+    let running = Running::start("two-providers", Family::V4, NAMED_PROVIDERS)?;
     running.await_endpoints(&ENDPOINTS)?;
     let follow = |_| Monitor::start(&running, &["monitor", "--json"]);
     let monitors: Vec<Monitor> = (0..3).map(follow).collect::<Result<_>>()?;
@@ -176,7 +166,7 @@ fn belongs_together(closed: &Value, opened: &Value) {
 #[test]
 fn a_silent_outage_is_an_alarm_that_names_the_uplink() -> Result<()> {
     require()?;
-    let running = Running::start("two-providers", Family::V4, CONFIG)?;
+    let running = Running::start("two-providers", Family::V4, NAMED_PROVIDERS)?;
     running.await_endpoints(&ENDPOINTS)?;
     let objects = Monitor::start(&running, &["monitor", "--json"])?;
     let words = Monitor::start(&running, &["monitor"])?;
@@ -217,7 +207,7 @@ fn acknowledged(status: &Value, token: &Value, interface: &str) -> Option<u64> {
 #[test]
 fn it_outlives_the_daemon_and_finds_the_next_one() -> Result<()> {
     require()?;
-    let running = Running::start("two-providers", Family::V4, CONFIG)?;
+    let running = Running::start("two-providers", Family::V4, NAMED_PROVIDERS)?;
     running.await_endpoints(&ENDPOINTS)?;
     let monitor = Monitor::start(&running, &["monitor", "--json"])?;
     let Running { daemon, server, lab } = running;
@@ -227,7 +217,7 @@ fn it_outlives_the_daemon_and_finds_the_next_one() -> Result<()> {
     let client = lab.host("client");
     // The kernel's events go on.
     monitor.await_line(client, &server, |line| line.contains("\"established\""))?;
-    let running = Running { daemon: Daemon::start(client, CONFIG)?, server, lab };
+    let running = Running { daemon: Daemon::start(client, NAMED_PROVIDERS)?, server, lab };
     monitor.await_daemon(&running)?;
     let complaint = monitor.complaint()?;
     assert!(complaint.contains("a daemon is there"), "{complaint}");
@@ -239,7 +229,7 @@ fn it_outlives_the_daemon_and_finds_the_next_one() -> Result<()> {
 #[test]
 fn without_a_daemon_nothing_is_complained_of() -> Result<()> {
     require()?;
-    let Running { daemon, server, lab } = Running::start("two-providers", Family::V4, CONFIG)?;
+    let Running { daemon, server, lab } = Running::start("two-providers", Family::V4, NAMED_PROVIDERS)?;
     let command = daemon.command(&["monitor"])?;
     daemon.stop()?;
     let monitor = Monitor::launch(command)?;

@@ -25,43 +25,9 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Bytes of a message.
 const MESSAGE: usize = 100;
 
-const NETWORK: &str = r#"
-description = "two hosts and two cables"
-link = []
-
-[[node]]
-name = "client"
-[[node]]
-name = "server"
-
-[[ethernet]]
-[[ethernet.end]]
-node = "client"
-interface = "eth0"
-addresses = ["10.1.0.2/24"]
-gateways = ["10.1.0.1"]
-metric = 100
-[[ethernet.end]]
-node = "server"
-interface = "eth0"
-addresses = ["10.1.0.1/24"]
-
-[[ethernet]]
-[[ethernet.end]]
-node = "client"
-interface = "eth1"
-addresses = ["10.2.0.2/24"]
-gateways = ["10.2.0.1"]
-metric = 200
-[[ethernet.end]]
-node = "server"
-interface = "eth1"
-addresses = ["10.2.0.1/24"]
-"#;
-
 /// Opens the connections beside the daemon, then looks each second.
 pub fn measure(report: &mut Report, connections: usize) -> Result<()> {
-    let lab = Lab::start(&Scenario::parse(NETWORK)?, Family::V4)?;
+    let lab = Lab::start(&Scenario::parse(super::NETWORK)?, Family::V4)?;
     let client = lab.host("client");
     let daemon = Daemon::start_through(client, "profile = \"heavy\"\n", &["env", "RUST_LOG=info"])?;
     // Once asked, it has all that asking takes.

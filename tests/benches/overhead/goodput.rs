@@ -18,29 +18,9 @@ const LENGTH: Duration = Duration::from_secs(2);
 /// Bytes of one call.
 const CHUNK: usize = 256 << 10;
 
-const NETWORK: &str = r#"
-description = "two hosts and a cable"
-link = []
-
-[[node]]
-name = "client"
-[[node]]
-name = "server"
-
-[[ethernet]]
-[[ethernet.end]]
-node = "client"
-interface = "eth0"
-addresses = ["10.1.0.2/24"]
-[[ethernet.end]]
-node = "server"
-interface = "eth0"
-addresses = ["10.1.0.1/24"]
-"#;
-
 /// Compares so many pairs, then times the programs.
 pub fn compare(report: &mut Report, pairs: usize) -> Result<()> {
-    let lab = Lab::start(&Scenario::parse(NETWORK)?, Family::V4)?;
+    let lab = Lab::start(&Scenario::parse(super::NETWORK)?, Family::V4)?;
     let hosts = ["client", "server"].map(|name| lab.host(name));
     let with = || {
         let _attached = [Observer::attach(hosts[0])?, Observer::attach(hosts[1])?];
