@@ -13,8 +13,8 @@ use super::world::{
 
 /// What to do.
 ///
-/// The order: a subflow's way exists before its endpoint, in the main table or in its own; a new path is offered before an old one is closed; a way
-/// goes after the endpoint that used it.
+/// The order: a subflow's way exists before its endpoint, in the main table or in its own; a new path is offered before
+/// an old one is closed; a way goes after the endpoint that used it.
 pub fn plan(desired: &Desired, world: &World, owned: &Owned) -> Vec<Action> {
     let (early_routes, late_routes) = stale_routes(desired, world);
     let mut endpoints = Endpoints::compare(desired, world, owned).into_actions();
