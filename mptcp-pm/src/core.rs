@@ -13,6 +13,7 @@ pub mod reading;
 pub mod report;
 pub mod retry;
 pub mod routes;
+pub mod service;
 pub mod subflows;
 pub mod uplink;
 pub mod world;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::retry::Retries;
+use super::service::Service;
 use super::world::EndpointFlags;
 
 /// The local number of a connection.
@@ -127,6 +128,8 @@ pub struct Connection {
     pub deny_join_id0: bool,
     /// It can have more subflows.
     pub established: bool,
+    /// What its application wants of it.
+    pub service: Service,
     /// Its subflows, those that are being established included.
     pub subflows: Vec<Subflow>,
     /// What the peer has announced, by id.
@@ -151,6 +154,7 @@ impl Connection {
             server_side,
             deny_join_id0: false,
             established: false,
+            service: Service::default(),
             subflows: vec![initial],
             peer: BTreeMap::new(),
             ids: Ids::default(),

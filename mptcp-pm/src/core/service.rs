@@ -1,0 +1,29 @@
+//! What an application wants of its connection: the service types, in the words that Apple gave them.
+use serde::{Deserialize, Serialize};
+
+/// A service type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Service {
+    /// One path at a time, the one that the owner prefers; the others stand by and carry data only when it fails.
+    #[default]
+    Handover,
+    /// The path with the lowest delay; the others stand by, warm.
+    Interactive,
+    /// Begins as `Interactive`; the other paths are let in once the transfer has shown that it is long.
+    Aggregate,
+    /// No second subflow.
+    Single,
+}
+
+impl Service {
+    /// Its word in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Handover => "handover",
+            Self::Interactive => "interactive",
+            Self::Aggregate => "aggregate",
+            Self::Single => "single",
+        }
+    }
+}
