@@ -115,7 +115,7 @@ pub struct Watch {
     /// The longest pause after which it went on by itself, and when that was.
     pause_ns: u64,
     paused_ns: u64,
-    /// The gaps that the inflow has, microseconds: the longest of late.
+    /// The gaps between the segments of the inflow, microseconds: the longest mean of late.
     usual_gap_us: u64,
     segments_in: u32,
     data_segments_in: u32,
@@ -181,7 +181,7 @@ impl Watch {
     #[inline(always)]
     pub fn look(&mut self, look: &Look) -> Outcome {
         let mut outcome = Outcome::default();
-        let data = look.data_segments_in != self.data_segments_in;
+        let heard_before_ns = self.heard_ns;
         if look.segments_in != self.segments_in || self.looked_ns == 0 {
             self.hear(look, &mut outcome);
         }
@@ -191,7 +191,7 @@ impl Watch {
         } else {
             self.since_ns = 0;
         }
-        next_ns = smaller(next_ns, self.follow_inflow(look, data, &mut outcome));
+        next_ns = smaller(next_ns, self.follow_inflow(look, heard_before_ns, &mut outcome));
         self.data_segments_in = look.data_segments_in;
         self.segments_in = look.segments_in;
         self.looked_ns = look.now_ns;
@@ -284,10 +284,11 @@ impl Watch {
 
     /// Follows what comes in. Returns when its absence will be conspicuous.
     #[inline(always)]
-    fn follow_inflow(&mut self, look: &Look, data: bool, outcome: &mut Outcome) -> u64 {
+    fn follow_inflow(&mut self, look: &Look, heard_before_ns: u64, outcome: &mut Outcome) -> u64 {
         let now = look.now_ns;
-        let gap_us = now.saturating_sub(self.heard_ns) / 1000;
-        if data && self.looked_ns != 0 {
+        let segments = look.data_segments_in.wrapping_sub(self.data_segments_in);
+        if segments != 0 && self.looked_ns != 0 {
+            let gap_us = self.heard_ns.saturating_sub(heard_before_ns) / 1000 / segments as u64;
             self.usual_gap_us = larger(gap_us, self.usual_gap_us - self.usual_gap_us / 8);
             self.steady = if self.steady < STEADY { self.steady + 1 } else { STEADY };
         }
@@ -295,7 +296,7 @@ impl Watch {
             return now + again(now.saturating_sub(self.told_since_ns));
         }
         // What is on its way is the better evidence.
-        if self.steady == 0 || look.in_flight > 0 {
+        if self.steady == 0 || look.in_flight > 0 || self.told != 0 {
             return u64::MAX;
         }
         let quiet_ns = larger(
@@ -345,11 +346,12 @@ impl Watch {
             self.planned_ns = 0;
             return 0;
         }
-        // What is sent just after this look would be late then.
-        let wait = Wait::of(look, true);
-        let unsent = now + (wait.rtt_us + wait.grace_us / 2) * 1000;
-        let next =
-            smaller(if look.in_flight > 0 { next_ns } else { smaller(next_ns, unsent) }, now + LONGEST);
+        let mut next = smaller(next_ns, now + LONGEST);
+        if look.in_flight == 0 && now <= active_ns + REST {
+            // What is sent just after this look would be late then.
+            let wait = Wait::of(look, true);
+            next = smaller(next, now + (wait.rtt_us + wait.grace_us / 2) * 1000);
+        }
         self.planned_ns = larger(next, now + AT_ONCE);
         self.planned_ns - now
     }
@@ -370,3 +372,6 @@ fn larger(a: u64, b: u64) -> u64 {
 fn smaller(a: u64, b: u64) -> u64 {
     if a < b { a } else { b }
 }
+
+#[cfg(test)]
+mod tests;
