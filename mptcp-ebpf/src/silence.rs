@@ -224,7 +224,8 @@ fn see(socket: Context, watched: &Watched, now_ns: u64) -> Option<Look> {
         now_ns,
         touched_ns: watched.touched_ns,
         heard_ns,
-        oldest_ns: if in_flight == 0 { now_ns } else { oldest(socket, heard_ns, now_ns) },
+        oldest_ns: if in_flight == 0 { 0 } else { oldest(socket, now_ns) },
+        began_ns: began(socket, heard_ns),
         segments_in: socket.member(Field::SegmentsIn),
         data_segments_in: socket.member(Field::DataSegmentsIn),
         in_flight,
@@ -266,16 +267,18 @@ fn heard(socket: Context, now_ns: u64) -> u64 {
     if is_the_same { delivered_ns } else { heard_ns }
 }
 
-/// When the oldest segment on its way was sent. Where that is what the socket began to send after a pause, the kernel
-/// keeps the moment; else it is the leftmost of a tree.
+/// When the segments on their way began to be sent, if that was after a pause; else 0.
 #[inline(always)]
-fn oldest(socket: Context, heard_ns: u64, now_ns: u64) -> u64 {
+fn began(socket: Context, heard_ns: u64) -> u64 {
+    let delivered_ns = socket.member::<u64>(Field::Delivered) * 1000;
+    if delivered_ns > heard_ns { delivered_ns } else { 0 }
+}
+
+/// When the oldest segment on its way was sent, the leftmost of a tree.
+#[inline(always)]
+fn oldest(socket: Context, now_ns: u64) -> u64 {
     /// A tree of 2^32 segments is not deeper than that.
     const DEEPEST: u32 = 64;
-    let delivered_ns = socket.member::<u64>(Field::Delivered) * 1000;
-    if delivered_ns > heard_ns {
-        return delivered_ns;
-    }
     let mut node = socket.member::<u64>(Field::OnItsWay);
     for _ in 0..DEEPEST {
         let left = Context::at(node, &OFFSETS).map_or(0, |node| node.member::<u64>(Field::TreeLeft));

@@ -9,10 +9,17 @@
 //! | part | µs | why |
 //! |---|---|---|
 //! | four deviations | `4 mdev` | as in RFC 6298: nearly all round trips are shorter |
-//! | processing | 30 000 | timers of both ends, bursts of a radio link |
-//! | or a delayed acknowledgement | 50 000 | while no more than one segment's bytes are out: `TCP_DELACK_MIN` (40 ms) and a tick |
-//! | recovery | `5/4 srtt` | what is retransmitted has a round trip of its own, after RACK has waited a quarter (RFC 8985) |
+//! | an eighth of the round trip | `srtt / 8` | what varies grows with the way |
+//! | processing | 40 000 | bursts of a radio link, schedulers and timers of both ends |
+//! | or a delayed acknowledgement | 50 000 | while no more than one segment's bytes are out: `TCP_DELACK_MIN` (40 ms), a tick |
+//! | recovery | `srtt / 4` | RACK waits as long before it sends again what is lost (RFC 8985) |
 //! | few on a lossy way | `2 srtt` + 200 000 | less than four segments may all be lost: until a tail loss probe is answered (RFC 8985 section 7.2) |
+//!
+//! When the oldest segment is sent again before that, the answer to this one is what is due; once in a silence, as
+//! retransmissions that are not answered go on for minutes.
+//!
+//! A subflow that has paused and gone on by itself may do so again: for a while it is not late before a pause a quarter
+//! longer. Neither is one on an interface whose pauses the daemon knows of.
 //!
 //! **Quiet** is an inflow that came in each of four looks in a row and then stopped for a round trip and 20 ms, or
 //! for three of the gaps that it had anyway, if that is longer. The deviation has no part in this: of who only receives it is
@@ -25,12 +32,16 @@ const MS: u64 = 1_000_000;
 
 /// The round trip where none has been measured: RFC 6298 section 2.
 const UNKNOWN_RTT_US: u64 = 1_000_000;
-const PROCESSING_US: u64 = 30_000;
+const PROCESSING_US: u64 = 40_000;
 const DELAYED_ACK_US: u64 = 50_000;
 /// The longest of what a tail loss probe waits for, beside the round trips.
 const PROBE_US: u64 = 200_000;
 /// So many segments are not lost together by chance.
 const MANY: u32 = 4;
+/// A longer pause is an outage, from which nothing is learned.
+const LONGEST_PAUSE: u64 = 250 * MS;
+/// For so long a pause is remembered.
+const MEMORY: u64 = 30_000 * MS;
 /// An inflow in so many looks in a row is steady.
 const STEADY: u32 = 4;
 /// The gap that any inflow may have.
@@ -59,8 +70,10 @@ pub struct Look {
     pub touched_ns: u64,
     /// When something last came, as far as the kernel dates it.
     pub heard_ns: u64,
-    /// When the oldest segment on its way was sent, if there is one.
+    /// When the oldest segment on its way was sent, or sent again, if there is one.
     pub oldest_ns: u64,
+    /// When what is on its way began to be sent, if that was after a pause; else 0.
+    pub began_ns: u64,
     /// Segments received, those without data included.
     pub segments_in: u32,
     /// Segments with data received.
@@ -99,7 +112,10 @@ pub struct Watch {
     due_ns: u64,
     /// When the silence began of which something was told.
     told_since_ns: u64,
-    /// The gaps that the inflow has, microseconds: the longest of late.
+    /// The longest pause after which it went on by itself, and when that was.
+    pause_ns: u64,
+    paused_ns: u64,
+    /// The gaps between the segments of the inflow, microseconds: the longest mean of late.
     usual_gap_us: u64,
     segments_in: u32,
     data_segments_in: u32,
@@ -111,6 +127,10 @@ pub struct Watch {
     small: u32,
     /// Whether the machine's own absence has been made up for in this silence: 1 if so.
     spared: u32,
+    /// Whether the oldest segment was sent again in this silence, and its answer awaited: 1 if so.
+    repeated: u32,
+    /// Unused; 0.
+    padding: u32,
 }
 
 /// What follows from a look.
@@ -138,10 +158,10 @@ impl Wait {
     #[inline(always)]
     pub fn of(look: &Look, small: bool) -> Self {
         let rtt_us = if look.rtt_us == 0 { UNKNOWN_RTT_US } else { look.rtt_us as u64 };
-        let mut grace_us = 4 * look.deviation_us as u64;
+        let mut grace_us = 4 * look.deviation_us as u64 + rtt_us / 8;
         grace_us += if small { DELAYED_ACK_US } else { PROCESSING_US };
         if look.is_recovering {
-            grace_us += rtt_us + rtt_us / 4;
+            grace_us += rtt_us / 4;
         }
         if look.is_lossy && look.in_flight < MANY {
             grace_us += 2 * rtt_us + PROBE_US;
@@ -161,7 +181,7 @@ impl Watch {
     #[inline(always)]
     pub fn look(&mut self, look: &Look) -> Outcome {
         let mut outcome = Outcome::default();
-        let data = look.data_segments_in != self.data_segments_in;
+        let heard_before_ns = self.heard_ns;
         if look.segments_in != self.segments_in || self.looked_ns == 0 {
             self.hear(look, &mut outcome);
         }
@@ -171,7 +191,7 @@ impl Watch {
         } else {
             self.since_ns = 0;
         }
-        next_ns = smaller(next_ns, self.follow_inflow(look, data, &mut outcome));
+        next_ns = smaller(next_ns, self.follow_inflow(look, heard_before_ns, &mut outcome));
         self.data_segments_in = look.data_segments_in;
         self.segments_in = look.segments_in;
         self.looked_ns = look.now_ns;
@@ -184,53 +204,91 @@ impl Watch {
     fn hear(&mut self, look: &Look, outcome: &mut Outcome) {
         self.heard_ns = smaller(larger(look.heard_ns, self.looked_ns), look.now_ns);
         if self.told != 0 {
-            outcome.told = Some((Kind::Heard, self.heard_ns.saturating_sub(self.told_since_ns)));
+            let silence = self.heard_ns.saturating_sub(self.told_since_ns);
+            outcome.told = Some((Kind::Heard, silence));
             outcome.after = self.told as u64;
+            self.learn(silence, look.now_ns);
         }
         self.told = 0;
         self.since_ns = 0;
         self.spared = 0;
+        self.repeated = 0;
+    }
+
+    /// A pause has ended of which something was told.
+    #[inline(always)]
+    fn learn(&mut self, pause_ns: u64, now_ns: u64) {
+        if self.told >= Kind::Late as u32 && pause_ns <= LONGEST_PAUSE {
+            self.pause_ns = larger(pause_ns, self.pause_ns(now_ns));
+            self.paused_ns = now_ns;
+        }
+    }
+
+    /// The longest pause of late.
+    #[inline(always)]
+    fn pause_ns(&self, now_ns: u64) -> u64 {
+        if now_ns < self.paused_ns + MEMORY { self.pause_ns } else { 0 }
     }
 
     /// Something is on its way: is the answer overdue? Returns when it will be.
     #[inline(always)]
     fn judge(&mut self, look: &Look, outcome: &mut Outcome) -> u64 {
-        if self.since_ns == 0 {
+        let wait = self.wait(look);
+        let now = look.now_ns;
+        let again_ns = now + again(now.saturating_sub(self.since_ns));
+        if self.told >= Kind::Silent as u32 {
+            return again_ns;
+        }
+        let half_ns = wait.grace_us * 1000 / 2;
+        let pause_ns = self.pause_ns(now);
+        let patience_ns = larger(pause_ns + pause_ns / 4, look.patience_us as u64 * 1000);
+        let patient_ns = self.since_ns + patience_ns;
+        let late_ns = larger(self.due_ns + half_ns, patient_ns);
+        if now < late_ns {
+            return late_ns;
+        }
+        if self.was_away(look) {
+            return now + half_ns;
+        }
+        if self.told < Kind::Late as u32 {
+            self.tell(Kind::Late, self.since_ns, look, outcome);
+        } else if now >= late_ns + half_ns {
+            self.tell(Kind::Silent, self.since_ns, look, outcome);
+            return again_ns;
+        }
+        late_ns + half_ns
+    }
+
+    /// How long to wait, in a silence that begins or goes on.
+    #[inline(always)]
+    fn wait(&mut self, look: &Look) -> Wait {
+        let begins = self.since_ns == 0;
+        if begins {
             self.small = look.is_small as u32;
         }
         let wait = Wait::of(look, self.small != 0);
-        if self.since_ns == 0 {
-            let sent_ns = smaller(look.oldest_ns, look.now_ns);
+        let rtt_ns = wait.rtt_us * 1000;
+        if begins {
+            let sent_ns = if look.began_ns == 0 { look.oldest_ns } else { look.began_ns };
+            let sent_ns = smaller(sent_ns, look.now_ns);
             self.since_ns = larger(self.heard_ns, sent_ns);
-            self.due_ns = larger(self.heard_ns, sent_ns + wait.rtt_us * 1000);
+            self.due_ns = larger(self.heard_ns, sent_ns + rtt_ns);
         }
-        let half_ns = wait.grace_us * 1000 / 2;
-        let patient_ns = self.since_ns + look.patience_us as u64 * 1000;
-        let late_ns = larger(self.due_ns + half_ns, patient_ns);
-        let silent_ns = late_ns + half_ns;
-        let now = look.now_ns;
-        let silence = now.saturating_sub(self.since_ns);
-        if self.told >= Kind::Silent as u32 {
-            return now + again(silence);
+        let is_over = look.now_ns >= self.due_ns + wait.grace_us * 1000;
+        if look.oldest_ns > self.since_ns && self.repeated == 0 && !is_over {
+            self.repeated = 1;
+            self.due_ns = larger(self.due_ns, smaller(look.oldest_ns, look.now_ns) + rtt_ns);
         }
-        if now >= late_ns && self.was_away(look) {
-            return now + half_ns;
-        }
-        if now >= late_ns && self.told < Kind::Late as u32 {
-            self.tell(Kind::Late, self.since_ns, look, outcome);
-        } else if now >= silent_ns {
-            self.tell(Kind::Silent, self.since_ns, look, outcome);
-            return now + again(silence);
-        }
-        if self.told >= Kind::Late as u32 { silent_ns } else { late_ns }
+        wait
     }
 
     /// Follows what comes in. Returns when its absence will be conspicuous.
     #[inline(always)]
-    fn follow_inflow(&mut self, look: &Look, data: bool, outcome: &mut Outcome) -> u64 {
+    fn follow_inflow(&mut self, look: &Look, heard_before_ns: u64, outcome: &mut Outcome) -> u64 {
         let now = look.now_ns;
-        let gap_us = now.saturating_sub(self.heard_ns) / 1000;
-        if data && self.looked_ns != 0 {
+        let segments = look.data_segments_in.wrapping_sub(self.data_segments_in);
+        if segments != 0 && self.looked_ns != 0 {
+            let gap_us = self.heard_ns.saturating_sub(heard_before_ns) / 1000 / segments as u64;
             self.usual_gap_us = larger(gap_us, self.usual_gap_us - self.usual_gap_us / 8);
             self.steady = if self.steady < STEADY { self.steady + 1 } else { STEADY };
         }
@@ -238,7 +296,7 @@ impl Watch {
             return now + again(now.saturating_sub(self.told_since_ns));
         }
         // What is on its way is the better evidence.
-        if self.steady == 0 || look.in_flight > 0 {
+        if self.steady == 0 || look.in_flight > 0 || self.told != 0 {
             return u64::MAX;
         }
         let quiet_ns = larger(
@@ -288,11 +346,12 @@ impl Watch {
             self.planned_ns = 0;
             return 0;
         }
-        // What is sent just after this look would be late then.
-        let wait = Wait::of(look, true);
-        let unsent = now + (wait.rtt_us + wait.grace_us / 2) * 1000;
-        let next =
-            smaller(if look.in_flight > 0 { next_ns } else { smaller(next_ns, unsent) }, now + LONGEST);
+        let mut next = smaller(next_ns, now + LONGEST);
+        if look.in_flight == 0 && now <= active_ns + REST {
+            // What is sent just after this look would be late then.
+            let wait = Wait::of(look, true);
+            next = smaller(next, now + (wait.rtt_us + wait.grace_us / 2) * 1000);
+        }
         self.planned_ns = larger(next, now + AT_ONCE);
         self.planned_ns - now
     }
@@ -313,3 +372,6 @@ fn larger(a: u64, b: u64) -> u64 {
 fn smaller(a: u64, b: u64) -> u64 {
     if a < b { a } else { b }
 }
+
+#[cfg(test)]
+mod tests;
