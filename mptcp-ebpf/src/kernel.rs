@@ -345,24 +345,29 @@ impl Structure {
     /// Which subflow a TCP socket is.
     #[inline(always)]
     pub fn identity(&self, cookie: u64, token: u32) -> Subflow {
-        let family = self.read(Field::Family);
         let mut subflow = Subflow {
             cookie,
             token,
-            family,
+            family: self.read(Field::Family),
             ifindex: self.read(Field::BoundTo),
             local_port: self.read(Field::LocalPort),
             remote_port: u16::from_be(self.read(Field::RemotePort)),
             ..Subflow::default()
         };
-        if family == AF_INET {
-            subflow.local[..4].copy_from_slice(&self.read::<u32>(Field::LocalV4).to_ne_bytes());
-            subflow.remote[..4].copy_from_slice(&self.read::<u32>(Field::RemoteV4).to_ne_bytes());
-        } else {
-            subflow.local = self.probe(Field::LocalV6);
-            subflow.remote = self.probe(Field::RemoteV6);
-        }
+        self.addresses(&mut subflow.local, &mut subflow.remote);
         subflow
+    }
+
+    /// The addresses of a TCP socket; of an IPv4 one the first four bytes. Written in place: the stack has little room.
+    #[inline(always)]
+    pub fn addresses(&self, local: &mut [u8; 16], remote: &mut [u8; 16]) {
+        if self.read::<u16>(Field::Family) == AF_INET {
+            local[..4].copy_from_slice(&self.read::<u32>(Field::LocalV4).to_ne_bytes());
+            remote[..4].copy_from_slice(&self.read::<u32>(Field::RemoteV4).to_ne_bytes());
+        } else {
+            *local = self.probe(Field::LocalV6);
+            *remote = self.probe(Field::RemoteV6);
+        }
     }
 
     /// The name of a TCP socket's congestion control.

@@ -140,6 +140,15 @@ struct Round {
     until: Duration,
     /// When the last sign of life came.
     since: Duration,
+    /// More than a suspicion speaks against the way: that it does not answer is enough.
+    grave: bool,
+}
+
+impl Round {
+    /// When it is decided without an answer. A mere suspicion is forgotten when nothing confirms it.
+    fn end(&self) -> Duration {
+        if self.grave { self.until } else { self.until + LONGEST_WAIT }
+    }
 }
 
 impl Health {
@@ -212,8 +221,12 @@ impl Health {
                     second: Some(now + SECOND),
                     until: now + wait.min(LONGEST_WAIT),
                     since: now.saturating_sub(alarm.silence),
+                    grave: alarm.kind != Kind::Late,
                 });
                 self.requests.push_back(Request::Ask(Probe { local: way, ifindex: known.ifindex, remote }));
+            }
+            (Kind::Silent | Kind::Quiet, State::Suspect) => {
+                known.round.iter_mut().for_each(|round| round.grave = true);
             }
             _ => {}
         }
@@ -275,7 +288,7 @@ impl Health {
 
 impl Way {
     fn deadline(&self) -> Option<Duration> {
-        let round = self.round.map(|round| round.second.unwrap_or(round.until).min(round.until));
+        let round = self.round.map(|round| round.second.unwrap_or(round.end()).min(round.end()));
         round.into_iter().chain(self.next.map(|(at, _)| at)).min()
     }
 
@@ -296,9 +309,12 @@ impl Way {
                 remote: round.remote,
             }));
         }
-        if let Some(round) = self.round.filter(|round| round.until <= now) {
+        if let Some(round) = self.round.filter(|round| round.end() <= now) {
             self.round = None;
-            self.unanswered(&round, interest, now);
+            match round.grave {
+                true => self.unanswered(&round, interest, now),
+                false => self.state = State::Good,
+            }
         }
         if let Some((at, remote)) = self.next
             && at <= now
@@ -306,7 +322,7 @@ impl Way {
             self.next = None;
             requests.push_back(Request::Ask(Probe { local: addr, ifindex: self.ifindex, remote }));
             let until = now + if interest { self.pause(interest) } else { LONGEST_WAIT };
-            self.round = Some(Round { remote, second: None, until, since: now });
+            self.round = Some(Round { remote, second: None, until, since: now, grave: true });
         }
     }
 
