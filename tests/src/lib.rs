@@ -60,6 +60,7 @@
 //! Root, MPTCP, `/dev/net/tun`, iproute2 and util-linux; [`require`] says what is missing, and a test then fails.
 
 pub mod bench;
+pub mod by_hand;
 pub mod daemon;
 pub mod demo;
 mod emulator;
@@ -71,6 +72,7 @@ mod lab;
 mod link;
 mod namespace;
 pub mod observer;
+pub mod pair;
 mod process;
 pub mod prometheus;
 pub mod queue;

@@ -1,0 +1,105 @@
+//! The arguments: which cells, what of them, how often.
+
+use anyhow::{Result, ensure};
+use clap::{Parser, ValueEnum};
+
+/// Steering, beside the stock kernel
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench steering", bin_name = "cargo xtask bench steering")]
+pub struct Options {
+    /// Cells to run; without any, all
+    cells: Vec<Cell>,
+    /// Only sub-cells with these words, as in the table: `--only download,upload,bbr`; of words of one kind either will
+    /// do, and a kind of which there is none is not limited
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Repetitions of each sub-cell
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Only this side
+    #[arg(long)]
+    side: Option<Side>,
+    /// Further lines of the daemon's configuration, in place of the profile that stands for the second path's role
+    #[arg(long, value_name = "TOML")]
+    pub ours: Option<String>,
+    /// Cargo adds this one
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// A group of measurements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Cell {
+    /// The path in use fails in the middle of a transfer
+    Outage,
+}
+
+/// Whose run it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Side {
+    /// The daemon steers
+    Ours,
+    /// The kernel alone, set up by `ip mptcp`
+    Stock,
+}
+
+impl Side {
+    /// What it is called in lines for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::Stock => "stock",
+        }
+    }
+}
+
+/// One kind of words that `--only` takes.
+pub trait Words: Copy + 'static {
+    /// Each value and its word.
+    const ALL: &'static [(&'static str, Self)];
+
+    /// Its word.
+    fn word(self) -> &'static str
+    where
+        Self: PartialEq,
+    {
+        Self::ALL.iter().find(|(_, value)| *value == self).map_or("", |(word, _)| word)
+    }
+}
+
+/// The words of one kind.
+pub fn words<T: Words>() -> impl Iterator<Item = &'static str> {
+    T::ALL.iter().map(|(word, _)| *word)
+}
+
+impl Options {
+    /// The chosen cells.
+    pub fn cells(&self) -> Vec<Cell> {
+        if self.cells.is_empty() { Cell::value_variants().to_vec() } else { self.cells.clone() }
+    }
+
+    /// The chosen sides.
+    pub fn sides(&self) -> Vec<Side> {
+        self.side.map_or_else(|| Side::value_variants().to_vec(), |side| vec![side])
+    }
+
+    /// Repetitions; so many unless an argument says otherwise.
+    pub fn rounds(&self, default: usize) -> usize {
+        self.rounds.unwrap_or(default)
+    }
+
+    /// The chosen values of one kind.
+    pub fn pick<T: Words>(&self) -> Vec<T> {
+        let named = |word: &str| self.only.iter().any(|only| only == word);
+        let limited = words::<T>().any(named);
+        T::ALL.iter().filter(|(word, _)| !limited || named(word)).map(|(_, value)| *value).collect()
+    }
+
+    /// Refuses words of which no chosen cell knows.
+    pub fn check(&self, known: impl Iterator<Item = &'static str>) -> Result<()> {
+        let known: Vec<_> = known.collect();
+        let unknown = self.only.iter().find(|word| !known.contains(&word.as_str()));
+        ensure!(unknown.is_none(), "--only {}: known here: {}", unknown.map_or("", |w| w), known.join(", "));
+        Ok(())
+    }
+}
