@@ -19,50 +19,45 @@ mod network;
 mod options;
 #[path = "steering/outage.rs"]
 mod outage;
-#[path = "steering/turns.rs"]
-mod turns;
+#[path = "steering/run.rs"]
+mod run;
+#[path = "steering/sizes.rs"]
+mod sizes;
+#[path = "steering/thin.rs"]
+mod thin;
 
 use anyhow::Result;
 use clap::Parser;
 use options::{Cell, Options};
-use std::thread;
-use tests::bench::Report;
-use turns::Turns;
+use run::Run;
+use std::{panic, thread};
 
 fn main() -> Result<()> {
     let options = Options::parse();
     let cells = options.cells();
     options.check(cells.iter().flat_map(|cell| words(*cell)))?;
-    let mut whole = Report::new("steering", "see each case; peer: the stock kernel");
-    let mut failures = [0; 2];
+    let mut run = Run::new(options);
     for cell in cells {
-        let turns = thread::scope(|scope| scope.spawn(|| play(cell, &options)).join());
-        let turns = turns.unwrap_or_else(|payload| std::panic::resume_unwind(payload))?;
-        turns.report.print();
-        println!();
-        whole.take(turns.report);
-        failures = [0, 1].map(|side| failures[side] + turns.failures[side]);
-        // What there is stays when a later cell is interrupted.
-        whole.write()?;
+        // Each begins with the priority that it wants.
+        let played = thread::scope(|scope| scope.spawn(|| play(cell, &mut run)).join());
+        played.unwrap_or_else(|payload| panic::resume_unwind(payload))?;
     }
-    let [ours, stock] = failures.map(|count: usize| count as f64);
-    whole.row("repetitions that failed", ours, Some(stock));
-    if ours + stock > 0.0 {
-        eprintln!("repetitions that failed: {ours} of ours, {stock} of the stock kernel's");
-    }
-    whole.write()
+    run.finish()
 }
 
 fn words(cell: Cell) -> Vec<&'static str> {
     match cell {
         Cell::Outage => outage::words(),
+        Cell::Thin => thin::words(),
+        Cell::Sizes => sizes::words(),
     }
 }
 
-fn play(cell: Cell, options: &Options) -> Result<Turns<'_>> {
+fn play(cell: Cell, run: &mut Run) -> Result<()> {
     tests::keep_time();
-    let play = match cell {
-        Cell::Outage => outage::play,
-    };
-    play(options)
+    match cell {
+        Cell::Outage => outage::play(run),
+        Cell::Thin => thin::play(run),
+        Cell::Sizes => sizes::play(run),
+    }
 }

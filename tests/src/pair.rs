@@ -1,4 +1,4 @@
-//! Two paths between a client and a server, in the words of those who compare them: `50/20+20/80`.
+//! A network with two paths between a client and a server, of any rates and round trips.
 
 use crate::Scenario;
 use crate::scenario::Flow;
@@ -47,11 +47,6 @@ impl Path {
         Self { loss, ..self }
     }
 
-    fn name(self) -> String {
-        let loss = if self.loss > 0.0 { format!("/{}%", self.loss) } else { String::new() };
-        format!("{}/{}{loss}", self.rate, self.round_trip)
-    }
-
     fn shape(self, flow: &mut Flow) {
         flow.rate_mbit = self.rate;
         flow.delay_ms = self.round_trip / 2.0;
@@ -61,11 +56,6 @@ impl Path {
 }
 
 impl Pair {
-    /// Rate and round trip of both: `50/20+20/80`, a loss behind the round trip.
-    pub fn name(&self) -> String {
-        self.0.map(Path::name).join("+")
-    }
-
     /// The network.
     ///
     /// # Errors
@@ -99,9 +89,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_network_is_as_named() {
+    fn the_network_has_the_paths() {
         let pair = Pair([Path::new(50.0, 20.0).with_loss(0.5), Path::new(20.0, 80.0)]);
-        assert_eq!(pair.name(), "50/20/0.5%+20/80");
         let mut scenario = pair.scenario(Begin::Second).unwrap();
         let [wifi, lte] = LINKS.map(|name| scenario.link(name).unwrap().down.clone());
         assert_eq!((wifi.queue_kb, wifi.loss_percent, lte.delay_ms, lte.queue_kb), (250.0, 0.5, 40.0, 400.0));

@@ -3,9 +3,11 @@
 use crate::options::{Options, Side, Words};
 use anyhow::{Context, Result};
 use std::sync::Arc;
+use std::time::Duration;
 use tests::by_hand::{self, Role};
 use tests::daemon::{Daemon, await_that};
 use tests::pair::{Begin, Pair, Path};
+use tests::traffic::Options as Traffic;
 use tests::{Family, Host, Lab, kernel};
 
 /// Unless a cell says otherwise.
@@ -19,12 +21,24 @@ const WAY: [&str; 5] = ["chrt", "--fifo", "15", "env", "RUST_LOG=info"];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Congestion(pub &'static str);
 
+impl Congestion {
+    /// Traffic that uses it.
+    pub fn of(self, traffic: Traffic) -> Traffic {
+        Traffic { congestion: Some(self.0.to_owned()), ..traffic }
+    }
+}
+
 impl Words for Congestion {
     const ALL: &'static [(&'static str, Self)] = &[("cubic", Self("cubic")), ("bbr", Self("bbr"))];
 }
 
 impl Words for Role {
     const ALL: &'static [(&'static str, Self)] = &[("both", Self::InUse), ("backup", Self::Backup)];
+}
+
+/// Small messages: 500 bytes each way every 20 ms.
+pub fn messages(traffic: Traffic) -> Traffic {
+    Traffic { request: 500, response: 500, interval: Duration::from_millis(20), ..traffic }
 }
 
 /// What a network is to be like.
@@ -56,8 +70,11 @@ impl Network {
         }
         let lab = Lab::start(&scenario, Family::V4)?;
         let daemon = match side {
-            Side::Stock => by_hand::set_up(lab.host("client"), make.roles).map(|()| None)?,
             Side::Ours => Some(start(&lab, make, options)?),
+            Side::Stock | Side::Kept | Side::Tcp => {
+                by_hand::set_up(lab.host("client"), make.roles)?;
+                None
+            }
         };
         Ok(Self { daemon, lab })
     }
@@ -77,6 +94,12 @@ impl Network {
         let look = || kernel::subflows(self.client());
         let found = await_that(&format!("{count} subflows"), look, |seen| seen.len() >= count);
         found.map(drop).with_context(|| self.log())
+    }
+
+    /// Waits until no subflow is left of an earlier connection.
+    pub fn await_none(&self) -> Result<()> {
+        let none = await_that("no subflows", || kernel::subflows(self.client()), Vec::is_empty);
+        none.map(drop).with_context(|| self.log())
     }
 
     /// What the daemon has logged.

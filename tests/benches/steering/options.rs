@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
 
 /// Steering, beside the stock kernel
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "cargo xtask bench steering", bin_name = "cargo xtask bench steering")]
 pub struct Options {
     /// Cells to run; without any, all
@@ -13,11 +13,14 @@ pub struct Options {
     /// do, and a kind of which there is none is not limited
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// All sub-cells, where by default only some are run; takes hours
+    #[arg(long)]
+    full: bool,
     /// Repetitions of each sub-cell
     #[arg(long)]
     rounds: Option<usize>,
     /// Only this side
-    #[arg(long)]
+    #[arg(long, value_parser = Side::parse, value_name = "ours|stock")]
     side: Option<Side>,
     /// Further lines of the daemon's configuration, in place of the profile that stands for the second path's role
     #[arg(long, value_name = "TOML")]
@@ -32,23 +35,38 @@ pub struct Options {
 pub enum Cell {
     /// The path in use fails in the middle of a transfer
     Outage,
+    /// Small messages on a connection that began on the slow path
+    Thin,
+    /// How long transfers of different sizes take
+    Sizes,
 }
 
 /// Whose run it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// The daemon steers
     Ours,
     /// The kernel alone, set up by `ip mptcp`
     Stock,
+    /// The same, with one path as backup
+    Kept,
+    /// No MPTCP
+    Tcp,
 }
 
 impl Side {
+    fn parse(word: &str) -> Result<Self, String> {
+        let known = [Self::Ours, Self::Stock].into_iter().find(|side| side.name() == word);
+        known.ok_or_else(|| "use one of ours, stock".to_owned())
+    }
+
     /// What it is called in lines for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
             Self::Stock => "stock",
+            Self::Kept => "kept",
+            Self::Tcp => "TCP",
         }
     }
 }
@@ -80,7 +98,7 @@ impl Options {
 
     /// The chosen sides.
     pub fn sides(&self) -> Vec<Side> {
-        self.side.map_or_else(|| Side::value_variants().to_vec(), |side| vec![side])
+        self.side.map_or_else(|| vec![Side::Ours, Side::Stock], |side| vec![side])
     }
 
     /// Repetitions; so many unless an argument says otherwise.
@@ -93,6 +111,13 @@ impl Options {
         let named = |word: &str| self.only.iter().any(|only| only == word);
         let limited = words::<T>().any(named);
         T::ALL.iter().filter(|(word, _)| !limited || named(word)).map(|(_, value)| *value).collect()
+    }
+
+    /// The same, but of a kind of which there is no word only these, unless all are asked for.
+    pub fn pick_or<T: Words + PartialEq>(&self, default: &[T]) -> Vec<T> {
+        let picked = self.pick::<T>();
+        let limited = picked.len() < T::ALL.len();
+        if limited || self.full { picked } else { default.to_vec() }
     }
 
     /// Refuses words of which no chosen cell knows.

@@ -3,9 +3,9 @@
 //! Stalls are times without progress at the receiver (of messages: from one response to the next). A path is back in use
 //! when it has carried a certain amount in the direction of the content since its return.
 
-use crate::network::{Congestion, Make, Network, PAIR};
-use crate::options::{Options, Words, words as of};
-use crate::turns::Turns;
+use crate::network::{Congestion, Make, Network, PAIR, messages};
+use crate::options::{Words, words as of};
+use crate::run::Run;
 use anyhow::Result;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,28 +43,30 @@ pub fn words() -> Vec<&'static str> {
 }
 
 /// Runs the chosen sub-cells.
-pub fn play(options: &Options) -> Result<Turns<'_>> {
-    let mut turns = Turns::new(options, "outage", "ms", ROUNDS);
+pub fn play(run: &mut Run) -> Result<()> {
+    run.begin("outage", "ms", ROUNDS);
+    let options = run.options.clone();
     for outage in options.pick::<Outage>() {
         for job in options.pick::<Job>() {
             for second in options.pick::<Role>() {
                 for congestion in options.pick::<Congestion>() {
                     let make = Make { pair: PAIR, begin: Begin::First, roles: [Role::InUse, second] };
                     let words = [job.word(), second.word(), congestion.word(), outage.word()];
-                    turns.measure(&words.join(", "), ["stall", "at return", "back"], |side| {
-                        repetition(&Network::start(side, &make, options)?, job, congestion, outage)
+                    run.measure(&words.join(", "), ["stall", "at return", "back"], |side| {
+                        repetition(&Network::start(side, &make, &options)?, job, congestion, outage)
                     });
                 }
             }
         }
     }
-    Ok(turns)
+    run.end()
 }
 
 /// The longest stalls after loss and return, and the time from return to use.
 fn repetition(network: &Network, job: Job, congestion: Congestion, outage: Outage) -> Result<[f64; 3]> {
     let server = Server::start(network.server(), Protocol::Mptcp)?;
-    let transfer = traffic::start(network.client(), &server, job, endless(congestion))?;
+    let endless = congestion.of(messages(Traffic::duration(Duration::from_secs(60))));
+    let transfer = traffic::start(network.client(), &server, job, endless)?;
     network.await_subflows(2)?;
     thread::sleep(BEFORE.saturating_sub(transfer.elapsed()));
     let link = network.lab.link(LINKS[0]);
@@ -77,17 +79,6 @@ fn repetition(network: &Network, job: Job, congestion: Congestion, outage: Outag
     let back = back_in_use(&network.lab, job, carried);
     thread::sleep(AFTER);
     Ok([stall(&transfer, lost, returned), stall(&transfer, returned, transfer.elapsed()), milliseconds(back)])
-}
-
-/// Messages or bulk until it is dropped.
-fn endless(congestion: Congestion) -> Traffic {
-    let traffic = Traffic::duration(Duration::from_secs(60));
-    Traffic { congestion: Some(congestion.0.to_owned()), ..messages(traffic) }
-}
-
-/// Small messages: 500 bytes each way every 20 ms.
-fn messages(traffic: Traffic) -> Traffic {
-    Traffic { request: 500, response: 500, interval: Duration::from_millis(20), ..traffic }
 }
 
 fn stall(transfer: &Transfer, from: Duration, to: Duration) -> f64 {
