@@ -13,6 +13,12 @@
 //! cargo xtask bench steering --help
 //! ```
 
+#[path = "steering/calm.rs"]
+mod calm;
+#[path = "steering/cost.rs"]
+mod cost;
+#[path = "steering/crowd.rs"]
+mod crowd;
 #[path = "steering/network.rs"]
 mod network;
 #[path = "steering/options.rs"]
@@ -50,14 +56,22 @@ fn words(cell: Cell) -> Vec<&'static str> {
         Cell::Outage => outage::words(),
         Cell::Thin => thin::words(),
         Cell::Sizes => sizes::words(),
+        Cell::Calm => calm::words(),
+        Cell::Crowd => crowd::words(),
+        Cell::Cost => cost::words(),
     }
 }
 
 fn play(cell: Cell, run: &mut Run) -> Result<()> {
-    tests::keep_time();
+    if cell != Cell::Cost {
+        tests::keep_time();
+    }
     match cell {
         Cell::Outage => outage::play(run),
         Cell::Thin => thin::play(run),
         Cell::Sizes => sizes::play(run),
+        Cell::Calm => calm::play(run),
+        Cell::Crowd => crowd::play(run),
+        Cell::Cost => cost::play(run),
     }
 }

@@ -61,9 +61,11 @@
 
 pub mod bench;
 pub mod by_hand;
+pub mod crowd;
 pub mod daemon;
 pub mod demo;
 mod emulator;
+pub mod flood;
 pub mod footprint;
 mod host;
 pub mod http;

@@ -33,8 +33,10 @@ pub enum Begin {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pair(pub [Path; 2]);
 
-/// The links of a pair, in order; the client's interfaces have their names with a 0 behind.
+/// The links of a pair, in order.
 pub const LINKS: [&str; 2] = ["wifi", "lte"];
+/// The client's interfaces to them.
+pub const INTERFACES: [&str; 2] = ["wifi0", "lte0"];
 
 impl Path {
     /// A path without random loss.
@@ -69,19 +71,13 @@ impl Pair {
         }
         let [better, other] = METRICS;
         let metrics = if begin == Begin::First { [better, other] } else { [other, better] };
-        for (metric, link) in metrics.into_iter().zip(LINKS) {
-            let ends = scenario.cables.iter_mut().flat_map(|cable| &mut cable.end);
-            let mut clients = ends.filter(|end| end.node == "client");
-            let end = clients.find(|end| end.interface == interface(link));
-            end.with_context(|| format!("the client has no {}", interface(link)))?.metric = Some(metric);
+        for (metric, interface) in metrics.into_iter().zip(INTERFACES) {
+            let mut ends = scenario.cables.iter_mut().flat_map(|cable| &mut cable.end);
+            let end = ends.find(|end| end.node == "client" && end.interface == interface);
+            end.with_context(|| format!("the client has no {interface}"))?.metric = Some(metric);
         }
         Ok(scenario)
     }
-}
-
-/// The client's interface to a link.
-pub fn interface(link: &str) -> String {
-    format!("{link}0")
 }
 
 #[cfg(test)]

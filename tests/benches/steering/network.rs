@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tests::by_hand::{self, Role};
 use tests::daemon::{Daemon, await_that};
-use tests::pair::{Begin, Pair, Path};
+use tests::pair::{Begin, INTERFACES, Pair, Path};
 use tests::traffic::Options as Traffic;
 use tests::{Family, Host, Lab, kernel};
 
@@ -72,7 +72,7 @@ impl Network {
         let daemon = match side {
             Side::Ours => Some(start(&lab, make, options)?),
             Side::Stock | Side::Kept | Side::Tcp => {
-                by_hand::set_up(lab.host("client"), make.roles)?;
+                roles(lab.host("client"), make.roles)?;
                 None
             }
         };
@@ -109,12 +109,13 @@ impl Network {
     }
 }
 
+/// Gives both paths their roles, as an administrator does.
+pub fn roles(client: &Host, [first, second]: [Role; 2]) -> Result<()> {
+    by_hand::set_up(client, &[(INTERFACES[0], first), (INTERFACES[1], second)])
+}
+
 fn start(lab: &Lab, make: &Make, options: &Options) -> Result<Daemon> {
     let profile = if make.roles.contains(&Role::Backup) { "light" } else { "heavy" };
     let ours = options.ours.clone().unwrap_or_else(|| format!("profile = \"{profile}\""));
-    let config = format!("manager = \"daemon\"\n{ours}\n");
-    let daemon = Daemon::start_through(lab.host("client"), &config, &WAY)?;
-    let charge = |status: &serde_json::Value| status["manager"] == "daemon";
-    daemon.await_that("the daemon in charge", || daemon.status(), charge)?;
-    Ok(daemon)
+    Daemon::start_in_charge(lab.host("client"), &format!("manager = \"daemon\"\n{ours}\n"), &WAY)
 }

@@ -39,6 +39,12 @@ pub enum Cell {
     Thin,
     /// How long transfers of different sizes take
     Sizes,
+    /// Paths that are bad and must not be given up
+    Calm,
+    /// A thousand connections over an uplink that goes silent
+    Crowd,
+    /// The processor's time of an unlimited transfer
+    Cost,
 }
 
 /// Whose run it is.

@@ -59,25 +59,35 @@ impl Run {
         mut repetition: impl FnMut(Side) -> Result<[f64; N]>,
     ) -> Vec<Option<[f64; N]>> {
         let mut results = vec![Vec::new(); sides.len()];
-        for _ in 0..self.rounds {
-            for (side, results) in sides.iter().zip(&mut results) {
-                match repetition(*side) {
-                    Ok(result) => {
-                        eprintln!(
-                            "  {case}, {}: {}",
-                            side.name(),
-                            result.map(|f| format!("{f:.1}")).join(" ")
-                        );
-                        results.push(result);
-                    }
-                    Err(error) => {
-                        eprintln!("  {case}, {}: FAILED: {error:#}", side.name());
-                        self.failures[usize::from(*side != Side::Ours)] += 1;
-                    }
-                }
+        for round in 0..self.rounds {
+            // Who goes first changes, so that what the first finds is not always the same one's.
+            let forth = 0..sides.len();
+            let order: Vec<usize> = if round % 2 == 0 { forth.collect() } else { forth.rev().collect() };
+            for at in order {
+                results[at].extend(self.once(case, sides[at], &mut repetition));
             }
         }
         results.iter().map(|results| of_each(results)).collect()
+    }
+
+    fn once<const N: usize>(
+        &mut self,
+        case: &str,
+        side: Side,
+        repetition: &mut impl FnMut(Side) -> Result<[f64; N]>,
+    ) -> Option<[f64; N]> {
+        let result = repetition(side);
+        match &result {
+            Ok(figures) => {
+                let shown = figures.map(|figure| format!("{figure:.1}")).join(" ");
+                eprintln!("  {case}, {}: {shown}", side.name());
+            }
+            Err(error) => {
+                eprintln!("  {case}, {}: FAILED: {error:#}", side.name());
+                self.failures[usize::from(side != Side::Ours)] += 1;
+            }
+        }
+        result.ok()
     }
 
     /// Adds a row to the table.

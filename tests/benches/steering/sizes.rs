@@ -4,15 +4,15 @@
 //! up, "connect" from before the connection. "Kept" is stock MPTCP with the other path as backup: kept on the better
 //! path, or on that where it began when timed from connect(). "TCP" is plain TCP over that path.
 
-use crate::network::{Congestion, Make, Network};
+use crate::network::{Congestion, Make, Network, roles as give};
 use crate::options::{Side, Words, words as of};
 use crate::run::Run;
 use anyhow::{Context, Result};
 use std::thread;
 use std::time::Duration;
 use tests::bench::milliseconds;
-use tests::by_hand::{self, Role};
-use tests::pair::{Begin, LINKS, Pair, Path, interface};
+use tests::by_hand::Role;
+use tests::pair::{Begin, INTERFACES, Pair, Path};
 use tests::traffic::{self, Job, Options as Traffic, Protocol, Server};
 
 /// Repetitions, unless an argument says otherwise: so that the default subset takes about a quarter of an hour.
@@ -177,13 +177,13 @@ impl Networks {
             if side == Side::Kept {
                 roles[other] = Role::Backup;
             }
-            by_hand::set_up(network.client(), roles)?;
+            give(network.client(), roles)?;
         }
         let protocol = if side == Side::Tcp { Protocol::Tcp } else { Protocol::Mptcp };
         let server = Server::start(network.server(), protocol)?;
         let options = case.congestion.of(Traffic {
             hold: case.timed == Timed::Ready,
-            interface: (side == Side::Tcp).then(|| interface(LINKS[kept])),
+            interface: (side == Side::Tcp).then(|| INTERFACES[kept].to_owned()),
             deadline: DEADLINE,
             ..Traffic::bytes(case.size.0)
         });
