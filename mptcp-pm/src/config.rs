@@ -37,6 +37,8 @@ pub struct Config {
     pub manager: Manager,
     /// What is known about uplinks (`[[uplink]]`); the first that matches an interface holds.
     pub uplinks: Vec<UplinkRule>,
+    /// What receive buffers begin with (`buffers`).
+    pub buffers: Buffers,
     /// VPN and other uplinks may serve the same connection (`share-with-vpn`).
     pub vpn: bool,
     /// Fixed limits of the kernel's path manager (`[limits]`).
@@ -89,6 +91,16 @@ impl Manager {
             Self::Daemon => "daemon",
         }
     }
+}
+
+/// What the receive buffers of new connections begin with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Buffers {
+    /// Enough for several paths, where there are several.
+    #[default]
+    Enlarge,
+    /// What the system says.
+    Keep,
 }
 
 /// The part that an uplink plays.

@@ -692,7 +692,9 @@ impl Core {
             reason: format!("the kernel manages their paths: {reason}"),
             given_up: true,
         });
-        let unread = [&self.routing, &self.endpoints, &self.sockets].into_iter().filter_map(|source| {
+        // Of connections nothing is read unless they are the daemon's business.
+        let sockets = self.manages().then_some(&self.sockets);
+        let unread = [&self.routing, &self.endpoints].into_iter().chain(sockets).filter_map(|source| {
             let reason = source.error()?.to_owned();
             Some(Finding { object: Subject::Knowledge.to_string(), reason, given_up: !source.is_due() })
         });
