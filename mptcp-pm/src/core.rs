@@ -33,6 +33,7 @@ use self::policy::{Capacity, Desired};
 use self::reading::Source;
 use self::report::{EndpointReport, Finding, Owner, Report};
 use self::retry::{Pacer, Retries, Verdict};
+use self::service::Rules;
 use self::world::{Change, Endpoint, EndpointFlags, Link, Observation, Snapshot};
 use crate::config::{Config, Manager};
 
@@ -93,6 +94,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 impl Core {
     /// A core that knows nothing yet: its first actions read the kernel.
     pub fn new(config: Config) -> Self {
+        let mut paths = Paths::default();
+        paths.set_rules(Rules::of(&config));
         Self {
             config,
             world: World::default(),
@@ -107,7 +110,7 @@ impl Core {
             routing: Source::new(Pacer::new(RESYNC_EVERY)),
             endpoints: Source::new(Pacer::new(OBSERVE_EVERY)),
             sockets: Source::new(Pacer::new(LOOK_EVERY)),
-            paths: Paths::default(),
+            paths,
             hearing: false,
             meanwhile: Vec::new(),
             failed: BTreeSet::new(),
@@ -143,6 +146,10 @@ impl Core {
                 self.sockets.look();
             }
             Event::Connection(token, notice) => self.connection(token, notice, now),
+            // Where the kernel manages the connections, nobody asks whose they are.
+            Event::Owned(token, owner) if self.manages() => self.paths.owned(token, owner),
+            Event::Owned(..) => {}
+            Event::Service(token, service) => self.paths.set_service(token, service),
             Event::ConnectionsLost => self.sockets.look(),
             Event::Connections(seen) => {
                 self.paths.replace(seen);
@@ -210,6 +217,11 @@ impl Core {
         }
     }
 
+    /// The connections whose paths are the daemon's business.
+    pub fn connections(&self) -> &Paths {
+        &self.paths
+    }
+
     /// Nothing is to be done until something happens.
     fn settled(&self) -> bool {
         let at_work = self.manages() && self.paths.deadline() == Some(Duration::ZERO);
@@ -260,6 +272,7 @@ impl Core {
     }
 
     fn configured(&mut self, config: Config) {
+        self.paths.set_rules(Rules::of(&config));
         self.config = config;
         self.retries.forgive_all();
         self.paths.forgive_all();
@@ -648,6 +661,17 @@ impl Core {
         }
     }
 
+    /// Service types that are asked for and cannot act.
+    fn without_effect(&self) -> Option<Finding> {
+        let asked = self.config.service.is_some() || !self.config.applications.is_empty();
+        let by_kernel = self.config.manager == Manager::Kernel && !self.stopping;
+        (asked && by_kernel).then(|| Finding {
+            object: "service types".to_owned(),
+            reason: "without effect while the kernel manages the paths: set manager = \"daemon\"".to_owned(),
+            given_up: true,
+        })
+    }
+
     fn findings(&self) -> Vec<Finding> {
         let failed = self.retries.troubles().map(|(subject, reason, given_up)| Finding {
             object: subject.to_string(),
@@ -663,6 +687,6 @@ impl Core {
             let reason = source.error()?.to_owned();
             Some(Finding { object: Subject::Knowledge.to_string(), reason, given_up: !source.is_due() })
         });
-        failed.chain(unread).chain(unable).collect()
+        failed.chain(unread).chain(unable).chain(self.without_effect()).collect()
     }
 }

@@ -22,7 +22,8 @@ use crate::clock::{Jumps, sleep_until};
 use crate::config::{Config, Control};
 use crate::control::{Call, Failure, Reply, Request, Server};
 use crate::core::Core;
-use crate::core::action::Action;
+use crate::core::action::{Action, Token};
+use crate::core::connections::Manager;
 use crate::core::event::Event;
 use crate::executor::Executor;
 use crate::instance::Instance;
@@ -58,12 +59,7 @@ pub struct Options {
 impl Options {
     /// Reads the configuration. Only the default file may be missing.
     fn load(&self) -> anyhow::Result<Config> {
-        let default = PathBuf::from(crate::config::DEFAULT_FILE);
-        let mut config = match &self.config {
-            Some(file) => Config::load(file)?,
-            None if default.exists() => Config::load(&default)?,
-            None => Config::default(),
-        };
+        let mut config = Config::load_or_default(self.config.as_deref())?;
         if let Some(socket) = &self.socket {
             config.control.socket.clone_from(socket);
         }
@@ -327,6 +323,14 @@ impl Daemon {
             },
             // The server does the rest.
             Request::Monitor {} => Reply::Ok(serde_json::json!({ "ebpf": [self.measure.feature()] })),
+            Request::Service { token, service } => match self.may_serve(token).await {
+                Ok(()) => {
+                    self.feed(Event::Service(token, service));
+                    self.act().await;
+                    Reply::Ok(serde_json::json!({}))
+                }
+                Err(failure) => Reply::Error(failure),
+            },
             Request::Reload {} => match self.reload() {
                 Ok(()) => {
                     self.act().await;
@@ -340,6 +344,25 @@ impl Daemon {
         };
         // A client that has gone does not want to know.
         let _ = call.reply.send(reply);
+    }
+
+    /// Whether a service type acts on a connection.
+    async fn may_serve(&self, token: Token) -> Result<(), Failure> {
+        if let Some(manager) = self.core.connections().manager(token) {
+            return if manager == Manager::Kernel { Err(unserved(token)) } else { Ok(()) };
+        }
+        Err(match Connections::has_fallen_back(token).await {
+            Ok(Some(false)) => unserved(token),
+            Ok(Some(true)) => Failure::new(
+                format!("connection {token:#010x} has fallen back to TCP and has one path"),
+                "see `mptcp-pm doctor` for the reasons",
+            ),
+            Ok(None) => Failure::new(
+                format!("no MPTCP connection has the token {token:#010x}"),
+                "see `mptcp-pm status` for those that there are",
+            ),
+            Err(error) => Failure::new(error.to_string(), "try again"),
+        })
     }
 
     /// What a scrape shows; connections where the configuration asks for them.
@@ -357,8 +380,13 @@ impl Daemon {
         let endpoints: Vec<_> = report.endpoints.iter().map(|report| &report.endpoint).collect();
         let status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            connections: Connections::read(&report.uplinks, &endpoints, &self.measure.stats().connections())
-                .await,
+            connections: Connections::read(
+                &report.uplinks,
+                &endpoints,
+                &self.measure.stats().connections(),
+                self.core.connections().served().collect(),
+            )
+            .await,
             report,
             paths: self.measure.stats().paths(),
             ebpf: vec![self.measure.feature()],
@@ -416,4 +444,12 @@ impl Daemon {
             }
         }
     }
+}
+
+/// A connection that service types do not act on.
+fn unserved(token: Token) -> Failure {
+    Failure::new(
+        format!("the kernel manages the paths of connection {token:#010x}, for all connections alike"),
+        "use manager = \"daemon\", for connections made from then on",
+    )
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::retry::Retries;
-use super::service::Service;
+use super::service::{Owner, Service, Why};
 use super::world::EndpointFlags;
 
 /// The local number of a connection.
@@ -111,6 +111,8 @@ pub struct Seen {
     pub established: bool,
     /// Its subflows.
     pub subflows: Vec<Subflow>,
+    /// Whose it is, as far as its socket tells.
+    pub owner: Owner,
     /// The local addresses that the kernel knows by an id in it, where it tells.
     pub addresses: Vec<(u8, IpAddr, EndpointFlags)>,
 }
@@ -130,6 +132,10 @@ pub struct Connection {
     pub established: bool,
     /// What its application wants of it.
     pub service: Service,
+    /// Who has decided that.
+    pub why: Why,
+    /// Whose it is, as far as that is known.
+    pub owner: Owner,
     /// Its subflows, those that are being established included.
     pub subflows: Vec<Subflow>,
     /// What the peer has announced, by id.
@@ -155,6 +161,8 @@ impl Connection {
             deny_join_id0: false,
             established: false,
             service: Service::default(),
+            why: Why::Profile,
+            owner: Owner::default(),
             subflows: vec![initial],
             peer: BTreeMap::new(),
             ids: Ids::default(),
@@ -172,6 +180,7 @@ impl Connection {
         (self.ends, self.server_side) = (seen.ends, seen.server_side);
         self.established |= seen.established;
         self.subflows = seen.subflows;
+        self.owner.complete(seen.owner);
         self.closing.clear();
         for (id, addr, flags) in seen.addresses {
             self.ids.learn(addr, id);

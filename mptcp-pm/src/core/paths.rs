@@ -1,5 +1,9 @@
 //! The paths of all connections: takes in what happens to them, and gives one thing to do after the other.
 //! The work for an event is that of one connection; a change of the uplinks looks at each connection once.
+mod services;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,12 +11,17 @@ use std::time::Duration;
 use super::action::{NewEndpoint, Step};
 use super::connections::{Connection, Ends, Loss, Manager, Notice, Seen, Subflow, Token};
 use super::event::{Failure, FailureKind};
+use super::service::Rules;
 use super::subflows::{self, Aims, Next};
 
 /// All connections.
 #[derive(Clone, Debug, Default)]
 pub struct Paths {
     connections: BTreeMap<Token, Connection>,
+    /// Which service type each of them has.
+    rules: Rules,
+    /// Whose those are that have not begun yet.
+    early: services::Early,
     aims: Aims,
     /// Addresses that were in use before: what lives on them is lost, even where they are still there.
     former: BTreeSet<IpAddr>,
@@ -87,6 +96,7 @@ impl Paths {
         let known = self.connections.get(&token).is_some_and(|connection| connection.ends == ends);
         if !known {
             self.connections.insert(token, Connection::new(ends, server_side));
+            self.claim(token);
         }
     }
 
@@ -105,6 +115,7 @@ impl Paths {
             }
             connection.update(seen);
             self.connections.insert(token, connection);
+            self.claim(token);
         }
         self.unsure = false;
         self.look_at_all();

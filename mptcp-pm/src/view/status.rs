@@ -232,6 +232,9 @@ mod tests {
             "connections (5):\n  0x12345678 192.0.2.7:40000 > 203.0.113.9:443, opened by us, 1.20 kB out,";
         assert!(text.contains(head), "{text}");
         assert!(text.contains("\n    wlan0 initial: carrying, rtt 21.5 ms, 42.0 Mbit/s, "), "{text}");
+        let belongs =
+            "    interactive by rule 2, line 14, firefox (process 4711), user 1000, in\n        /user.slice/";
+        assert!(text.contains(belongs), "{text}");
         assert!(text.contains("\n  and 4 more\n"), "{text}");
         assert!(text.contains("\nnot used:\n  wwan0 has no carrier\n"), "{text}");
     }

@@ -11,6 +11,7 @@ use crate::core::connections::{Ends, Loss, Manager, Notice, Seen, Subflow, Token
 use crate::core::event::{Failure, FailureKind};
 use crate::core::paths::Paths;
 use crate::core::retry::MAX_ATTEMPTS;
+use crate::core::service::Owner;
 use crate::core::subflows::Aims;
 use crate::core::world::{EndpointFlags, Limits};
 
@@ -300,6 +301,7 @@ impl Users {
             server_side: known.server_side,
             established: known.established,
             subflows: known.subflows.clone(),
+            owner: Owner::default(),
             addresses: known.entries.iter().map(|(id, a)| (*id, *a, EndpointFlags::empty())).collect(),
         };
         self.connections.iter().map(seen).collect()
