@@ -6,4 +6,5 @@ extern crate std;
 
 pub mod coupled;
 pub mod fields;
+pub mod owner;
 pub mod path_stats;

@@ -33,6 +33,7 @@ use crate::metrics::{Endpoint, Scrape};
 use crate::netlink::mptcp::Mptcp;
 use crate::netlink::route::Routes;
 use crate::netlink::watch::{Notice, Watch};
+use crate::owners::Owners;
 use crate::rivals;
 use crate::state::StateFile;
 use crate::view::connections::Connections;
@@ -130,6 +131,7 @@ struct Daemon {
     signals: Signals,
     jumps: Jumps,
     measure: Measure,
+    owners: Owners,
     /// The uplinks may be others than those that `measure` knows.
     moved: bool,
     start: Instant,
@@ -183,6 +185,7 @@ impl Daemon {
             signals,
             jumps,
             measure: Measure::new(),
+            owners: Owners::new(),
             moved: true,
             start: Instant::now(),
             ready: false,
@@ -197,6 +200,7 @@ impl Daemon {
 
     fn load_programs(&mut self) {
         self.measure.start();
+        self.owners.start();
         // The kernel's types were in memory meanwhile; what lies above them would keep it.
         bpf::give_back_memory();
     }
@@ -219,6 +223,7 @@ impl Daemon {
             event = self.listener.next(!self.core.manages()) => self.happened(event),
             Some(call) = self.calls.recv() => self.answer(call).await,
             due = self.measure.due() => self.measured(due),
+            owned = self.owners.next() => self.feed(owned),
             // Who has gone does not want to know.
             Some(scrape) = self.scrapes.recv() => drop(scrape.reply.send(self.exposition())),
             () = self.jumps.next() => self.feed(Event::Lost),
@@ -251,9 +256,17 @@ impl Daemon {
     /// Takes in what the kernel has told meanwhile, before the next plan is made: an address and its routes come in
     /// several messages, and so does the echo of what we did. Where this fails, so does the next wait, which says so.
     fn hear_waiting(&mut self) {
+        self.hear_owners();
         for _ in 0..AT_ONCE {
             let Ok(Some(change)) = self.watch.waiting() else { return };
             self.heard(Notice::Change(change));
+        }
+    }
+
+    /// Whose connections are is known before anything is decided for them.
+    fn hear_owners(&mut self) {
+        while let Some(owned) = self.owners.waiting() {
+            self.core.handle(owned, self.start.elapsed());
         }
     }
 
@@ -262,6 +275,7 @@ impl Daemon {
         let mut next = Some(event);
         for _ in 0..AT_ONCE {
             let Some(event) = next else { return };
+            self.hear_owners();
             self.core.handle(event, self.start.elapsed());
             next = self.listener.waiting(!self.core.manages());
         }
@@ -389,7 +403,7 @@ impl Daemon {
             .await,
             report,
             paths: self.measure.stats().paths(),
-            ebpf: vec![self.measure.feature()],
+            ebpf: vec![self.measure.feature(), self.owners.feature()],
         };
         match serde_json::to_value(&status) {
             Ok(value) => Reply::Ok(value),

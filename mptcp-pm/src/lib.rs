@@ -13,6 +13,7 @@ mod listener;
 mod measure;
 pub mod metrics;
 pub mod netlink;
+mod owners;
 mod rivals;
 pub mod socket_file;
 mod state;
