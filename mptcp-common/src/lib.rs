@@ -8,3 +8,4 @@ pub mod coupled;
 pub mod fields;
 pub mod owner;
 pub mod path_stats;
+pub mod silence;

@@ -16,7 +16,7 @@ use mptcp_common::{
     fields::{ABSENT, COUNT, Field},
     owner::{Owned, Owner},
 };
-use mptcp_ebpf::kernel::{Address, Inherited, Offsets, Socket, Structure, argument, setting};
+use mptcp_ebpf::kernel::{Context, Inherited, Offsets, Socket, Structure, argument, setting};
 
 /// Set by the loader: the one namespace whose sockets count; the program sees those of all.
 #[unsafe(no_mangle)]
@@ -106,24 +106,33 @@ fn accepted(ctx: *mut c_void) {
 fn ours(ctx: *mut c_void) -> Option<(Socket, Structure)> {
     let socket = Socket::argument(ctx, 0)?;
     let tcp = socket.tcp(&OFFSETS)?;
-    let is_ours = tcp.flag(Field::IsMptcp)
-        && tcp.follow(Field::Namespace).member::<u64>(Field::NamespaceCookie) == setting(&NETNS_COOKIE);
-    is_ours.then_some((socket, tcp))
+    if !tcp.flag(Field::IsMptcp) {
+        return None;
+    }
+    let cookie = tcp.follow(Field::Namespace)?.member::<u64>(Field::NamespaceCookie);
+    (cookie == setting(&NETNS_COOKIE)).then_some((socket, tcp))
 }
 
 /// What the socket itself tells.
 #[inline(always)]
 fn told_by(tcp: &Structure) -> Owner {
-    let cgroup = tcp.follow(Field::Cgroup).follow(Field::CgroupNode).member(Field::NodeId);
+    let node = tcp.follow(Field::Cgroup).and_then(|cgroup| cgroup.follow(Field::CgroupNode));
+    let cgroup = node.map_or(0, |node| node.member(Field::NodeId));
     Owner { cgroup, uid: tcp.read(Field::User), pid: 0, process: [0; 16] }
 }
 
 /// The same, and the process that runs. A thread may have a name of its own; that of the first one is the process's.
 #[inline(always)]
 fn here(tcp: &Structure) -> Owner {
-    let leader = Address::of_this_thread(&OFFSETS).follow(Field::ThreadLeader);
-    let (pid, process) = (leader.member(Field::ProcessId), leader.member(Field::ProcessName));
-    Owner { pid, process, ..told_by(tcp) }
+    let owner = told_by(tcp);
+    let thread = Context::of_this_thread(&OFFSETS);
+    match thread.and_then(|thread| thread.follow(Field::ThreadLeader)) {
+        Some(leader) => {
+            let (pid, process) = (leader.member(Field::ProcessId), leader.member(Field::ProcessName));
+            Owner { pid, process, ..owner }
+        }
+        None => owner,
+    }
 }
 
 /// Puts it where the daemon looks, and wakes it if it is to look at once, or has not looked for long.

@@ -1,14 +1,13 @@
 //! The object `owner` at work: loaded for this network namespace, it tells whose each connection is.
+use aya::EbpfLoader;
 use aya::maps::{MapData, RingBuf};
-use aya::programs::BtfTracePoint;
-use aya::programs::ProgramError;
 use aya::programs::tp_btf::BtfTracePointLink;
-use aya::{Btf, Ebpf, EbpfLoader};
 use mptcp_common::fields::Field;
 use mptcp_common::owner::Owned;
 use tokio::io::unix::AsyncFd;
 use zerocopy::FromBytes;
 
+use super::attach::{self, Object};
 use super::{Error, cgroup, netns, objects, offsets::Types, sys};
 use crate::core::connections::Token;
 use crate::core::service::Owner;
@@ -43,14 +42,11 @@ impl Owners {
     /// # Errors
     /// When the daemon was built without the object, or the kernel lacks what it needs; see [`Error`].
     pub fn attach() -> Result<Self, Error> {
-        let mut ebpf = load()?;
-        let link = attach(&mut ebpf)?;
-        let map = ebpf.take_map(RING).ok_or(Error::Mismatch { object: OBJECT, part: RING })?;
-        let ring = RingBuf::try_from(map).map_err(|source| Error::Map {
-            object: OBJECT,
-            map: RING,
-            source: Box::new(source),
-        })?;
+        let mut object = load()?;
+        let link = object.attach_to_tracepoint(&attach::kernel_types()?, PROGRAM, TRACEPOINT)?;
+        let ring = RingBuf::try_from(object.take_map(RING)?);
+        let ring =
+            ring.map_err(|source| Error::Map { object: OBJECT, map: RING, source: Box::new(source) })?;
         let (cgroups, absent) = match cgroup::Names::open() {
             Ok(names) => (Some(names), None),
             Err(error) => (None, Some(format!("cgroups are not known: {:#}", anyhow::Error::from(error)))),
@@ -97,30 +93,16 @@ impl Owners {
     }
 }
 
-fn load() -> Result<Ebpf, Error> {
+fn load() -> Result<Object, Error> {
     let bytes = objects::get(OBJECT)?;
     let cookie = netns::cookie()?;
-    let (offsets, absent) = Types::of_this_kernel()?.table();
-    let needed = NEEDED.map(Field::name).map(|(structure, member)| format!("{structure}.{member}"));
-    if let Some(what) = absent.into_iter().find(|field| needed.contains(field)) {
-        return Err(Error::NoType { what });
-    }
-    EbpfLoader::new()
+    let offsets = Types::of_this_kernel()?.table_with(&NEEDED)?;
+    let ebpf = EbpfLoader::new()
         // The kernel's types serve relocations, which Rust objects do not have.
         .btf(None)
         .override_global("NETNS_COOKIE", &cookie, true)
         .override_global("OFFSETS", &offsets[..], true)
         .load(bytes)
-        .map_err(|source| Error::Object { object: OBJECT, source: Box::new(source) })
-}
-
-fn attach(ebpf: &mut Ebpf) -> Result<BtfTracePointLink, Error> {
-    let load_error =
-        |source: ProgramError| Error::Load { object: OBJECT, program: PROGRAM, source: Box::new(source) };
-    let types = Btf::from_sys_fs().map_err(|source| Error::KernelTypes(Box::new(source)))?;
-    let found = ebpf.program_mut(PROGRAM).ok_or(Error::Mismatch { object: OBJECT, part: PROGRAM })?;
-    let program: &mut BtfTracePoint = found.try_into().map_err(load_error)?;
-    program.load(TRACEPOINT, &types).map_err(load_error)?;
-    let attached = program.attach().and_then(|id| program.take_link(id));
-    attached.map_err(|source| Error::Trace { object: OBJECT, program: PROGRAM, source: Box::new(source) })
+        .map_err(|source| Error::Object { object: OBJECT, source: Box::new(source) })?;
+    Ok(Object { name: OBJECT, ebpf })
 }

@@ -49,10 +49,7 @@ impl Paths {
     pub fn set_service(&mut self, token: Token, service: Option<Service>) {
         let Some(connection) = self.connections.get_mut(&token) else { return };
         match service {
-            Some(service) => {
-                (connection.service, connection.why) = (service, Why::Hand);
-                self.look_at(token);
-            }
+            Some(service) => self.serve(token, service, Why::Hand),
             None => {
                 connection.why = Why::Profile;
                 self.classify(token);
@@ -81,6 +78,16 @@ impl Paths {
         }
     }
 
+    fn serve(&mut self, token: Token, service: Service, why: Why) {
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        let is_new = service != connection.service;
+        (connection.service, connection.why) = (service, why);
+        if is_new {
+            self.growing |= super::is_growing(connection);
+            self.look_at(token);
+        }
+    }
+
     /// Asks the rules, unless somebody has decided by hand.
     fn classify(&mut self, token: Token) {
         let Some(connection) = self.connections.get_mut(&token) else { return };
@@ -89,11 +96,7 @@ impl Paths {
         }
         let subject = Subject::new(&connection.owner, &connection.ends, connection.server_side);
         let (service, why) = self.rules.decide(&subject);
-        let is_new = service != connection.service;
-        (connection.service, connection.why) = (service, why);
-        if is_new {
-            self.look_at(token);
-        }
+        self.serve(token, service, why);
     }
 }
 
