@@ -1,6 +1,7 @@
 //! The configuration: what the owner of the machine wants, resolved from one TOML file and checked whole.
 //!
 //! `packaging/mptcp-pm.toml` explains every key. [`Config::default`] is what happens without a file.
+mod application;
 mod error;
 mod matching;
 mod resolve;
@@ -14,8 +15,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::service::Service;
 use crate::core::world::{EndpointFlags, Link};
 
+pub use application::{ApplicationMatch, ApplicationRule, CgroupGlob, Ports};
 pub use error::{Error, Problem};
 pub use matching::{Match, NameGlob};
 
@@ -35,6 +38,10 @@ pub struct Config {
     pub profile: Profile,
     /// Who manages the paths of each connection (`manager`).
     pub manager: Manager,
+    /// The service type of connections that no rule is about (`service`); without it the profile's.
+    pub service: Option<Service>,
+    /// What is wanted for the connections of applications (`[[application]]`); the first that matches one holds.
+    pub applications: Vec<ApplicationRule>,
     /// What is known about uplinks (`[[uplink]]`); the first that matches an interface holds.
     pub uplinks: Vec<UplinkRule>,
     /// What receive buffers begin with (`buffers`).
@@ -68,6 +75,14 @@ impl Profile {
             Self::Light => "light",
             Self::Heavy => "heavy",
             Self::Site => "site",
+        }
+    }
+
+    /// The service type of its connections, unless the configuration says otherwise.
+    pub const fn service(self) -> Service {
+        match self {
+            Self::Light => Service::Handover,
+            Self::Heavy | Self::Site => Service::Aggregate,
         }
     }
 }
@@ -211,6 +226,19 @@ impl Config {
     /// [`Error::Refused`] with all that is wrong; of a text that is no TOML, what TOML itself refuses.
     pub fn parse(text: &str, file_name: &str) -> Result<Self, Error> {
         resolve::config(text).map_err(|problems| Error::Refused { file: file_name.to_owned(), problems })
+    }
+
+    /// Reads and resolves a file, or else the default one, which alone may be missing.
+    ///
+    /// # Errors
+    /// Those of [`Config::load`].
+    pub fn load_or_default(file: Option<&Path>) -> Result<Self, Error> {
+        let default = Path::new(DEFAULT_FILE);
+        match file {
+            Some(file) => Self::load(file),
+            None if default.exists() => Self::load(default),
+            None => Ok(Self::default()),
+        }
     }
 
     /// Reads and resolves a file.

@@ -14,6 +14,7 @@ mod listener;
 mod measure;
 pub mod metrics;
 pub mod netlink;
+mod owners;
 mod prober;
 mod rivals;
 pub mod socket_file;

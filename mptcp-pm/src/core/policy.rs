@@ -11,7 +11,6 @@ use super::action::NewEndpoint;
 use super::observed::World;
 use super::owned::Owned;
 use super::routes::{default_net, leaves_by};
-use super::service::Service;
 use super::subflows::Aims;
 use super::uplink::{self, Class, Unused, Uplink};
 use super::world::{
@@ -216,7 +215,7 @@ fn aims(
     limits: Option<Limits>,
 ) -> Aims {
     let ways = ways(places, uplinks, |uplink| wishes(uplink, config));
-    let mut aims = Aims { ways, limits, service: service(config), ..Aims::default() };
+    let mut aims = Aims { ways, limits, ..Aims::default() };
     let is_lost = |uplink: &&Uplink| uplink.unused.as_ref().is_some_and(|unused| unused.lost);
     let lost: BTreeSet<IfIndex> = uplinks.iter().filter(is_lost).map(|uplink| uplink.ifindex).collect();
     for address in world.addresses.values() {
@@ -320,14 +319,6 @@ fn wishes(uplink: &Uplink, config: &Config) -> EndpointFlags {
     }
     let stands_by = uplink.role.map_or(uplink.metered, |role| role == Role::Backup);
     if stands_by { base(config) | EndpointFlags::BACKUP } else { base(config) }
-}
-
-/// What applications want, where nobody says it.
-const fn service(config: &Config) -> Service {
-    match config.profile {
-        Profile::Light => Service::Handover,
-        Profile::Heavy | Profile::Site => Service::Aggregate,
-    }
 }
 
 /// See [`Desired::stranded`]. What the owner switched off, or what would leak beside a VPN, is not lost but unwanted.
