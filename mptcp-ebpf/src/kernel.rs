@@ -22,7 +22,6 @@ use aya_ebpf::{
 use mptcp_common::{
     fields::{ABSENT, COUNT, Field},
     path_stats::Record,
-    silence::Subflow,
 };
 
 /// Where this kernel has each [`Field`], in bits from the start of its structure.
@@ -342,27 +341,16 @@ impl Structure {
             .map(|start| Context { start, offsets: self.offsets })
     }
 
-    /// Which subflow a TCP socket is.
+    /// The addresses of a TCP socket of this family, to where they are wanted: the stack has no room to spare.
     #[inline(always)]
-    pub fn identity(&self, cookie: u64, token: u32) -> Subflow {
-        let family = self.read(Field::Family);
-        let mut subflow = Subflow {
-            cookie,
-            token,
-            family,
-            ifindex: self.read(Field::BoundTo),
-            local_port: self.read(Field::LocalPort),
-            remote_port: u16::from_be(self.read(Field::RemotePort)),
-            ..Subflow::default()
-        };
+    pub fn addresses(&self, family: u16, local: &mut [u8; 16], remote: &mut [u8; 16]) {
         if family == AF_INET {
-            subflow.local[..4].copy_from_slice(&self.read::<u32>(Field::LocalV4).to_ne_bytes());
-            subflow.remote[..4].copy_from_slice(&self.read::<u32>(Field::RemoteV4).to_ne_bytes());
+            local[..4].copy_from_slice(&self.read::<u32>(Field::LocalV4).to_ne_bytes());
+            remote[..4].copy_from_slice(&self.read::<u32>(Field::RemoteV4).to_ne_bytes());
         } else {
-            subflow.local = self.probe(Field::LocalV6);
-            subflow.remote = self.probe(Field::RemoteV6);
+            *local = self.probe(Field::LocalV6);
+            *remote = self.probe(Field::RemoteV6);
         }
-        subflow
     }
 
     /// The name of a TCP socket's congestion control.

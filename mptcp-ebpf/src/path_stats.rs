@@ -114,18 +114,16 @@ fn follow(socket: Socket, tcp: &Structure, way: Established, cookie: u64, adopte
         count(&COUNTERS, Lost::Subflow.index());
         return false;
     };
-    let subflow = tcp.identity(cookie, token);
     kept.cookie = cookie;
     kept.since_ns = now_ns();
     kept.token = token;
     kept.way = way.index();
     kept.adopted = u16::from(adopted);
-    kept.family = subflow.family;
-    kept.ifindex = subflow.ifindex;
-    kept.local_port = subflow.local_port;
-    kept.remote_port = subflow.remote_port;
-    kept.local = subflow.local;
-    kept.remote = subflow.remote;
+    kept.family = tcp.read(Field::Family);
+    kept.ifindex = tcp.read(Field::BoundTo);
+    kept.local_port = tcp.read(Field::LocalPort);
+    kept.remote_port = u16::from_be(tcp.read(Field::RemotePort));
+    tcp.addresses(kept.family, &mut kept.local, &mut kept.remote);
     // The last figures say all of the first ones: when the daemon lags, the room that is left is theirs.
     let has_room = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) < u64::from(EVENTS_BYTES / 2);
     if !(has_room && report(Tag::Opened, tcp, kept)) {

@@ -51,7 +51,7 @@ type Watched = silence::Watched<bpf_timer>;
 
 /// The subflows under watch, by the cookies of their sockets, from their establishment to their end.
 #[btf_map]
-static WATCHED: HashMap<u64, Watched, MAX_WATCHED, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+static WATCHED: HashMap<u64, Watched, MAX_WATCHED> = HashMap::new();
 
 /// Kept beside each subflow's socket, so that most of its events cost no more than a glance.
 #[derive(Clone, Copy)]
@@ -144,7 +144,14 @@ fn watch(socket: Socket, tcp: &Structure, context: Context, cookie: u64) -> bool
     let Some(watched) = kernel::insert_zeros(&WATCHED, cookie) else { return false };
     watched.socket = socket.address();
     watched.touched_ns = now_ns();
-    watched.subflow = tcp.identity(cookie, context.token().unwrap_or(0));
+    let subflow = &mut watched.subflow;
+    subflow.cookie = cookie;
+    subflow.token = context.token().unwrap_or(0);
+    subflow.family = tcp.read(Field::Family);
+    subflow.ifindex = tcp.read(Field::BoundTo);
+    subflow.local_port = tcp.read(Field::LocalPort);
+    subflow.remote_port = u16::from_be(tcp.read(Field::RemotePort));
+    tcp.addresses(subflow.family, &mut subflow.local, &mut subflow.remote);
     let timer = Timer::at(&raw mut watched.timer);
     timer.init(&WATCHED, look) && timer.start(SOON_NS)
 }
