@@ -291,8 +291,11 @@ impl Watch {
         let now = look.now_ns;
         let segments = look.data_segments_in.wrapping_sub(self.data_segments_in);
         if segments != 0 && self.looked_ns != 0 {
-            let gap_us = self.heard_ns.saturating_sub(heard_before_ns) / 1000 / segments as u64;
-            self.usual_gap_us = larger(gap_us, self.usual_gap_us - self.usual_gap_us / 8);
+            // Before the first of them nothing flowed.
+            if self.steady > 0 {
+                let gap_us = self.heard_ns.saturating_sub(heard_before_ns) / 1000 / segments as u64;
+                self.usual_gap_us = larger(gap_us, self.usual_gap_us - self.usual_gap_us / 8);
+            }
             self.steady = if self.steady < STEADY { self.steady + 1 } else { STEADY };
         }
         if self.told == Kind::Quiet as u32 {

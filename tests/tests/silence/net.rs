@@ -136,7 +136,6 @@ impl Net {
             if now == before {
                 return Ok(());
             }
-            println!("{} looks", now - before);
             ensure!(Instant::now() < end, "{} looks in {REST:?}, after {PATIENCE:?}", now - before);
         }
     }
