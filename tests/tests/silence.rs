@@ -18,20 +18,44 @@ use tests::traffic::{Job, Options};
 const WIFI: &str = "wifi";
 const MESSAGES: Job = Job::RequestResponse;
 
+/// The paths: link, interface, local address. Over the first one nothing is bound to the interface.
+const PATHS: [(&str, &str, &str); 2] = [(WIFI, "wifi0", "10.1.0.2"), ("lte", "lte0", "10.2.0.2")];
+
 #[test]
 fn an_upload_that_falls_silent_is_late_and_then_silent_once() -> Result<()> {
-    falls_silent(Job::BulkUp, Options::duration(net::EVER))
+    on_each_path(&Options::duration(net::EVER), |path, options| falls_silent(path, Job::BulkUp, options))
 }
 
 #[test]
 fn so_are_small_messages() -> Result<()> {
-    falls_silent(MESSAGES, messages())
+    on_each_path(&messages(), |path, options| falls_silent(path, MESSAGES, options))
 }
 
-fn falls_silent(job: Job, options: Options) -> Result<()> {
+#[test]
+fn a_download_that_stops_is_quiet_until_something_is_heard() -> Result<()> {
+    on_each_path(&Options::duration(net::EVER), stops)
+}
+
+type Path = (&'static str, &'static str, &'static str);
+
+fn on_each_path(options: &Options, test: impl Fn(Path, Options) -> Result<()>) -> Result<()> {
+    for congestion in ["cubic", "bbr"] {
+        for path in PATHS {
+            let mut options = Options { congestion: Some(congestion.to_owned()), ..options.clone() };
+            if path.0 != WIFI {
+                (options.interface, options.bind) = (Some(path.1.to_owned()), Some(path.2.parse()?));
+            }
+            print!("{congestion} over {}, ", path.0);
+            test(path, options).with_context(|| format!("{congestion} over {}", path.0))?;
+        }
+    }
+    Ok(())
+}
+
+fn falls_silent((link, interface, _): Path, job: Job, options: Options) -> Result<()> {
     let mut net = Net::start()?;
     let traffic = net.traffic(job, options)?;
-    let begin = net.outage(WIFI)?;
+    let begin = net.outage(link)?;
     let alarms = net.told_until(Kind::Silent)?;
     let [.., late, silent] = alarms.as_slice() else { panic!("{alarms:?}") };
     assert_eq!((late.kind, late.cookie, silent.after), (Kind::Late, silent.cookie, None));
@@ -41,16 +65,15 @@ fn falls_silent(job: Job, options: Options) -> Result<()> {
         assert_eq!(alarm.token, subflow.token);
         assert_eq!(Some(alarm.local), traffic.local());
         assert_eq!(alarm.remote.ip().to_string(), "10.9.0.2");
-        assert_eq!(alarm.ifindex, net.ifindex("wifi0")?);
+        assert_eq!(alarm.ifindex, net.ifindex(interface)?);
         assert!(alarm.in_flight > 0 && alarm.rtt > Duration::ZERO, "{alarm:?}");
-        assert!(late.silent < silent.silent && late.at_ns < silent.at_ns);
     }
-    say(job, late, begin);
-    say(job, silent, begin);
+    assert!(late.silent < silent.silent && late.at_ns < silent.at_ns);
+    say(job, &[late, silent], begin);
     // It has nothing more to say, however long this lasts: the kernel's own timeouts, of which each is a chance.
     net.await_timeouts(3)?;
     assert_eq!(net.silence.waiting(), None);
-    net.lab.link(WIFI).outage(Outage::None)?;
+    net.lab.link(link).outage(Outage::None)?;
     let heard = net.next()?;
     assert_eq!((heard.kind, heard.cookie, heard.after), (Kind::Heard, subflow.cookie, Some(Kind::Silent)));
     let lasted = Duration::from_nanos(heard.at_ns - silent.at_ns) + silent.silent;
@@ -58,17 +81,16 @@ fn falls_silent(job: Job, options: Options) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_download_that_stops_is_quiet_until_something_is_heard() -> Result<()> {
+fn stops((link, interface, _): Path, options: Options) -> Result<()> {
     let mut net = Net::start()?;
-    let traffic = net.traffic(Job::BulkDown, Options::duration(net::EVER))?;
-    let begin = net.outage(WIFI)?;
+    let traffic = net.traffic(Job::BulkDown, options)?;
+    let begin = net.outage(link)?;
     let alarms = net.told_until(Kind::Quiet)?;
     let quiet = alarms.last().context("an alarm")?;
     assert_eq!((quiet.cookie, quiet.in_flight), (net.subflow()?.cookie, 0));
-    assert_eq!(Some(quiet.local), traffic.local());
-    say(Job::BulkDown, quiet, begin);
-    net.lab.link(WIFI).outage(Outage::None)?;
+    assert_eq!((Some(quiet.local), quiet.ifindex), (traffic.local(), net.ifindex(interface)?));
+    say(Job::BulkDown, &[quiet], begin);
+    net.lab.link(link).outage(Outage::None)?;
     let heard = net.next()?;
     assert_eq!((heard.kind, heard.cookie, heard.after), (Kind::Heard, quiet.cookie, Some(Kind::Quiet)));
     assert!(heard.silent > quiet.silent);
@@ -208,6 +230,9 @@ fn patience_puts_off_what_is_told() -> Result<()> {
     assert_eq!(net.next()?.kind, Kind::Heard);
     net.silence.set_patience(ifindex, Duration::ZERO)?;
     net.silence.set_patience(ifindex, Duration::ZERO).context("none is taken back")?;
+    // The next look was planned with patience.
+    let before = net.silence.counts()?.looks;
+    await_that("looks", || Ok(net.silence.counts()?.looks), |looks| *looks > before + 2)?;
     net.outage(WIFI)?;
     let alarms = net.told_until(Kind::Silent)?;
     assert!(alarms[0].silent < PATIENCE, "{alarms:?}");

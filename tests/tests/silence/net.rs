@@ -41,7 +41,8 @@ impl Unwatched {
 
     /// Traffic that flows by now.
     pub fn traffic(&self, job: Job, options: Options) -> Result<Transfer> {
-        let enough = if job == Job::RequestResponse { options.request as u64 * 2 } else { 4 << 20 };
+        // Until the deviation is that of the path.
+        let enough = if job == Job::RequestResponse { options.request as u64 * 2 * 40 } else { 4 << 20 };
         let traffic = traffic::start(self.lab.host("client"), &self.server, job, options)?;
         traffic.wait_for(enough, PATIENCE)?;
         Ok(traffic)
@@ -141,14 +142,15 @@ impl Net {
     }
 }
 
-/// How long after the last sign of life, and after the outage began, something was told.
-pub fn say(job: Job, alarm: &Alarm, begin_ns: u64) {
-    let Alarm { kind, silent, rtt, deviation, in_flight, at_ns, .. } = alarm;
-    let since = Duration::from_nanos(at_ns.saturating_sub(begin_ns));
-    println!(
-        "{job:?}: {kind:?} {since:.1?} after the outage, after {silent:.1?} of silence \
-         (round trip {rtt:.1?}, deviation {deviation:.1?}, {in_flight} in flight)"
-    );
+/// How long after the last sign of life, and after the outage began, each was told.
+pub fn say(job: Job, alarms: &[&Alarm], begin_ns: u64) {
+    print!("{job:?}:");
+    for alarm in alarms {
+        let since = Duration::from_nanos(alarm.at_ns.saturating_sub(begin_ns));
+        print!(" {:?} after {:.1?} of silence ({since:.1?} after the outage),", alarm.kind, alarm.silent);
+    }
+    let Alarm { rtt, deviation, in_flight, .. } = alarms[0];
+    println!(" round trip {rtt:.1?}, deviation {deviation:.1?}, {in_flight} in flight");
 }
 
 /// So many connections over loopback, both ends of each; a byte has gone each way.
