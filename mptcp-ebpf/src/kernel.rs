@@ -25,7 +25,6 @@ use aya_ebpf::{
 use mptcp_common::{
     fields::{ABSENT, COUNT, Field},
     path_stats::Record,
-    silence::Subflow,
 };
 
 /// Where this kernel has each [`Field`], in bits from the start of its structure.
@@ -385,26 +384,10 @@ impl Structure {
             .map(|start| Context { start, offsets: self.offsets })
     }
 
-    /// Which subflow a TCP socket is.
+    /// The addresses of a TCP socket of this family, to where they are wanted: the stack has no room to spare.
     #[inline(always)]
-    pub fn identity(&self, cookie: u64, token: u32) -> Subflow {
-        let mut subflow = Subflow {
-            cookie,
-            token,
-            family: self.read(Field::Family),
-            ifindex: self.read(Field::BoundTo),
-            local_port: self.read(Field::LocalPort),
-            remote_port: u16::from_be(self.read(Field::RemotePort)),
-            ..Subflow::default()
-        };
-        self.addresses(&mut subflow.local, &mut subflow.remote);
-        subflow
-    }
-
-    /// The addresses of a TCP socket; of an IPv4 one the first four bytes. Written in place: the stack has little room.
-    #[inline(always)]
-    pub fn addresses(&self, local: &mut [u8; 16], remote: &mut [u8; 16]) {
-        if self.read::<u16>(Field::Family) == AF_INET {
+    pub fn addresses(&self, family: u16, local: &mut [u8; 16], remote: &mut [u8; 16]) {
+        if family == AF_INET {
             local[..4].copy_from_slice(&self.read::<u32>(Field::LocalV4).to_ne_bytes());
             remote[..4].copy_from_slice(&self.read::<u32>(Field::RemoteV4).to_ne_bytes());
         } else {
