@@ -2,8 +2,10 @@
 
 pub mod coupled;
 pub mod path_stats;
+pub mod silence;
 pub mod struct_ops;
 
+mod attach;
 mod btf;
 mod cgroup;
 mod netns;
