@@ -38,6 +38,7 @@ fields! {
     LocalV6 = "sock_common" "skc_v6_rcv_saddr";
     RemoteV6 = "sock_common" "skc_v6_daddr";
     Flags = "sock_common" "skc_flags";
+    Namespace = "sock_common" "skc_net.net";
     Queued = "sock" "sk_wmem_queued";
     PacingRate = "sock" "sk_pacing_rate";
     CongestionOps = "inet_connection_sock" "icsk_ca_ops";
@@ -72,6 +73,8 @@ fields! {
     InFlight = "tcp_sock" "packets_out";
     IsMptcp = "tcp_sock" "is_mptcp";
     Token = "mptcp_sock" "token";
+    ChosenControl = "mptcp_sock" "ca_name";
+    DefaultControl = "net" "ipv4.tcp_congestion_control";
     Connection = "mptcp_subflow_context" "conn";
     MpCapable = "mptcp_subflow_context" "mp_capable";
     MpJoin = "mptcp_subflow_context" "mp_join";

@@ -1,9 +1,11 @@
 //! The only code that speaks bpf(2): loads the embedded objects, attaches their programs, reads their maps.
 
+pub mod congestion;
 pub mod coupled;
 pub mod path_stats;
 pub mod struct_ops;
 
+mod attach;
 mod btf;
 mod cgroup;
 mod netns;

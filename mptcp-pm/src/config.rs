@@ -12,6 +12,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use mptcp_common::coupled::Algorithm;
 use serde::{Deserialize, Serialize};
 
 use crate::core::world::{EndpointFlags, Link};
@@ -35,6 +36,8 @@ pub struct Config {
     pub profile: Profile,
     /// Who manages the paths of each connection (`manager`).
     pub manager: Manager,
+    /// The congestion control of MPTCP subflows (`congestion`); none keeps what the system gives them.
+    pub congestion: Option<Algorithm>,
     /// What is known about uplinks (`[[uplink]]`); the first that matches an interface holds.
     pub uplinks: Vec<UplinkRule>,
     /// VPN and other uplinks may serve the same connection (`share-with-vpn`).

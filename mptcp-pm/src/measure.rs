@@ -4,10 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use crate::bpf::coupled::Algorithm;
 use crate::bpf::path_stats::{Event, PathStats};
 use crate::clock::{self, monotonic_ns, sleep_until};
 use crate::control::Feed;
 use crate::core::uplink::Uplink;
+use crate::coupling::Coupling;
 use crate::interfaces;
 use crate::stats::Stats;
 use crate::view::event::{self, path::PathEvent};
@@ -22,6 +24,7 @@ pub struct Measure {
     source: Option<PathStats>,
     /// Why there is no source, or not all of it.
     absent: Option<String>,
+    coupling: Coupling,
     stats: Stats,
     /// When all subflows are read next; none while nothing flows.
     next_reading: Option<Instant>,
@@ -44,7 +47,8 @@ impl Measure {
     pub fn new() -> Self {
         let absent = Some("not loaded yet".to_owned());
         let (stats, feed) = (Stats::new(monotonic_ns()), Feed::default());
-        Self { source: None, absent, stats, next_reading: None, feed }
+        let coupling = Coupling::default();
+        Self { source: None, absent, coupling, stats, next_reading: None, feed }
     }
 
     /// Loads the kernel's programs, and begins.
@@ -61,6 +65,11 @@ impl Measure {
         if let Some(reason) = &self.absent {
             tracing::warn!("eBPF object path_stats is not wholly at work: {reason}");
         }
+    }
+
+    /// Has subflows use this congestion control; none for the system's default.
+    pub fn couple(&mut self, algorithm: Option<Algorithm>) {
+        self.coupling.set(algorithm);
     }
 
     /// Waits until there is something to be taken in: for ever, and without a timer, while nothing flows. Cancelling it
@@ -120,9 +129,14 @@ impl Measure {
         self.feed.clone()
     }
 
-    /// Whether the programs are at work.
+    /// Whether the programs that measure are at work.
     pub fn feature(&self) -> Feature {
         Feature { name: "path_stats".to_owned(), absent: self.absent.clone() }
+    }
+
+    /// Whether all programs are at work that are to be.
+    pub fn features(&self) -> Vec<Feature> {
+        std::iter::once(self.feature()).chain(self.coupling.feature()).collect()
     }
 
     fn told(&mut self, event: &Event) {

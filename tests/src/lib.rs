@@ -60,6 +60,7 @@
 //! Root, MPTCP, `/dev/net/tun`, iproute2 and util-linux; [`require`] says what is missing, and a test then fails.
 
 pub mod bench;
+pub mod congestion;
 pub mod daemon;
 pub mod demo;
 mod emulator;

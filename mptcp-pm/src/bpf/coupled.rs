@@ -3,8 +3,9 @@
 //! Congestion controls are there for the whole machine, not for one network namespace: whoever may choose any can choose
 //! these by TCP_CONGESTION. Sockets that have chosen one keep it when it is no longer registered.
 use aya::maps::{HashMap, Map, MapData, MapError};
+pub use mptcp_common::coupled::Algorithm;
 use mptcp_common::coupled::{Connection, Figures, Paths, Place};
-use mptcp_common::fields::{ABSENT, Field};
+use mptcp_common::fields::Field;
 use zerocopy::FromBytes;
 
 use super::struct_ops::{self, Link, Object, Structure};
@@ -34,37 +35,12 @@ const NEEDED: [Field; 13] = [
     Field::Connection,
 ];
 
-/// A congestion control of the object's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// RFC 6356.
-    Lia,
-    /// draft-khalili-mptcp-congestion-control.
-    Olia,
-    /// draft-walid-mptcp-congestion-control.
-    Balia,
-}
-
-impl Algorithm {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Lia, Self::Olia, Self::Balia];
-
-    /// The name that the kernel and its users know it by.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Lia => "lia",
-            Self::Olia => "olia",
-            Self::Balia => "balia",
-        }
-    }
-
-    /// The programs for `cong_avoid` and `ssthresh`.
-    const fn programs(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Lia => ("lia_avoid", "halve"),
-            Self::Olia => ("olia_avoid", "halve"),
-            Self::Balia => ("balia_avoid", "balia_reduce"),
-        }
+/// The programs for `cong_avoid` and `ssthresh`.
+const fn programs(algorithm: Algorithm) -> (&'static str, &'static str) {
+    match algorithm {
+        Algorithm::Lia => ("lia_avoid", "halve"),
+        Algorithm::Olia => ("olia_avoid", "halve"),
+        Algorithm::Balia => ("balia_avoid", "balia_reduce"),
     }
 }
 
@@ -83,12 +59,7 @@ impl Coupled {
     /// these names; see [`Error`].
     pub fn register() -> Result<Self, Error> {
         let types = Types::of_this_kernel()?;
-        let (offsets, _) = types.table();
-        if let Some(missing) = NEEDED.into_iter().find(|field| offsets[*field as usize] == ABSENT) {
-            let (structure, member) = missing.name();
-            return Err(Error::NoType { what: format!("{structure}.{member}") });
-        }
-        let offsets = offsets.map(u32::to_ne_bytes);
+        let offsets = types.needed(&NEEDED)?.map(u32::to_ne_bytes);
         let mut object = Object::new(OBJECT, objects::get(OBJECT)?, &[("OFFSETS", offsets.as_flattened())])?;
         let register = |algorithm| register(&object, &types, algorithm);
         let links = Algorithm::ALL.into_iter().map(register).collect::<Result<_, _>>()?;
@@ -137,7 +108,7 @@ impl Coupled {
 }
 
 fn register(object: &Object, types: &Types, algorithm: Algorithm) -> Result<Link, Error> {
-    let (avoid, reduce) = algorithm.programs();
+    let (avoid, reduce) = programs(algorithm);
     struct_ops::register(
         object,
         types.btf(),

@@ -39,6 +39,21 @@ impl Types {
         }
         (table, absent)
     }
+
+    /// The same, where some fields cannot be done without.
+    ///
+    /// # Errors
+    /// `Error::NoType`, when the kernel lacks one of them.
+    pub fn needed(&self, fields: &[Field]) -> Result<[u32; fields::COUNT], Error> {
+        let (table, _) = self.table();
+        match fields.iter().find(|field| table[**field as usize] == fields::ABSENT) {
+            Some(missing) => {
+                let (structure, member) = missing.name();
+                Err(Error::NoType { what: format!("{structure}.{member}") })
+            }
+            None => Ok(table),
+        }
+    }
 }
 
 #[cfg(test)]

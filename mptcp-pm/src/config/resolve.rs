@@ -2,6 +2,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use mptcp_common::coupled::Algorithm;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Problems, Refusal, refuse};
@@ -41,13 +42,14 @@ pub(super) fn config(text: &str) -> Result<Config, Vec<Problem>> {
 
 fn file(fields: Fields, problems: &mut Problems) -> Config {
     fields.expect(
-        &["profile", "manager", "share-with-vpn", "uplink", "limits", "control", "metrics"],
+        &["profile", "manager", "congestion", "share-with-vpn", "uplink", "limits", "control", "metrics"],
         problems,
     );
     let control = fields.table("control", problems).map(|table| control(table, problems)).unwrap_or_default();
     Config {
         profile: fields.read("profile", problems, profile).unwrap_or_default(),
         manager: fields.read("manager", problems, manager).unwrap_or_default(),
+        congestion: fields.read("congestion", problems, congestion).unwrap_or_default(),
         uplinks: uplinks(fields, problems),
         vpn: fields.read("share-with-vpn", problems, boolean).unwrap_or_default(),
         limits: fields.table("limits", problems).map(|table| limits(table, problems)).unwrap_or_default(),
@@ -62,6 +64,11 @@ fn profile(value: &DeValue) -> Result<Profile, Refusal> {
 
 fn manager(value: &DeValue) -> Result<Manager, Refusal> {
     choice(value, &[Manager::Kernel, Manager::Daemon].map(|manager| (manager.name(), manager)))
+}
+
+fn congestion(value: &DeValue) -> Result<Option<Algorithm>, Refusal> {
+    let [lia, olia, balia] = Algorithm::ALL.map(|algorithm| (algorithm.name(), Some(algorithm)));
+    choice(value, &[("keep", None), lia, olia, balia])
 }
 
 fn limits(fields: Fields, problems: &mut Problems) -> LimitsSetting {

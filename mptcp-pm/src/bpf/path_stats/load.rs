@@ -1,19 +1,15 @@
 //! Loads `path_stats` and attaches its programs. The counting program is needed; each other one only if it can be had.
-use std::fs::File;
-use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{Array, Map, RingBuf};
-use aya::programs::links::CgroupAttachMode;
-use aya::programs::sock_ops::SockOpsLink;
-use aya::programs::{Iter, ProgramError, SockOps};
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use nix::time::{ClockId, clock_getres};
 use tokio::io::unix::AsyncFd;
 use tracing_log::LogTracer;
 
-use super::super::{Error, cgroup, netns, objects, offsets::Types, sys};
+use super::super::attach::{self, Iterator};
+use super::super::{Error, netns, objects, offsets::Types, sys};
 use super::{OBJECT, PathStats, map_error};
 
 const COUNTING: &str = "path_stats";
@@ -25,7 +21,7 @@ pub(super) fn attach() -> Result<PathStats, Error> {
     for field in &mut absent {
         *field = format!("this kernel has no {field}: what depends on it stays 0");
     }
-    let link = attach_counting(&mut ebpf)?;
+    let link = attach::sock_ops(&mut ebpf, OBJECT, COUNTING)?;
     let types = Btf::from_sys_fs().map_err(|source| Error::KernelTypes(Box::new(source)));
     let mut optional = |what: &str, made: Result<OwnedFd, Error>| {
         made.map_err(|error| absent.push(format!("{what}: {:#}", anyhow::Error::from(error)))).ok()
@@ -54,7 +50,7 @@ pub(super) fn attach() -> Result<PathStats, Error> {
         _link: link,
     };
     if let Some(adopter) = adopter {
-        run(&adopter)?;
+        attach::run(OBJECT, &adopter)?;
     }
     Ok(stats)
 }
@@ -101,58 +97,18 @@ fn take(ebpf: &mut Ebpf, map: &'static str) -> Result<Map, Error> {
     ebpf.take_map(map).ok_or(Error::Mismatch { object: OBJECT, part: map })
 }
 
-fn attach_counting(ebpf: &mut Ebpf) -> Result<SockOpsLink, Error> {
-    let found = ebpf.program_mut(COUNTING).ok_or(Error::Mismatch { object: OBJECT, part: COUNTING })?;
-    let program: &mut SockOps = found.try_into().map_err(|source| load_error(COUNTING, source))?;
-    program.load().map_err(|source| load_error(COUNTING, source))?;
-    let root = cgroup::root()?;
-    let cgroup = File::open(&root).map_err(|source| Error::Read { file: root.clone(), source })?;
-    // A cgroup link always allows others beside it; asking for that with a flag is an error.
-    let attached = program.attach(cgroup, CgroupAttachMode::Single).and_then(|id| program.take_link(id));
-    attached.map_err(|source| Error::Attach {
-        object: OBJECT,
-        program: COUNTING,
-        cgroup: root,
-        source: Box::new(source),
-    })
-}
-
 /// The reading program visits the sockets that have an element in the map of subflows.
 fn attach_reader(ebpf: &mut Ebpf, types: &Btf) -> Result<OwnedFd, Error> {
-    let program = load_iterator(ebpf, types, READING, "bpf_sk_storage_map")?;
+    let of = Iterator { object: OBJECT, program: READING, over: "bpf_sk_storage_map" };
+    let program = of.load(ebpf, types)?;
     let Map::SkStorage(subflows) = take(ebpf, "SUBFLOWS")? else {
         return Err(Error::Mismatch { object: OBJECT, part: "SUBFLOWS" });
     };
-    sys::attach_iterator(program.as_fd(), Some(subflows.fd().as_fd()))
-        .map_err(|errno| attach_error(READING, errno))
+    of.attach(&program, Some(subflows.fd().as_fd()))
 }
 
 /// The adopting program visits all TCP sockets.
 fn attach_adopter(ebpf: &mut Ebpf, types: &Btf) -> Result<OwnedFd, Error> {
-    let program = load_iterator(ebpf, types, ADOPTING, "tcp")?;
-    sys::attach_iterator(program.as_fd(), None).map_err(|errno| attach_error(ADOPTING, errno))
-}
-
-fn load_iterator(ebpf: &mut Ebpf, types: &Btf, name: &'static str, over: &str) -> Result<OwnedFd, Error> {
-    let found = ebpf.program_mut(name).ok_or(Error::Mismatch { object: OBJECT, part: name })?;
-    let program: &mut Iter = found.try_into().map_err(|source| load_error(name, source))?;
-    program.load(over, types).map_err(|source| load_error(name, source))?;
-    let fd = program.fd().map_err(|source| load_error(name, source))?;
-    fd.as_fd().try_clone_to_owned().map_err(|source| Error::Iterate { object: OBJECT, source })
-}
-
-fn attach_error(program: &'static str, source: nix::errno::Errno) -> Error {
-    Error::AttachIterator { object: OBJECT, program, source }
-}
-
-/// Has an iterator run once, for what it does on the way.
-fn run(link: &OwnedFd) -> Result<(), Error> {
-    let iterate_error = |source: io::Error| Error::Iterate { object: OBJECT, source };
-    let mut output = sys::open_iterator(link.as_fd()).map_err(|errno| iterate_error(errno.into()))?;
-    let mut nothing = Vec::new();
-    output.read_to_end(&mut nothing).map(|_| ()).map_err(iterate_error)
-}
-
-fn load_error(program: &'static str, source: ProgramError) -> Error {
-    Error::Load { object: OBJECT, program, source: Box::new(source) }
+    let of = Iterator { object: OBJECT, program: ADOPTING, over: "tcp" };
+    of.attach(&of.load(ebpf, types)?, None)
 }
