@@ -189,6 +189,10 @@ impl Measure {
     fn read_once(&mut self) {
         let Some(source) = &self.source else { return };
         let stats = &mut self.stats;
+        match self.coupling.connections() {
+            Ok(told) => stats.coupled(told),
+            Err(error) => tracing::error!("{:#}", anyhow::Error::from(error)),
+        }
         stats.begin();
         let read = source.read(|sample| stats.read(sample)).and_then(|()| source.losses());
         match read {

@@ -148,6 +148,36 @@ fn where_it_cannot_be_registered_the_rest_works_and_the_status_says_so() -> Resu
 }
 
 #[test]
+fn status_and_metrics_tell_how_far_a_connection_is_held_back() -> Result<()> {
+    let _turn = congestion::turn()?;
+    let lab = network()?;
+    let client = lab.host("client");
+    let listen = "listen = \"127.0.0.1:9101\"\nsubflows = true";
+    let config = format!("profile = \"heavy\"\ncongestion = \"lia\"\n[metrics]\n{listen}\n");
+    let daemon = Daemon::start(client, &config)?;
+    let server = Server::start(lab.host("server"), Protocol::Mptcp)?;
+    let options = Options { congestion: None, ..Options::duration(PATIENCE) };
+    let _upload = traffic::start(client, &server, Job::BulkUp, options)?;
+    let ratio =
+        |status: &Value| status["connections"]["listed"][0]["figures"]["coupled_growth_ratio"].as_f64();
+    let of_two = |status: &Value| ratio(status).is_some_and(|ratio| ratio > 0.0 && ratio < 0.9);
+    let status = daemon.await_that("two subflows that hold each other back", || daemon.status(), of_two)?;
+    for subflow in status["connections"]["listed"][0]["subflows"].as_array().context("subflows")? {
+        assert_eq!(subflow["congestion_control"], "lia");
+        assert_eq!(subflow["figures"]["coupled_growth_ratio"], Value::Null);
+    }
+    let said = |command: &str| -> Result<String> {
+        Ok(String::from_utf8(daemon.command(&[command])?.output()?.stdout)?)
+    };
+    // Lines are broken at blanks.
+    let text = said("status")?.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains(", lia: grows at 0."), "{text}");
+    let metrics = said("metrics")?;
+    assert!(metrics.contains("\nmptcp_pm_connection_coupled_growth_ratio{"), "{metrics}");
+    Ok(())
+}
+
+#[test]
 fn each_name_is_one_of_the_configuration() {
     for algorithm in Algorithm::ALL {
         let text = format!("congestion = \"{}\"\n", algorithm.name());
