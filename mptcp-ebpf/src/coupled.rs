@@ -4,9 +4,9 @@
 //! The programs are members of `tcp_congestion_ops` (include/net/tcp.h). Slow start, recovery and undo are the kernel's
 //! Reno, and so is all of it for a socket that is alone. Each subflow keeps its own state in its socket, and tells the
 //! others its figures at a place in a map that no other writes to, so that nothing has to be locked. It does so, and
-//! finds out from theirs what its window grows by, some times in each round trip: an acknowledgement in between costs no
-//! more than an addition. (RFC 6356 section 4.1 has the factor computed seldom, too.) When one ends, it removes what all
-//! have told; those that go on tell it again, and the last leaves nothing.
+//! finds out from theirs what its window grows by, eight times in each round trip, in which no window changes by much: an
+//! acknowledgement in between costs little more than an addition. When one ends, it removes what all have told; those
+//! that go on tell it again, and the last leaves nothing.
 #![no_std]
 #![no_main]
 

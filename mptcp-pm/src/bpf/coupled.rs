@@ -73,7 +73,7 @@ impl Coupled {
     }
 
     /// What the subflows that send tell each other now, by the tokens of their connections. When a subflow has ended, the
-    /// others are absent until each has its next acknowledgement.
+    /// others are absent until each has told again, which it does eight times in a round trip.
     ///
     /// # Errors
     /// `Error::Map`, when the kernel refuses to read the map.
