@@ -1,6 +1,6 @@
 //! Scenario 6: a thousand connections, opened and closed while others send. What they leave is looked at by who calls:
 //! nothing in the maps, no name in the kernel.
-use crate::flows::Flow;
+use crate::flows::{Flow, end};
 use crate::network::one_bottleneck;
 use anyhow::{Context, Result};
 use mptcp_pm::bpf::coupled::Algorithm;
@@ -16,7 +16,7 @@ pub fn measure(report: &mut Report, _times: usize) -> Result<()> {
     let lab = one_bottleneck(2)?;
     let server = Server::start(lab.host("server"), Protocol::Mptcp)?;
     let names = Algorithm::ALL.map(Algorithm::name);
-    let _load = names.map(|name| Flow::mptcp(name).start(&lab, &server));
+    let load = names.iter().map(|name| Flow::mptcp(name).start(&lab, &server)).collect::<Result<_>>()?;
     let begin = Instant::now();
     for first in (0..CONNECTIONS).step_by(AT_ONCE) {
         let transfers = (first..first + AT_ONCE).map(|number| {
@@ -28,7 +28,9 @@ pub fn measure(report: &mut Report, _times: usize) -> Result<()> {
             anyhow::ensure!(transfer.join().context("one of many")?.intact());
         }
     }
-    report.row("6: connections opened and closed under load, a second", rate(begin), None);
+    let rate = rate(begin);
+    end(&lab, server, load)?;
+    report.row("6: connections opened and closed under load, a second", rate, None);
     Ok(())
 }
 

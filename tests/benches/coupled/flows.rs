@@ -48,7 +48,24 @@ pub fn rates(lab: &Lab, flows: &[Flow], settle: Duration, time: Duration) -> Res
     let (took, after) = (begin.elapsed().as_secs_f64(), bytes());
     let lost = transfers.iter().filter(|transfer| transfer.is_over()).count();
     anyhow::ensure!(lost == 0, "{lost} of {} transfers have ended", transfers.len());
+    end(lab, server, transfers)?;
     Ok(before.iter().zip(after).map(|(before, after)| (after - before) as f64 * 8.0 / took).collect())
+}
+
+/// Ends them, and waits until no kernel knows anything of them any more: what they left would be in the way of the next
+/// ones.
+pub fn end(lab: &Lab, server: Server, transfers: Vec<Transfer>) -> Result<()> {
+    transfers.into_iter().for_each(Transfer::abort);
+    // It keeps its ends open until then.
+    drop(server);
+    let sockets = |host: &str| {
+        let output = lab.host(host).command("ss").args(["-tnaHO", "exclude", "time-wait"]).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect::<Vec<_>>())
+    };
+    for host in ["client", "server"] {
+        await_that(&format!("no socket left at the {host}"), || sockets(host), Vec::is_empty)?;
+    }
+    Ok(())
 }
 
 pub fn mean(rates: &[f64]) -> f64 {

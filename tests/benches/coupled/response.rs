@@ -2,7 +2,7 @@
 //! to follow, beside a Reno flow alone on that way.
 use crate::chart::{self, Point};
 use crate::controls;
-use crate::flows::Flow;
+use crate::flows::{Flow, end};
 use crate::network::{Way, join, two_ways};
 use crate::spread::Spread;
 use anyhow::{Context, Result};
@@ -58,7 +58,7 @@ fn run(control: &'static str, on_both: bool) -> Result<Run> {
     let observer = Observer::attach(lab.host("client"))?;
     let server = Server::start(lab.host("server"), Protocol::Mptcp)?;
     let begin = Instant::now();
-    let _upload = Flow::mptcp(control).start(&lab, &server)?;
+    let upload = Flow::mptcp(control).start(&lab, &server)?;
     let mut run = Run::new();
     for (end, part) in TIMES.into_iter().zip([1.0, PART, 1.0]) {
         set_rate(&lab, part);
@@ -67,6 +67,7 @@ fn run(control: &'static str, on_both: bool) -> Result<Run> {
             look(&observer, begin.elapsed().as_secs_f64(), &mut run)?;
         }
     }
+    end(&lab, server, vec![upload])?;
     Ok(run)
 }
 
