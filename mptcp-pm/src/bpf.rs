@@ -3,6 +3,7 @@
 pub mod congestion;
 pub mod coupled;
 pub mod path_stats;
+pub mod silence;
 pub mod struct_ops;
 
 mod attach;

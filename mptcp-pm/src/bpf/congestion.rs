@@ -1,12 +1,12 @@
 //! The object `congestion` at work: the MPTCP subflows of this network namespace get a congestion control.
 use std::os::fd::OwnedFd;
 
+use aya::EbpfLoader;
 use aya::maps::{Array, MapData};
 use aya::programs::sock_ops::SockOpsLink;
-use aya::{Btf, EbpfLoader};
 use mptcp_common::fields::Field;
 
-use super::attach::{self, Iterator};
+use super::attach::{self, Object};
 use super::{Error, netns, objects, offsets::Types};
 
 const OBJECT: &str = "congestion";
@@ -29,6 +29,7 @@ type Name = [u8; 16];
 
 /// The attached programs. Dropping it detaches them; sockets keep what they have, and new ones have the system's default.
 pub struct Congestion {
+    object: Object,
     wanted: Array<MapData, Name>,
     change: OwnedFd,
     _link: SockOpsLink,
@@ -42,19 +43,18 @@ impl Congestion {
     pub fn attach() -> Result<Self, Error> {
         let bytes = objects::get(OBJECT)?;
         let cookie = netns::cookie()?;
-        let offsets = Types::of_this_kernel()?.needed(&NEEDED)?;
-        let mut ebpf = EbpfLoader::new()
+        let offsets = Types::of_this_kernel()?.table_with(&NEEDED)?;
+        let ebpf = EbpfLoader::new()
             .btf(None)
             .override_global("NETNS_COOKIE", &cookie, true)
             .override_global("OFFSETS", &offsets[..], true)
             .load(bytes)
             .map_err(|source| Error::Object { object: OBJECT, source: Box::new(source) })?;
-        let link = attach::sock_ops(&mut ebpf, OBJECT, "control")?;
-        let types = Btf::from_sys_fs().map_err(|source| Error::KernelTypes(Box::new(source)))?;
-        let of = Iterator { object: OBJECT, program: "change", over: "tcp" };
-        let change = of.attach(&of.load(&mut ebpf, &types)?, None)?;
-        let wanted = ebpf.take_map(WANTED).ok_or(Error::Mismatch { object: OBJECT, part: WANTED })?;
-        Ok(Self { wanted: Array::try_from(wanted).map_err(map_error)?, change, _link: link })
+        let mut object = Object { name: OBJECT, ebpf };
+        let link = object.attach_to_root("control")?;
+        let change = object.over_sockets(&attach::kernel_types()?, "change")?;
+        let wanted = Array::try_from(object.take_map(WANTED)?).map_err(map_error)?;
+        Ok(Self { object, wanted, change, _link: link })
     }
 
     /// Gives all subflows, living and to come, a congestion control that the kernel knows by this name; none for the
@@ -67,7 +67,7 @@ impl Congestion {
         let bytes = name.unwrap_or_default().as_bytes();
         wanted.iter_mut().zip(bytes).for_each(|(place, byte)| *place = *byte);
         self.wanted.set(0, wanted, 0).map_err(map_error)?;
-        attach::run(OBJECT, &self.change)
+        self.object.run(&self.change)
     }
 }
 

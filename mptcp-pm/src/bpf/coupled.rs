@@ -59,7 +59,7 @@ impl Coupled {
     /// these names; see [`Error`].
     pub fn register() -> Result<Self, Error> {
         let types = Types::of_this_kernel()?;
-        let offsets = types.needed(&NEEDED)?.map(u32::to_ne_bytes);
+        let offsets = types.table_with(&NEEDED)?.map(u32::to_ne_bytes);
         let mut object = Object::new(OBJECT, objects::get(OBJECT)?, &[("OFFSETS", offsets.as_flattened())])?;
         let register = |algorithm| register(&object, &types, algorithm);
         let links = Algorithm::ALL.into_iter().map(register).collect::<Result<_, _>>()?;

@@ -40,18 +40,18 @@ impl Types {
         (table, absent)
     }
 
-    /// The same, where some fields cannot be done without.
+    /// The same, where there have to be certain ones.
     ///
     /// # Errors
-    /// `Error::NoType`, when the kernel lacks one of them.
-    pub fn needed(&self, fields: &[Field]) -> Result<[u32; fields::COUNT], Error> {
+    /// `Error::NoType`, with the first of them that this kernel does not have.
+    pub fn table_with(&self, needed: &[Field]) -> Result<[u32; fields::COUNT], Error> {
         let (table, _) = self.table();
-        match fields.iter().find(|field| table[**field as usize] == fields::ABSENT) {
+        match needed.iter().find(|field| table[**field as usize] == fields::ABSENT) {
+            None => Ok(table),
             Some(missing) => {
                 let (structure, member) = missing.name();
                 Err(Error::NoType { what: format!("{structure}.{member}") })
             }
-            None => Ok(table),
         }
     }
 }
