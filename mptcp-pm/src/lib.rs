@@ -6,6 +6,7 @@ mod clock;
 pub mod config;
 pub mod control;
 pub mod core;
+mod coupling;
 pub mod daemon;
 mod executor;
 mod instance;
