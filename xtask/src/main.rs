@@ -5,8 +5,11 @@ mod process;
 mod run;
 mod setup;
 mod tidy;
+mod vm;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
@@ -43,6 +46,21 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Run a command as root under another kernel, on this machine's files; nothing that it writes stays
+    Vm {
+        /// The kernel's series, 6.12 for example; the newest one if none is named
+        #[arg(long, default_value = "7", conflicts_with = "all")]
+        kernel: String,
+        /// Each of 6.1, 6.12, 6.18 and 7, one after the other
+        #[arg(long)]
+        all: bool,
+        /// Seconds until the guest is ended
+        #[arg(long, default_value_t = 600)]
+        limit: u64,
+        /// The command and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
     /// Clippy with warnings denied, for the host crates and for the eBPF programs
     Lint,
     /// Check what a compiler cannot
@@ -51,7 +69,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match execute(Command::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -59,14 +77,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn execute(command: Command) -> Result<()> {
+fn execute(command: Command) -> Result<ExitCode> {
     match command {
         Command::Setup => setup::all(),
         Command::Build { release } => build::all(release),
         Command::Test { filters } => run::test(&filters),
         Command::Demo { args } => run::demo(&args),
         Command::Bench { name, args } => run::bench(&name, &args),
+        Command::Vm { kernel, all, limit, command } => {
+            let series = if all { setup::kernels::SERIES.to_vec() } else { vec![kernel.as_str()] };
+            return vm::command(&series, &command, Duration::from_secs(limit));
+        }
         Command::Lint => build::lint(),
         Command::Tidy => tidy::all(),
     }
+    .map(|()| ExitCode::SUCCESS)
 }
