@@ -2,6 +2,7 @@
 
 pub mod coupled;
 pub mod path_stats;
+pub mod probe;
 pub mod struct_ops;
 
 mod btf;

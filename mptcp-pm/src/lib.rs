@@ -13,6 +13,7 @@ mod listener;
 mod measure;
 pub mod metrics;
 pub mod netlink;
+pub mod probe;
 mod rivals;
 pub mod socket_file;
 mod state;

@@ -92,7 +92,7 @@ fn log(ebpf: &mut Ebpf) -> Result<AsyncFd<EbpfLogger<LogTracer>>, Error> {
 }
 
 /// The length of a timer tick, nanoseconds: the resolution of the coarse clocks (clock_getres(2)).
-fn tick_ns() -> Result<u64, Error> {
+pub(in crate::bpf) fn tick_ns() -> Result<u64, Error> {
     let resolution = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_err(Error::Tick)?;
     Ok(resolution.tv_nsec() as u64)
 }
