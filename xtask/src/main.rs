@@ -31,6 +31,19 @@ enum Command {
     Test {
         /// Run only tests whose names contain one of these
         filters: Vec<String>,
+        /// On other kernels instead: try what each can do, run the tests of the path manager there, compare what the
+        /// verifier has to do, and print a table
+        #[arg(long, conflicts_with = "filters")]
+        vm: bool,
+        /// Only on the kernel of this series, 6.12 for example
+        #[arg(long, requires = "vm")]
+        kernel: Option<String>,
+        /// Only load the eBPF objects; where the kernel cannot be brought, say so and leave it out
+        #[arg(long, requires = "vm")]
+        quick: bool,
+        /// Make what the verifier has to do now the baseline
+        #[arg(long, requires = "vm")]
+        bless: bool,
     },
     /// Show the daemon at work on an emulated network
     Demo {
@@ -81,7 +94,10 @@ fn execute(command: Command) -> Result<ExitCode> {
     match command {
         Command::Setup => setup::all(),
         Command::Build { release } => build::all(release),
-        Command::Test { filters } => run::test(&filters),
+        Command::Test { vm: true, kernel, quick, bless, .. } => {
+            vm::matrix::run(&vm::matrix::Options { series: kernel.as_deref(), quick, bless })
+        }
+        Command::Test { filters, .. } => run::test(&filters),
         Command::Demo { args } => run::demo(&args),
         Command::Bench { name, args } => run::bench(&name, &args),
         Command::Vm { kernel, all, limit, command } => {

@@ -1,9 +1,12 @@
 //! Other kernels: boots one of Debian's under qemu's software emulation, with this machine's root file system, shared
 //! read-only below a layer in memory, as its own; runs one command there as root.
+pub mod matrix;
+
+mod baseline;
 mod guest;
 mod initrd;
 
-pub use guest::{Guest, Outcome};
+pub use guest::Guest;
 
 use std::{
     ffi::OsString,

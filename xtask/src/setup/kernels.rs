@@ -36,15 +36,10 @@ impl Kernel {
         self.base.join("lib/modules").join(&self.release)
     }
 
-    /// Its version alone, such as `6.12.107`.
-    pub fn version(&self) -> &str {
-        self.release.split(['+', '-']).next().unwrap_or_default()
+    /// What it is called in tables: its release without the flavour.
+    pub fn name(&self) -> &str {
+        self.release.split(['+']).next().unwrap_or_default().trim_end_matches(FLAVOUR)
     }
-}
-
-/// Whether a kernel of a series can be had without a network.
-pub fn is_cached(series: &str) -> Result<bool> {
-    Ok(folder(series)?.is_dir())
 }
 
 /// The kernel of a series (`6.12`, `7`); the newest on offer when there is none in the cache yet. One that is there stays
