@@ -38,8 +38,14 @@ fields! {
     LocalV6 = "sock_common" "skc_v6_rcv_saddr";
     RemoteV6 = "sock_common" "skc_v6_daddr";
     Flags = "sock_common" "skc_flags";
+    Cookie = "sock_common" "skc_cookie";
     Queued = "sock" "sk_wmem_queued";
     PacingRate = "sock" "sk_pacing_rate";
+    ReceivedBy = "sock" "sk_rx_dst_ifindex";
+    OnItsWay = "sock" "tcp_rtx_queue.rb_node";
+    TreeLeft = "rb_node" "rb_left";
+    PacketNode = "sk_buff" "rbnode";
+    PacketSent = "sk_buff" "skb_mstamp_ns";
     CongestionOps = "inet_connection_sock" "icsk_ca_ops";
     CongestionState = "inet_connection_sock" "icsk_ca_state";
     LastReceived = "inet_connection_sock" "icsk_ack.lrcvtime";
@@ -70,6 +76,11 @@ fields! {
     Threshold = "tcp_sock" "snd_ssthresh";
     SegmentSize = "tcp_sock" "mss_cache";
     InFlight = "tcp_sock" "packets_out";
+    Unacknowledged = "tcp_sock" "snd_una";
+    NextToSend = "tcp_sock" "snd_nxt";
+    AnswerReceived = "tcp_sock" "rcv_tstamp";
+    ReceiverRtt = "tcp_sock" "rcv_rtt_est.rtt_us";
+    CalledAt = "tcp_sock" "bpf_sock_ops_cb_flags";
     IsMptcp = "tcp_sock" "is_mptcp";
     Token = "mptcp_sock" "token";
     Connection = "mptcp_subflow_context" "conn";

@@ -7,3 +7,4 @@ extern crate std;
 pub mod coupled;
 pub mod fields;
 pub mod path_stats;
+pub mod silence;

@@ -1,21 +1,20 @@
 //! Safe words for what programs ask of the kernel: nearly all the unsafe code of the objects is here.
 use core::{
     ffi::c_void,
+    hint::black_box,
     intrinsics::{AtomicOrdering, atomic_xadd},
-    mem::{MaybeUninit, size_of},
+    mem::{MaybeUninit, size_of, size_of_val},
     ptr::{NonNull, from_ref, null_mut, read_volatile, write_volatile},
 };
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{BPF_SK_STORAGE_GET_F_CREATE, seq_file},
-    btf_maps::SkStorage,
-    helpers::{
-        bpf_probe_read_kernel,
-        generated::{
-            bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_jiffies64, bpf_ktime_get_ns, bpf_seq_write,
-            bpf_setsockopt, bpf_sk_storage_delete, bpf_sk_storage_get, bpf_skc_to_tcp_sock,
-        },
+    bindings::{BPF_NOEXIST, BPF_SK_STORAGE_GET_F_CREATE, bpf_timer, seq_file},
+    btf_maps::{self, SkStorage},
+    helpers::generated::{
+        bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_jiffies64, bpf_ktime_get_ns, bpf_map_update_elem,
+        bpf_probe_read_kernel, bpf_seq_write, bpf_setsockopt, bpf_sk_storage_delete, bpf_sk_storage_get,
+        bpf_skc_to_tcp_sock, bpf_timer_init, bpf_timer_set_callback, bpf_timer_start,
     },
     maps::{Array, HashMap, RingBuf},
     programs::SockOpsContext,
@@ -23,6 +22,7 @@ use aya_ebpf::{
 use mptcp_common::{
     fields::{ABSENT, COUNT, Field},
     path_stats::Record,
+    silence::Subflow,
 };
 
 /// Where this kernel has each [`Field`], in bits from the start of its structure.
@@ -139,6 +139,12 @@ impl Socket {
         unsafe { bpf_sk_storage_delete(from_ref(storage).cast_mut().cast(), self.0.as_ptr()) == 0 }
     }
 
+    /// Where it is, for who can only keep a number.
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0.as_ptr().expose_provenance() as u64
+    }
+
     /// Its cookie; only for programs whose context is not the socket's own.
     #[inline(always)]
     pub fn cookie(self) -> u64 {
@@ -146,12 +152,13 @@ impl Socket {
         unsafe { bpf_get_socket_cookie(self.0.as_ptr()) }
     }
 
-    /// Asks the kernel to call the sockops program at further events of the socket; false when it cannot (before 6.12).
+    /// Asks the kernel to call the sockops programs at further events of the socket, beside those that are asked for
+    /// already; false when it cannot (before 6.12).
     #[inline(always)]
-    pub fn call_at(self, flags: u32) -> bool {
+    pub fn call_also_at(self, tcp: &Structure, flags: u32) -> bool {
         const SOL_TCP: i32 = 6;
         const TCP_BPF_SOCK_OPS_CB_FLAGS: i32 = 1008;
-        let mut flags = flags;
+        let mut flags = flags | u32::from(tcp.read::<u8>(Field::CalledAt));
         let length = size_of::<u32>() as i32;
         // SAFETY: the helper reads `length` bytes of `flags`; the iterator holds the socket's lock.
         let done = unsafe {
@@ -210,6 +217,59 @@ impl<V: Copy, const N: usize> Element<[V; N]> {
             unsafe { self.0.cast::<V>().add(index).write(value) };
         }
     }
+}
+
+/// The value that a key leads to, to be changed where it is. Programs and timers on other CPUs may be changing it too.
+#[inline(always)]
+pub fn element<K, V, const N: usize, const F: usize>(
+    map: &'static btf_maps::HashMap<K, V, N, F>,
+    key: K,
+) -> Option<&'static mut V> {
+    // SAFETY: values stay memory of their map to the program's end; they consist of plain integers, of which each has
+    // one writer, and of a timer, which has its own lock.
+    map.get_ptr_mut(key).and_then(|value| unsafe { value.as_mut() })
+}
+
+/// A new value, all zeros, for a key that has none; `None` when it has one, or there is no room. The stack has none for
+/// large values.
+#[inline(always)]
+pub fn insert_zeros<K: Copy, V, const N: usize, const F: usize>(
+    map: &'static btf_maps::HashMap<K, V, N, F>,
+    key: K,
+) -> Option<&'static mut V> {
+    static ZEROS: [u64; 64] = [0; 64];
+    const { assert!(size_of::<V>() <= size_of_val(&ZEROS), "it is copied from ZEROS") };
+    // SAFETY: the helper copies as much as a value is large, and the values are plain integers. It leaves out a timer.
+    let done = unsafe {
+        bpf_map_update_elem(
+            from_ref(map).cast_mut().cast(),
+            (&raw const key).cast(),
+            (&raw const ZEROS).cast(),
+            u64::from(BPF_NOEXIST),
+        )
+    };
+    if done == 0 { element(map, key) } else { None }
+}
+
+/// The same memory, of which the compiler has to read again what it needs. To the verifier that is any number: it
+/// does not go through all that may come of one number together with another.
+#[inline(always)]
+pub fn forget<T>(value: &mut T) -> &mut T {
+    black_box(value)
+}
+
+/// The value that a timer was called with, likewise.
+#[inline(always)]
+pub fn value<V>(value: *mut V) -> Option<&'static mut V> {
+    // SAFETY: as with `element`: the kernel keeps the value while the timer's callback runs.
+    unsafe { value.as_mut() }
+}
+
+/// A number by its key; 0 for none.
+#[inline(always)]
+pub fn number(map: &HashMap<u32, u32>, key: u32) -> u32 {
+    // SAFETY: the value stays memory of its map, and is read once.
+    map.get_ptr(key).map_or(0, |value| unsafe { read_volatile(value) })
 }
 
 /// A structure of the kernel's that the verifier knows the type of.
@@ -282,6 +342,34 @@ impl Structure {
             .map(|start| Context { start, offsets: self.offsets })
     }
 
+    /// Which subflow a TCP socket is.
+    #[inline(always)]
+    pub fn identity(&self, cookie: u64, token: u32) -> Subflow {
+        let mut subflow = Subflow {
+            cookie,
+            token,
+            family: self.read(Field::Family),
+            ifindex: self.read(Field::BoundTo),
+            local_port: self.read(Field::LocalPort),
+            remote_port: u16::from_be(self.read(Field::RemotePort)),
+            ..Subflow::default()
+        };
+        self.addresses(&mut subflow.local, &mut subflow.remote);
+        subflow
+    }
+
+    /// The addresses of a TCP socket; of an IPv4 one the first four bytes. Written in place: the stack has little room.
+    #[inline(always)]
+    pub fn addresses(&self, local: &mut [u8; 16], remote: &mut [u8; 16]) {
+        if self.read::<u16>(Field::Family) == AF_INET {
+            local[..4].copy_from_slice(&self.read::<u32>(Field::LocalV4).to_ne_bytes());
+            remote[..4].copy_from_slice(&self.read::<u32>(Field::RemoteV4).to_ne_bytes());
+        } else {
+            *local = self.probe(Field::LocalV6);
+            *remote = self.probe(Field::RemoteV6);
+        }
+    }
+
     /// The name of a TCP socket's congestion control.
     #[inline(always)]
     pub fn congestion_control(&self) -> [u8; 16] {
@@ -319,11 +407,18 @@ fn offset(offsets: &'static Offsets, field: Field) -> Option<u32> {
 
 #[inline(always)]
 fn probe<T: Copy + Default>(place: *mut c_void) -> T {
-    // SAFETY: the helper checks the address itself, and fails when it is not a kernel address that is mapped.
-    unsafe { bpf_probe_read_kernel(place.cast::<T>()) }.unwrap_or_default()
+    let mut value = T::default();
+    // SAFETY: the helper checks the address itself, and leaves zeros when it is not a kernel address that is mapped. It
+    // writes no more than there is room for.
+    unsafe { bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, place) };
+    value
 }
 
-/// An `mptcp_subflow_context`, an address in the kernel that is only good to be probed.
+/// `AF_INET` of `include/linux/socket.h`.
+const AF_INET: u16 = 2;
+
+/// A structure of the kernel's of which only the address is known, which is only good to be probed: an
+/// `mptcp_subflow_context`, or a socket that may be gone.
 #[derive(Clone, Copy)]
 pub struct Context {
     start: NonNull<c_void>,
@@ -331,6 +426,25 @@ pub struct Context {
 }
 
 impl Context {
+    /// What lies at an address; `None` for 0.
+    #[inline(always)]
+    pub fn at(address: u64, offsets: &'static Offsets) -> Option<Self> {
+        NonNull::new(address as *mut c_void).map(|start| Self { start, offsets })
+    }
+
+    /// The structure that has this member at an address; `None` for 0.
+    #[inline(always)]
+    pub fn around(address: u64, member: Field, offsets: &'static Offsets) -> Option<Self> {
+        let before = u64::from(offset(offsets, member)? / 8);
+        if address == 0 { None } else { Self::at(address.wrapping_sub(before), offsets) }
+    }
+
+    /// A bit field that lies in one byte; 0 where this kernel has none.
+    #[inline(always)]
+    pub fn bits(self, field: Field, mask: u8) -> u8 {
+        offset(self.offsets, field).map_or(0, |bit| self.member::<u8>(field) >> (bit % 8) & mask)
+    }
+
     /// The local token of the subflow's connection.
     #[inline(always)]
     pub fn token(self) -> Option<u32> {
@@ -342,10 +456,7 @@ impl Context {
     /// One flag; false when this kernel has none.
     #[inline(always)]
     pub fn flag(self, field: Field) -> bool {
-        match offset(self.offsets, field) {
-            Some(bit) => self.member::<u8>(field) >> (bit % 8) & 1 == 1,
-            None => false,
-        }
+        self.bits(field, 1) == 1
     }
 
     /// A member, or its first bytes; 0 when this kernel has none.
@@ -359,10 +470,16 @@ impl Context {
 /// Adds one to a counter. Another CPU, or an interrupt on this one, may be doing the same.
 #[inline(always)]
 pub fn count(counters: &Array<u64>, index: u32) {
+    count_by(counters, index, 1);
+}
+
+/// Adds to a counter, likewise.
+#[inline(always)]
+pub fn count_by(counters: &Array<u64>, index: u32, number: u64) {
     if let Some(counter) = counters.get_ptr_mut(index) {
         // SAFETY: the map's entries live as long as the program, are aligned, and are only written atomically. The
         // intrinsic, because `AtomicU64` has no `fetch_add` on a target without compare-and-swap.
-        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, 1) };
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, number) };
     }
 }
 
@@ -395,6 +512,43 @@ pub fn tell<T: 'static>(ring: &RingBuf, tag: u64, fill: impl FnOnce(&mut MaybeUn
     }
     entry.submit(0);
     true
+}
+
+/// A timer of the kernel's inside the value of a map.
+pub struct Timer(*mut bpf_timer);
+
+/// What a timer calls: with the map, the key and the value that it is part of. Has to return 0.
+pub type Callback<K, V> = extern "C" fn(*mut c_void, *mut K, *mut V) -> u64;
+
+impl Timer {
+    /// The one at this place, which is in the value of a map.
+    #[inline(always)]
+    pub fn at(place: *mut bpf_timer) -> Self {
+        Self(place)
+    }
+
+    /// Makes it ready for use, once for each value; false without memory, or when it is ready already.
+    #[inline(always)]
+    pub fn init<K, V, const N: usize, const F: usize>(
+        &self,
+        map: &'static btf_maps::HashMap<K, V, N, F>,
+        callback: Callback<K, V>,
+    ) -> bool {
+        const CLOCK_MONOTONIC: u64 = 1;
+        let map = from_ref(map).cast_mut().cast();
+        // SAFETY: the verifier sees to it that the timer is one of the map's, and that the callback takes its values.
+        unsafe {
+            bpf_timer_init(self.0, map, CLOCK_MONOTONIC) == 0
+                && bpf_timer_set_callback(self.0, callback as *mut c_void) == 0
+        }
+    }
+
+    /// Has it call in so many nanoseconds, and not at the time that was set before.
+    #[inline(always)]
+    pub fn start(&self, nanoseconds: u64) -> bool {
+        // SAFETY: as with `init`. A timer that is not ready is an error that the helper returns.
+        unsafe { bpf_timer_start(self.0, nanoseconds, 0) == 0 }
+    }
 }
 
 /// The context of an iterator program: pointers, of which the first leads to where the output goes.

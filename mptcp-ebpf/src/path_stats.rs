@@ -123,13 +123,7 @@ fn follow(socket: Socket, tcp: &Structure, way: Established, cookie: u64, adopte
     kept.ifindex = tcp.read(Field::BoundTo);
     kept.local_port = tcp.read(Field::LocalPort);
     kept.remote_port = u16::from_be(tcp.read(Field::RemotePort));
-    if kept.family == AF_INET {
-        kept.local[..4].copy_from_slice(&tcp.read::<u32>(Field::LocalV4).to_ne_bytes());
-        kept.remote[..4].copy_from_slice(&tcp.read::<u32>(Field::RemoteV4).to_ne_bytes());
-    } else {
-        kept.local = tcp.probe(Field::LocalV6);
-        kept.remote = tcp.probe(Field::RemoteV6);
-    }
+    tcp.addresses(&mut kept.local, &mut kept.remote);
     // The last figures say all of the first ones: when the daemon lags, the room that is left is theirs.
     let has_room = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) < u64::from(EVENTS_BYTES / 2);
     if !(has_room && report(Tag::Opened, tcp, kept)) {
@@ -137,9 +131,6 @@ fn follow(socket: Socket, tcp: &Structure, way: Established, cookie: u64, adopte
     }
     true
 }
-
-/// `AF_INET` of `include/linux/socket.h`.
-const AF_INET: u16 = 2;
 
 /// Tells the daemon all figures of a subflow.
 #[inline(always)]
@@ -319,7 +310,7 @@ pub extern "C" fn adopt(ctx: *mut c_void) -> u32 {
         if let Some(way) = way(subflow, active)
             && follow(socket, &tcp, way, socket.cookie(), true)
         {
-            socket.call_at(CALLS);
+            socket.call_also_at(&tcp, CALLS);
         }
     }
     0

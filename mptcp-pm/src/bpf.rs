@@ -3,8 +3,10 @@
 pub mod coupled;
 pub mod path_stats;
 pub mod probe;
+pub mod silence;
 pub mod struct_ops;
 
+mod attach;
 mod btf;
 mod cgroup;
 mod netns;

@@ -1,9 +1,12 @@
 //! The pure core: events in, actions out, deadlines. No socket, file, clock or thread is known here; the I/O lives in
 //! `netlink`, `sysctl`, `state` and `daemon`, and time comes in as a duration since some start.
 pub mod action;
+pub mod alarm;
 mod cause;
 pub mod connections;
 pub mod event;
+pub mod flow;
+pub mod health;
 pub mod observed;
 pub mod owned;
 pub mod paths;
@@ -14,6 +17,7 @@ pub mod report;
 pub mod retry;
 pub mod routes;
 pub mod service;
+pub mod steering;
 pub mod subflows;
 pub mod uplink;
 pub mod world;
@@ -26,6 +30,7 @@ use self::action::{Action, Subject};
 use self::cause::Cause;
 use self::connections::{Notice, Token};
 use self::event::{Event, Failure, FailureKind};
+use self::health::Request;
 use self::observed::World;
 use self::owned::Owned;
 use self::paths::Paths;
@@ -33,6 +38,7 @@ use self::policy::{Capacity, Desired};
 use self::reading::Source;
 use self::report::{EndpointReport, Finding, Owner, Report};
 use self::retry::{Pacer, Retries, Verdict};
+use self::subflows::Aims;
 use self::world::{Change, Endpoint, EndpointFlags, Link, Observation, Snapshot};
 use crate::config::{Config, Manager};
 
@@ -70,6 +76,8 @@ pub struct Core {
     paths: Paths,
     /// Events of connections are heard.
     hearing: bool,
+    /// Subflows are measured.
+    measuring: bool,
     /// What was told while the action was being carried out: its answer may be older.
     meanwhile: Vec<Change>,
     /// Local addresses whose subflows have failed and are to be tried again.
@@ -109,6 +117,7 @@ impl Core {
             sockets: Source::new(Pacer::new(LOOK_EVERY)),
             paths: Paths::default(),
             hearing: false,
+            measuring: false,
             meanwhile: Vec::new(),
             failed: BTreeSet::new(),
             dirty: true,
@@ -150,6 +159,14 @@ impl Core {
                 self.busy = false;
                 self.sockets.succeeded();
             }
+            Event::Measuring(measuring) => {
+                self.dirty |= self.measuring != measuring;
+                self.measuring = measuring;
+            }
+            Event::Measured(figures) if self.manages() => self.paths.measured(&figures, now),
+            Event::Alarm(alarm) if self.manages() => self.paths.alarm(&alarm, now),
+            Event::Answered(probe, rtt) => self.paths.answered(&probe, rtt, now),
+            Event::Measured(_) | Event::Alarm(_) => {}
             Event::Done(action, result) => self.done(action, result, now),
             Event::Deadline => {
                 self.dirty |= self.retry_at.is_some_and(|at| at <= now);
@@ -208,6 +225,11 @@ impl Core {
             findings: self.findings(),
             settled: self.settled(),
         }
+    }
+
+    /// Whether subflows should be read often: transfers may be about to become long.
+    pub const fn is_growing(&self) -> bool {
+        self.paths.is_growing()
     }
 
     /// Nothing is to be done until something happens.
@@ -383,8 +405,11 @@ impl Core {
         {
             return self.not_read(&action, failure, now);
         }
-        if let Action::Manage(token, step) = &action {
-            return self.paths.done(*token, step, &result, now);
+        match &action {
+            Action::Manage(token, step) => return self.paths.done(*token, step, &result, now),
+            // One that could not be asked is one that does not answer.
+            Action::Ask(_) | Action::Bear(..) => return,
+            _ => {}
         }
         if !matches!(action, Action::CloseInitial(_)) {
             let error = match &result {
@@ -502,8 +527,15 @@ impl Core {
 
     /// Nothing is done for a connection before it is known what is wanted.
     fn manage(&mut self, now: Duration) -> Option<Action> {
-        let known = self.manages() && self.can_plan();
-        let (token, step) = known.then(|| self.paths.next(now)).flatten()?;
+        if !(self.manages() && self.can_plan()) {
+            return None;
+        }
+        match self.paths.request(now) {
+            Some(Request::Ask(probe)) => return Some(Action::Ask(probe)),
+            Some(Request::Bear(ifindex, silence)) => return Some(Action::Bear(ifindex, silence)),
+            None => {}
+        }
+        let (token, step) = self.paths.next(now)?;
         Some(Action::Manage(token, step))
     }
 
@@ -572,7 +604,8 @@ impl Core {
         }
         let mut desired = policy::desire(&self.world, &self.config, &self.owned, self.capacity);
         if self.manages() {
-            self.paths.aim(std::mem::take(&mut desired.aims));
+            let aims = std::mem::take(&mut desired.aims);
+            self.paths.aim(Aims { measured: self.measuring, ..aims });
         }
         let known = self.sockets.is_known();
         // Where they cannot be read, the kernel is better than nobody.

@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::alarms::Alarms;
 use crate::bpf;
 use crate::clock::{Jumps, sleep_until};
 use crate::config::{Config, Control};
@@ -32,11 +33,12 @@ use crate::metrics::{Endpoint, Scrape};
 use crate::netlink::mptcp::Mptcp;
 use crate::netlink::route::Routes;
 use crate::netlink::watch::{Notice, Watch};
+use crate::prober::Prober;
 use crate::rivals;
 use crate::state::StateFile;
 use crate::view::connections::Connections;
 use crate::view::openmetrics::{self, Exposition};
-use crate::view::status::Status;
+use crate::view::status::{Feature, Status};
 
 /// How long a stop may take before what is left is left.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -166,7 +168,13 @@ impl Daemon {
         let owned = state.load()?;
         // Subscribed before anything is dumped: what changes in between is not missed.
         let watch = Watch::open()?;
-        let executor = Executor { mptcp: Mptcp::open().await?, routes: Routes::open().await?, state };
+        let executor = Executor {
+            mptcp: Mptcp::open().await?,
+            routes: Routes::open().await?,
+            state,
+            prober: Prober::default(),
+            alarms: Alarms::default(),
+        };
         let mut core = Core::new(config);
         core.handle(Event::Inherited(owned), Duration::ZERO);
         let listener = Listener::listen().await;
@@ -201,6 +209,7 @@ impl Daemon {
 
     fn load_programs(&mut self) {
         self.measure.start();
+        self.core.handle(Event::Measuring(self.measure.measures()), self.start.elapsed());
         // The kernel's types were in memory meanwhile; what lies above them would keep it.
         bpf::give_back_memory();
     }
@@ -209,10 +218,18 @@ impl Daemon {
         loop {
             self.act().await;
             self.tell_readiness();
+            self.steer();
             if let Some(end) = self.wait().await? {
                 return self.stop(end).await;
             }
         }
+    }
+
+    /// What is measured and watched for the core is what it steers by.
+    fn steer(&mut self) {
+        let steers = self.ready && self.core.manages();
+        self.measure.pace(steers, self.core.is_growing());
+        self.executor.alarms.follow(steers);
     }
 
     /// Waits for whatever comes first, and hands it to the core.
@@ -223,6 +240,8 @@ impl Daemon {
             event = self.listener.next(!self.core.manages()) => self.happened(event),
             Some(call) = self.calls.recv() => self.answer(call).await,
             due = self.measure.due() => self.measured(due),
+            alarm = self.executor.alarms.next() => self.alarmed(alarm),
+            answer = self.executor.prober.answer() => self.feed(answer),
             // Who has gone does not want to know.
             Some(scrape) = self.scrapes.recv() => drop(scrape.reply.send(self.exposition())),
             () = self.jumps.next() => self.feed(Event::Lost),
@@ -279,6 +298,19 @@ impl Daemon {
     fn measured(&mut self, due: Due) {
         self.tell_places();
         self.measure.take(due);
+        let figures = self.measure.figures();
+        if !figures.is_empty() {
+            self.core.handle(Event::Measured(figures), self.start.elapsed());
+        }
+    }
+
+    /// Many subflows fall silent at once: they are taken in together.
+    fn alarmed(&mut self, alarm: Event) {
+        self.core.handle(alarm, self.start.elapsed());
+        for _ in 0..AT_ONCE {
+            let Some(alarm) = self.executor.alarms.waiting() else { return };
+            self.core.handle(alarm, self.start.elapsed());
+        }
     }
 
     /// Subflows are attributed when they are first seen: to the uplinks as they are by then.
@@ -326,7 +358,7 @@ impl Daemon {
                 }
             },
             // The server does the rest.
-            Request::Monitor {} => Reply::Ok(serde_json::json!({ "ebpf": [self.measure.feature()] })),
+            Request::Monitor {} => Reply::Ok(serde_json::json!({ "ebpf": self.features() })),
             Request::Reload {} => match self.reload() {
                 Ok(()) => {
                     self.act().await;
@@ -352,6 +384,10 @@ impl Daemon {
         Exposition { paths: stats.paths(), connections }
     }
 
+    fn features(&self) -> Vec<Feature> {
+        std::iter::once(self.measure.feature()).chain(self.executor.alarms.feature()).collect()
+    }
+
     async fn status(&self) -> Reply {
         let report = self.core.report();
         let endpoints: Vec<_> = report.endpoints.iter().map(|report| &report.endpoint).collect();
@@ -361,7 +397,7 @@ impl Daemon {
                 .await,
             report,
             paths: self.measure.stats().paths(),
-            ebpf: vec![self.measure.feature()],
+            ebpf: self.features(),
         };
         match serde_json::to_value(&status) {
             Ok(value) => Reply::Ok(value),

@@ -1,4 +1,5 @@
 //! The daemon as a library: the binary, the lab and the benchmarks drive the same code.
+mod alarms;
 pub mod bpf;
 pub mod cli;
 mod clock;
@@ -14,6 +15,7 @@ mod measure;
 pub mod metrics;
 pub mod netlink;
 pub mod probe;
+mod prober;
 mod rivals;
 pub mod socket_file;
 mod state;

@@ -53,6 +53,9 @@ enum Command {
     },
     /// Run one benchmark, which writes target/bench/NAME.json
     Bench {
+        /// Not optimized, which is built sooner: for work on what is measured, not for figures
+        #[arg(long)]
+        dev: bool,
         /// The benchmark's name, a file in tests/benches
         name: String,
         /// Arguments for the benchmark itself
@@ -99,7 +102,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         }
         Command::Test { filters, .. } => run::test(&filters),
         Command::Demo { args } => run::demo(&args),
-        Command::Bench { name, args } => run::bench(&name, &args),
+        Command::Bench { dev, name, args } => run::bench(&name, !dev, &args),
         Command::Vm { kernel, all, limit, command } => {
             let series = if all { setup::kernels::SERIES.to_vec() } else { vec![kernel.as_str()] };
             return vm::command(&series, &command, Duration::from_secs(limit));

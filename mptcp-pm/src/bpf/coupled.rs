@@ -4,7 +4,7 @@
 //! these by TCP_CONGESTION. Sockets that have chosen one keep it when it is no longer registered.
 use aya::maps::{HashMap, Map, MapData, MapError};
 use mptcp_common::coupled::{Connection, Figures, Paths, Place};
-use mptcp_common::fields::{ABSENT, Field};
+use mptcp_common::fields::Field;
 use zerocopy::FromBytes;
 
 use super::struct_ops::{self, Link, Object, Structure};
@@ -83,11 +83,7 @@ impl Coupled {
     /// these names; see [`Error`].
     pub fn register() -> Result<Self, Error> {
         let types = Types::of_this_kernel()?;
-        let (offsets, _) = types.table();
-        if let Some(missing) = NEEDED.into_iter().find(|field| offsets[*field as usize] == ABSENT) {
-            let (structure, member) = missing.name();
-            return Err(Error::NoType { what: format!("{structure}.{member}") });
-        }
+        let offsets = types.table_with(&NEEDED)?;
         let offsets = offsets.map(u32::to_ne_bytes);
         let mut object = Object::new(OBJECT, objects::get(OBJECT)?, &[("OFFSETS", offsets.as_flattened())])?;
         let register = |algorithm| register(&object, &types, algorithm);

@@ -39,6 +39,21 @@ impl Types {
         }
         (table, absent)
     }
+
+    /// The same, where there have to be certain ones.
+    ///
+    /// # Errors
+    /// `Error::NoType`, with the first of them that this kernel does not have.
+    pub fn table_with(&self, needed: &[Field]) -> Result<[u32; fields::COUNT], Error> {
+        let (table, _) = self.table();
+        match needed.iter().find(|field| table[**field as usize] == fields::ABSENT) {
+            None => Ok(table),
+            Some(missing) => {
+                let (structure, member) = missing.name();
+                Err(Error::NoType { what: format!("{structure}.{member}") })
+            }
+        }
+    }
 }
 
 #[cfg(test)]

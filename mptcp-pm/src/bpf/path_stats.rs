@@ -18,7 +18,6 @@ use super::{Error, sys};
 use crate::view::paths::Losses;
 
 pub use event::Event;
-pub(super) use load::tick_ns;
 
 const OBJECT: &str = "path_stats";
 

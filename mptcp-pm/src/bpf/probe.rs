@@ -4,14 +4,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader, Endianness};
 use aya_obj::generated::bpf_insn;
-use mptcp_common::fields::{self, ABSENT};
+use mptcp_common::fields::{self, Field};
 use nix::errno::Errno;
 
 use super::btf::Kind;
 use super::offsets::Types;
 use super::struct_ops::Object;
 use super::sys::program::{self, Use};
-use super::{Error, coupled, netns, objects, path_stats};
+use super::{Error, attach, coupled, netns, objects, silence};
 use crate::probe::Feature;
 
 /// What a program is loaded as.
@@ -29,6 +29,8 @@ enum As {
 struct Programs {
     object: &'static str,
     without: &'static str,
+    /// Without one of these the object is not loaded.
+    needs: &'static [Field],
     programs: &'static [(&'static str, As)],
 }
 
@@ -37,6 +39,7 @@ const OBJECTS: &[Programs] = &[
     Programs {
         object: "path_stats",
         without: "the figures of paths stay empty, and nothing tells of their alarms",
+        needs: &[],
         programs: &[
             ("path_stats", As::SockOps),
             ("read", As::Iterator("bpf_sk_storage_map")),
@@ -44,8 +47,15 @@ const OBJECTS: &[Programs] = &[
         ],
     },
     Programs {
+        object: "silence",
+        without: "a path that goes silent is left when the kernel's own retransmission notices",
+        needs: &silence::NEEDED,
+        programs: &[("silence", As::SockOps), ("adopt", As::Iterator("tcp"))],
+    },
+    Programs {
         object: "coupled",
         without: "there is no coupled congestion control",
+        needs: &coupled::NEEDED,
         programs: &[
             ("begin", As::Congestion("init")),
             ("end", As::Congestion("release")),
@@ -174,7 +184,7 @@ fn load(programs: &Programs, types: &Types) -> Result<Vec<(&'static str, Verifie
         return load_structure(programs, types);
     }
     let object = programs.object;
-    let mut ebpf = prepare(object, types)?;
+    let mut ebpf = prepare(programs, types)?;
     let types = aya::Btf::parse(types.btf().bytes(), Endianness::default());
     let types = types.map_err(|source| Error::KernelTypes(Box::new(source)))?;
     let each = |(name, what): &(&'static str, As)| (*name, load_one(&mut ebpf, object, name, *what, &types));
@@ -182,9 +192,10 @@ fn load(programs: &Programs, types: &Types) -> Result<Vec<(&'static str, Verifie
 }
 
 /// As the loaders do, but for globals that an object need not have.
-fn prepare(object: &'static str, types: &Types) -> Result<Ebpf, Error> {
-    let (offsets, _) = types.table();
-    let (cookie, tick) = (netns::cookie()?, path_stats::tick_ns()?);
+fn prepare(programs: &Programs, types: &Types) -> Result<Ebpf, Error> {
+    let object = programs.object;
+    let offsets = types.table_with(programs.needs)?;
+    let (cookie, tick) = (netns::cookie()?, attach::tick_ns()?);
     EbpfLoader::new()
         .btf(None)
         .override_global("NETNS_COOKIE", &cookie, false)
@@ -214,11 +225,7 @@ fn load_one(
 
 fn load_structure(programs: &Programs, types: &Types) -> Result<Vec<(&'static str, Verified)>, Error> {
     let name = programs.object;
-    let (offsets, _) = types.table();
-    if let Some(missing) = coupled::NEEDED.into_iter().find(|field| offsets[*field as usize] == ABSENT) {
-        let (structure, member) = missing.name();
-        return Err(Error::NoType { what: format!("{structure}.{member}") });
-    }
+    let offsets = types.table_with(programs.needs)?;
     registrable(types)?;
     let offsets = offsets.map(u32::to_ne_bytes);
     let object = Object::new(name, objects::get(name)?, &[("OFFSETS", offsets.as_flattened())])?;

@@ -1,7 +1,10 @@
 //! Everything that can wake the core.
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
+use super::alarm::{Alarm, Figures, Probe};
 use super::connections::{Notice, Seen, Token};
 use super::owned::Owned;
 use super::world::{Change, Observation, Snapshot};
@@ -31,6 +34,14 @@ pub enum Event {
     ConnectionsLost,
     /// All connections, in answer to [`Action::LookAtConnections`].
     Connections(Vec<Seen>),
+    /// Whether subflows are measured from now on.
+    Measuring(bool),
+    /// Subflows were read.
+    Measured(Vec<Figures>),
+    /// A subflow is silent, or no longer is.
+    Alarm(Alarm),
+    /// Somebody has answered [`Action::Ask`], after so long a time.
+    Answered(Probe, Duration),
     /// An action was carried out, or was not.
     Done(Action, Result<(), Failure>),
     /// A deadline has passed.

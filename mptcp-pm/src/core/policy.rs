@@ -11,6 +11,7 @@ use super::action::NewEndpoint;
 use super::observed::World;
 use super::owned::Owned;
 use super::routes::{default_net, leaves_by};
+use super::service::Service;
 use super::subflows::Aims;
 use super::uplink::{self, Class, Unused, Uplink};
 use super::world::{
@@ -188,21 +189,23 @@ fn endpoints(
     room: usize,
 ) -> Vec<NewEndpoint> {
     let free = |place: &&NewEndpoint| !others.iter().any(|other| other.addr == place.addr && other.port == 0);
-    ways(places, uplinks, config).iter().filter(free).take(room).cloned().collect()
+    let best = preferred(uplinks).first().map(|uplink| uplink.ifindex);
+    let flags = |uplink: &Uplink| flags(uplink, best == Some(uplink.ifindex), config);
+    ways(places, uplinks, flags).into_iter().filter(|way| free(&way)).take(room).collect()
 }
 
 /// How the addresses are used, best uplink first.
-fn ways(places: &[Place], uplinks: &[Uplink], config: &Config) -> Vec<NewEndpoint> {
-    let best = preferred(uplinks).first().map(|uplink| uplink.ifindex);
+fn ways(places: &[Place], uplinks: &[Uplink], flags: impl Fn(&Uplink) -> EndpointFlags) -> Vec<NewEndpoint> {
     let flags_of = |ifindex| {
         let uplink = uplinks.iter().find(|uplink| uplink.ifindex == ifindex);
-        uplink.map_or(EndpointFlags::SUBFLOW, |uplink| flags(uplink, best == Some(ifindex), config))
+        uplink.map_or(EndpointFlags::SUBFLOW, &flags)
     };
     let way = |&Place { addr, ifindex }: &Place| NewEndpoint { addr, ifindex, flags: flags_of(ifindex) };
     places.iter().map(way).collect()
 }
 
-/// What is wanted of connections that the daemon manages: the same as of those with endpoints. An address of an uplink
+/// What is wanted of connections that the daemon manages: where those with endpoints have one policy for all, the service
+/// type decides which paths carry, and only what the owner has said of an uplink holds for each. An address of an uplink
 /// beside the one that is used (a further one of its network, a former privacy address) stands for that one. What is on
 /// a lost uplink is lost; what is anywhere else on this machine is no business of ours.
 fn aims(
@@ -212,7 +215,8 @@ fn aims(
     config: &Config,
     limits: Option<Limits>,
 ) -> Aims {
-    let mut aims = Aims { ways: ways(places, uplinks, config), limits, ..Aims::default() };
+    let ways = ways(places, uplinks, |uplink| wishes(uplink, config));
+    let mut aims = Aims { ways, limits, service: service(config), ..Aims::default() };
     let is_lost = |uplink: &&Uplink| uplink.unused.as_ref().is_some_and(|unused| unused.lost);
     let lost: BTreeSet<IfIndex> = uplinks.iter().filter(is_lost).map(|uplink| uplink.ifindex).collect();
     for address in world.addresses.values() {
@@ -289,10 +293,7 @@ fn flags(uplink: &Uplink, best: bool, config: &Config) -> EndpointFlags {
     if let Some(flags) = uplink.flags {
         return flags;
     }
-    let base = match config.profile {
-        Profile::Light | Profile::Heavy => EndpointFlags::SUBFLOW,
-        Profile::Site => EndpointFlags::SIGNAL,
-    };
+    let base = base(config);
     let stands_by = match uplink.role {
         Some(Role::Primary | Role::Off) => false,
         Some(Role::Backup) => true,
@@ -303,6 +304,30 @@ fn flags(uplink: &Uplink, best: bool, config: &Config) -> EndpointFlags {
         },
     };
     if stands_by { base | EndpointFlags::BACKUP } else { base }
+}
+
+const fn base(config: &Config) -> EndpointFlags {
+    match config.profile {
+        Profile::Light | Profile::Heavy => EndpointFlags::SUBFLOW,
+        Profile::Site => EndpointFlags::SIGNAL,
+    }
+}
+
+/// The same without the profile: what stands by whatever an application wants.
+fn wishes(uplink: &Uplink, config: &Config) -> EndpointFlags {
+    if let Some(flags) = uplink.flags {
+        return flags;
+    }
+    let stands_by = uplink.role.map_or(uplink.metered, |role| role == Role::Backup);
+    if stands_by { base(config) | EndpointFlags::BACKUP } else { base(config) }
+}
+
+/// What applications want, where nobody says it.
+const fn service(config: &Config) -> Service {
+    match config.profile {
+        Profile::Light => Service::Handover,
+        Profile::Heavy | Profile::Site => Service::Aggregate,
+    }
 }
 
 /// See [`Desired::stranded`]. What the owner switched off, or what would leak beside a VPN, is not lost but unwanted.

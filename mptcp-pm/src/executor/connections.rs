@@ -72,13 +72,9 @@ fn subflow(seen: &diag::Subflow) -> Option<Subflow> {
         true => seen.socket.local,
         false => SocketAddr::new(seen.socket.local.ip(), 0),
     };
-    Some(Subflow {
-        ends: Ends { local, remote: seen.socket.remote },
-        local_id: seen.info.id_local,
-        backup: seen.info.flags.contains(SubflowFlags::BKUP_LOC),
-        established,
-        born_backup: false,
-    })
+    let backup = seen.info.flags.contains(SubflowFlags::BKUP_LOC);
+    let ends = Ends { local, remote: seen.socket.remote };
+    Some(Subflow::new(ends, seen.info.id_local, backup, established))
 }
 
 /// Carries out one step.

@@ -7,12 +7,17 @@ const AF_INET: u16 = 2;
 
 /// The local end. An IPv4 address that an IPv6 socket uses (::ffff:a.b.c.d) is an IPv4 address.
 pub fn local(kept: &Kept) -> SocketAddr {
-    SocketAddr::new(ip(kept.family, kept.local), kept.local_port)
+    address(kept.family, kept.local, kept.local_port)
 }
 
 /// The remote end, likewise.
 pub fn remote(kept: &Kept) -> SocketAddr {
-    SocketAddr::new(ip(kept.family, kept.remote), kept.remote_port)
+    address(kept.family, kept.remote, kept.remote_port)
+}
+
+/// An end of an address family (`AF_INET` or `AF_INET6`), likewise.
+pub fn address(family: u16, bytes: [u8; 16], port: u16) -> SocketAddr {
+    SocketAddr::new(ip(family, bytes), port)
 }
 
 /// The same end without the detour over IPv6.

@@ -46,7 +46,8 @@ fn this_kernel_takes_all_of_them() {
 #[test]
 fn without_an_iterator_its_program_alone_is_absent() {
     let features = of(&Types::without("bpf_iter_tcp"));
-    assert_eq!(missing(&features), BTreeSet::from(["path_stats", "path_stats/adopt"]));
+    let expected = ["path_stats", "path_stats/adopt", "silence", "silence/adopt"];
+    assert_eq!(missing(&features), BTreeSet::from(expected));
     assert!(feature(&features, "path_stats").detail.contains("adopt"));
 }
 
@@ -62,6 +63,13 @@ fn without_a_field_that_it_needs_an_object_is_absent_as_a_whole() {
     let features = of(&Types::without("prior_cwnd"));
     assert_eq!(missing(&features), BTreeSet::from(["fields", "coupled"]));
     assert!(feature(&features, "coupled").detail.contains("tcp_sock.prior_cwnd"));
+}
+
+#[test]
+fn without_a_field_that_two_need_both_are_absent() {
+    let features = of(&Types::without("srtt_us"));
+    assert_eq!(missing(&features), BTreeSet::from(["fields", "silence", "coupled"]));
+    assert!(feature(&features, "silence").detail.contains("tcp_sock.srtt_us"));
 }
 
 #[test]

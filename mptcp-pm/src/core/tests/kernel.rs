@@ -99,7 +99,9 @@ impl Kernel {
             | Action::Save(_)
             | Action::CloseInitial(_)
             | Action::LookAtConnections
-            | Action::Manage(..) => Ok(()),
+            | Action::Manage(..)
+            | Action::Ask(_)
+            | Action::Bear(..) => Ok(()),
             Action::WriteSysctl(key, value) => match self.sysctls.get_mut(key) {
                 Some(present) => {
                     present.clone_from(value);

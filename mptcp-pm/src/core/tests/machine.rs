@@ -304,7 +304,9 @@ fn fault(action: &Action) -> Option<Fault> {
         | Action::SetBackup(..)
         | Action::RetrySubflows(..)
         | Action::CloseInitial(_)
-        | Action::Manage(..) => Some(Fault::Delete),
+        | Action::Manage(..)
+        | Action::Ask(_)
+        | Action::Bear(..) => Some(Fault::Delete),
     }
 }
 
