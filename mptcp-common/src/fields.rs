@@ -29,7 +29,6 @@ macro_rules! fields {
 
 fields! {
     Family = "sock_common" "skc_family";
-    Namespace = "sock_common" "skc_net";
     State = "sock_common" "skc_state";
     BoundTo = "sock_common" "skc_bound_dev_if";
     LocalPort = "sock_common" "skc_num";

@@ -4,6 +4,7 @@ pub mod congestion;
 pub mod coupled;
 pub mod owner;
 pub mod path_stats;
+pub mod probe;
 pub mod silence;
 pub mod struct_ops;
 

@@ -16,6 +16,7 @@ mod measure;
 pub mod metrics;
 pub mod netlink;
 mod owners;
+pub mod probe;
 mod prober;
 mod rivals;
 pub mod socket_file;
