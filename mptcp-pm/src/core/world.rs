@@ -328,6 +328,7 @@ impl TryFrom<String> for Sysctl {
             "net.mptcp.enabled" => Ok(Self::Enabled),
             "net.mptcp.path_manager" => Ok(Self::PathManager),
             "net.mptcp.pm_type" => Ok(Self::PathManagerType),
+            "net.ipv4.tcp_rmem" => Ok(Self::ReceiveBuffer),
             other => other
                 .strip_prefix("net.ipv4.conf.")
                 .and_then(|rest| rest.strip_suffix(".rp_filter"))

@@ -270,8 +270,8 @@ mod tests {
         let expected = "\nuplinks:\n  wlan0: 192.0.2.7 via 192.0.2.1\n    \
             rtt 21.5 ms (min 20.1), 1.70 kbit/s out, 41.9 Mbit/s in, 0.50 % resent\n";
         assert!(text.contains(expected), "{text}");
-        let expected = "\n    wlan0 initial: carrying (the lowest delay), rtt 21.5 ms (min 20.1), 1.70 kbit/s\n        \
-            out, 41.9 Mbit/s in, 0.50 % resent, 1.40 kB out, 34.6 MB in\n";
+        let expected = "\n    wlan0 initial: carrying (the lowest delay), rtt 21.5 ms (min 20.1), 1.70\n        \
+            kbit/s out, 41.9 Mbit/s in, 0.50 % resent, 1.40 kB out, 34.6 MB in\n";
         assert!(text.contains(expected), "{text}");
         assert!(text.contains("where the kernel manages the paths: 1 of"), "{text}");
         assert!(
