@@ -1,9 +1,12 @@
 //! The pure core: events in, actions out, deadlines. No socket, file, clock or thread is known here; the I/O lives in
 //! `netlink`, `sysctl`, `state` and `daemon`, and time comes in as a duration since some start.
 pub mod action;
+pub mod alarm;
 mod cause;
 pub mod connections;
 pub mod event;
+pub mod flow;
+pub mod health;
 pub mod observed;
 pub mod owned;
 pub mod paths;
@@ -14,6 +17,7 @@ pub mod report;
 pub mod retry;
 pub mod routes;
 pub mod service;
+pub mod steering;
 pub mod subflows;
 pub mod uplink;
 pub mod world;
@@ -26,6 +30,7 @@ use self::action::{Action, Subject};
 use self::cause::Cause;
 use self::connections::{Notice, Token};
 use self::event::{Event, Failure, FailureKind};
+use self::health::Request;
 use self::observed::World;
 use self::owned::Owned;
 use self::paths::Paths;
@@ -33,6 +38,8 @@ use self::policy::{Capacity, Desired};
 use self::reading::Source;
 use self::report::{EndpointReport, Finding, Owner, Report};
 use self::retry::{Pacer, Retries, Verdict};
+use self::service::Rules;
+use self::subflows::Aims;
 use self::world::{Change, Endpoint, EndpointFlags, Link, Observation, Snapshot};
 use crate::config::{Config, Manager};
 
@@ -70,6 +77,8 @@ pub struct Core {
     paths: Paths,
     /// Events of connections are heard.
     hearing: bool,
+    /// Subflows are measured.
+    measuring: bool,
     /// What was told while the action was being carried out: its answer may be older.
     meanwhile: Vec<Change>,
     /// Local addresses whose subflows have failed and are to be tried again.
@@ -93,6 +102,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 impl Core {
     /// A core that knows nothing yet: its first actions read the kernel.
     pub fn new(config: Config) -> Self {
+        let mut paths = Paths::default();
+        paths.set_rules(Rules::of(&config));
         Self {
             config,
             world: World::default(),
@@ -107,8 +118,9 @@ impl Core {
             routing: Source::new(Pacer::new(RESYNC_EVERY)),
             endpoints: Source::new(Pacer::new(OBSERVE_EVERY)),
             sockets: Source::new(Pacer::new(LOOK_EVERY)),
-            paths: Paths::default(),
+            paths,
             hearing: false,
+            measuring: false,
             meanwhile: Vec::new(),
             failed: BTreeSet::new(),
             dirty: true,
@@ -143,6 +155,10 @@ impl Core {
                 self.sockets.look();
             }
             Event::Connection(token, notice) => self.connection(token, notice, now),
+            // Where the kernel manages the connections, nobody asks whose they are.
+            Event::Owned(token, owner) if self.manages() => self.paths.owned(token, owner),
+            Event::Owned(..) => {}
+            Event::Service(token, service) => self.paths.set_service(token, service),
             Event::ConnectionsLost => self.sockets.look(),
             Event::Connections(seen) => {
                 self.paths.replace(seen);
@@ -150,6 +166,14 @@ impl Core {
                 self.busy = false;
                 self.sockets.succeeded();
             }
+            Event::Measuring(measuring) => {
+                self.dirty |= self.measuring != measuring;
+                self.measuring = measuring;
+            }
+            Event::Measured(figures) if self.manages() => self.paths.measured(&figures, now),
+            Event::Alarm(alarm) if self.manages() => self.paths.alarm(&alarm, now),
+            Event::Answered(probe, rtt) => self.paths.answered(&probe, rtt, now),
+            Event::Measured(_) | Event::Alarm(_) => {}
             Event::Done(action, result) => self.done(action, result, now),
             Event::Deadline => {
                 self.dirty |= self.retry_at.is_some_and(|at| at <= now);
@@ -210,6 +234,16 @@ impl Core {
         }
     }
 
+    /// The connections whose paths are the daemon's business.
+    pub fn connections(&self) -> &Paths {
+        &self.paths
+    }
+
+    /// Whether subflows should be read often: transfers may be about to become long.
+    pub const fn is_growing(&self) -> bool {
+        self.paths.is_growing()
+    }
+
     /// Nothing is to be done until something happens.
     fn settled(&self) -> bool {
         let at_work = self.manages() && self.paths.deadline() == Some(Duration::ZERO);
@@ -260,6 +294,7 @@ impl Core {
     }
 
     fn configured(&mut self, config: Config) {
+        self.paths.set_rules(Rules::of(&config));
         self.config = config;
         self.retries.forgive_all();
         self.paths.forgive_all();
@@ -383,8 +418,11 @@ impl Core {
         {
             return self.not_read(&action, failure, now);
         }
-        if let Action::Manage(token, step) = &action {
-            return self.paths.done(*token, step, &result, now);
+        match &action {
+            Action::Manage(token, step) => return self.paths.done(*token, step, &result, now),
+            // One that could not be asked is one that does not answer.
+            Action::Ask(_) | Action::Bear(..) => return,
+            _ => {}
         }
         if !matches!(action, Action::CloseInitial(_)) {
             let error = match &result {
@@ -502,8 +540,15 @@ impl Core {
 
     /// Nothing is done for a connection before it is known what is wanted.
     fn manage(&mut self, now: Duration) -> Option<Action> {
-        let known = self.manages() && self.can_plan();
-        let (token, step) = known.then(|| self.paths.next(now)).flatten()?;
+        if !(self.manages() && self.can_plan()) {
+            return None;
+        }
+        match self.paths.request(now) {
+            Some(Request::Ask(probe)) => return Some(Action::Ask(probe)),
+            Some(Request::Bear(ifindex, silence)) => return Some(Action::Bear(ifindex, silence)),
+            None => {}
+        }
+        let (token, step) = self.paths.next(now)?;
         Some(Action::Manage(token, step))
     }
 
@@ -572,7 +617,8 @@ impl Core {
         }
         let mut desired = policy::desire(&self.world, &self.config, &self.owned, self.capacity);
         if self.manages() {
-            self.paths.aim(std::mem::take(&mut desired.aims));
+            let aims = std::mem::take(&mut desired.aims);
+            self.paths.aim(Aims { measured: self.measuring, ..aims });
         }
         let known = self.sockets.is_known();
         // Where they cannot be read, the kernel is better than nobody.
@@ -648,6 +694,17 @@ impl Core {
         }
     }
 
+    /// Service types that are asked for and cannot act.
+    fn without_effect(&self) -> Option<Finding> {
+        let asked = self.config.service.is_some() || !self.config.applications.is_empty();
+        let by_kernel = self.config.manager == Manager::Kernel && !self.stopping;
+        (asked && by_kernel).then(|| Finding {
+            object: "service types".to_owned(),
+            reason: "without effect while the kernel manages the paths: set manager = \"daemon\"".to_owned(),
+            given_up: true,
+        })
+    }
+
     fn findings(&self) -> Vec<Finding> {
         let failed = self.retries.troubles().map(|(subject, reason, given_up)| Finding {
             object: subject.to_string(),
@@ -659,10 +716,12 @@ impl Core {
             reason: format!("the kernel manages their paths: {reason}"),
             given_up: true,
         });
-        let unread = [&self.routing, &self.endpoints, &self.sockets].into_iter().filter_map(|source| {
+        // Of connections nothing is read unless they are the daemon's business.
+        let sockets = self.manages().then_some(&self.sockets);
+        let unread = [&self.routing, &self.endpoints].into_iter().chain(sockets).filter_map(|source| {
             let reason = source.error()?.to_owned();
             Some(Finding { object: Subject::Knowledge.to_string(), reason, given_up: !source.is_due() })
         });
-        failed.chain(unread).chain(unable).collect()
+        failed.chain(unread).chain(unable).chain(self.without_effect()).collect()
     }
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use nix::errno::Errno;
 
+use crate::alarms::Alarms;
 use crate::core::action::{Action, NewEndpoint};
 use crate::core::event::{Event, Failure, FailureKind};
 use crate::core::world::{Endpoint, EndpointFlags, Observation, Sysctl};
@@ -15,11 +16,11 @@ use crate::netlink::mptcp::{self, Mptcp, Target};
 use crate::netlink::route::{self, Outcome, Routes};
 use crate::netlink::transport;
 use crate::netlink::watch::Watch;
+use crate::prober::Prober;
 use crate::state::StateFile;
 use crate::sysctl;
 
 /// Everything that the daemon writes to.
-#[derive(Debug)]
 pub struct Executor {
     /// The kernel's path manager.
     pub mptcp: Mptcp,
@@ -27,6 +28,10 @@ pub struct Executor {
     pub routes: Routes,
     /// What is ours.
     pub state: StateFile,
+    /// Who asks other ends whether they are there.
+    pub prober: Prober,
+    /// Who notices silence.
+    pub alarms: Alarms,
 }
 
 impl Executor {
@@ -101,6 +106,11 @@ impl Executor {
                 self.mptcp.set_flags(Target::Id(endpoint.id), flags).await.map_err(refused)
             }
             Action::CloseInitial(addr) => self.mptcp.delete_endpoint(0, Some(*addr)).await.map_err(refused),
+            Action::Ask(probe) => self.prober.ask(*probe).map_err(other),
+            Action::Bear(ifindex, silence) => {
+                self.alarms.bear(*ifindex, *silence);
+                Ok(())
+            }
             Action::Manage(token, step) => connections::perform(&mut self.mptcp, *token, step).await,
             Action::Resync | Action::Observe(_) | Action::LookAtConnections => Ok(()),
         }

@@ -1,4 +1,5 @@
 //! The daemon as a library: the binary, the lab and the benchmarks drive the same code.
+mod alarms;
 pub mod bpf;
 pub mod cli;
 mod clock;
@@ -13,6 +14,8 @@ mod listener;
 mod measure;
 pub mod metrics;
 pub mod netlink;
+mod owners;
+mod prober;
 mod rivals;
 pub mod socket_file;
 mod state;

@@ -2,19 +2,25 @@
 //! sleeps while none does.
 use std::time::{Duration, SystemTime};
 
+use mptcp_common::path_stats::Sample;
 use tokio::time::Instant;
 
 use crate::bpf::path_stats::{Event, PathStats};
 use crate::clock::{self, monotonic_ns, sleep_until};
 use crate::control::Feed;
+use crate::core::alarm::Figures;
+use crate::core::connections::Ends;
 use crate::core::uplink::Uplink;
 use crate::interfaces;
-use crate::stats::Stats;
+use crate::stats::{Stats, ends};
 use crate::view::event::{self, path::PathEvent};
 use crate::view::status::Feature;
 
 /// How long after a reading the next one comes, while data flows.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// The same while transfers may be about to become long.
+const OFTEN: Duration = Duration::from_millis(50);
 
 /// The measurements of this network namespace.
 pub struct Measure {
@@ -27,6 +33,10 @@ pub struct Measure {
     next_reading: Option<Instant>,
     /// For those who want to know at once.
     feed: Feed,
+    /// What was read since somebody last took it; nothing where nobody steers by it.
+    figures: Option<Vec<Figures>>,
+    /// Readings come often: transfers are growing.
+    often: bool,
 }
 
 /// Something to be taken in.
@@ -44,7 +54,7 @@ impl Measure {
     pub fn new() -> Self {
         let absent = Some("not loaded yet".to_owned());
         let (stats, feed) = (Stats::new(monotonic_ns()), Feed::default());
-        Self { source: None, absent, stats, next_reading: None, feed }
+        Self { source: None, absent, stats, next_reading: None, feed, figures: None, often: false }
     }
 
     /// Loads the kernel's programs, and begins.
@@ -92,6 +102,31 @@ impl Measure {
         }
     }
 
+    /// What was read since this was last called, for those who steer by it.
+    pub fn figures(&mut self) -> Vec<Figures> {
+        self.figures.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Whether somebody steers by what is read, and whether it has to be read often.
+    pub fn pace(&mut self, steers: bool, often: bool) {
+        match (steers, &self.figures) {
+            (true, None) => self.figures = Some(Vec::new()),
+            (false, Some(_)) => self.figures = None,
+            _ => {}
+        }
+        self.often = steers && often;
+        if self.often
+            && let Some(next) = &mut self.next_reading
+        {
+            *next = (*next).min(Instant::now() + OFTEN);
+        }
+    }
+
+    /// Whether subflows are measured at all.
+    pub const fn measures(&self) -> bool {
+        self.source.is_some()
+    }
+
     /// Reads all subflows now, because somebody looks.
     pub fn look(&mut self) {
         self.tell_waiting();
@@ -127,7 +162,10 @@ impl Measure {
 
     fn told(&mut self, event: &Event) {
         match event {
-            Event::Opened(sample) => self.stats.opened(sample),
+            Event::Opened(sample) => {
+                self.stats.opened(sample);
+                self.figures.iter_mut().for_each(|figures| figures.push(figures_of(sample)));
+            }
             // Taken in, and forgotten only when those who listen have been told.
             Event::Closed(sample) => self.stats.read(sample),
             Event::Timeout(timeout) => tracing::debug!(?timeout, "retransmission timer expired"),
@@ -137,7 +175,8 @@ impl Measure {
         if let Event::Closed(sample) = event {
             self.stats.closed(sample);
         }
-        self.next_reading.get_or_insert_with(|| Instant::now() + PERIOD);
+        let period = self.period();
+        self.next_reading.get_or_insert_with(|| Instant::now() + period);
     }
 
     /// Passes on what is about a path; costs nothing while nobody listens.
@@ -169,14 +208,18 @@ impl Measure {
             }
             self.read_once();
         }
-        self.next_reading = self.stats.is_flowing().then(|| Instant::now() + PERIOD);
+        self.next_reading = self.stats.is_flowing().then(|| Instant::now() + self.period());
     }
 
     fn read_once(&mut self) {
         let Some(source) = &self.source else { return };
-        let stats = &mut self.stats;
+        let (stats, figures) = (&mut self.stats, &mut self.figures);
         stats.begin();
-        let read = source.read(|sample| stats.read(sample)).and_then(|()| source.losses());
+        let mut take = |sample: &Sample| {
+            stats.read(sample);
+            figures.iter_mut().for_each(|figures| figures.push(figures_of(sample)));
+        };
+        let read = source.read(&mut take).and_then(|()| source.losses());
         match read {
             Ok(losses) => {
                 if stats.lost(losses) {
@@ -186,5 +229,24 @@ impl Measure {
             Err(error) => tracing::error!("{:#}", anyhow::Error::from(error)),
         }
         stats.end(monotonic_ns());
+    }
+
+    fn period(&self) -> Duration {
+        if self.often { OFTEN } else { PERIOD }
+    }
+}
+
+/// What the core steers by.
+fn figures_of(sample: &Sample) -> Figures {
+    let (live, kept) = (&sample.live, &sample.kept);
+    Figures {
+        token: kept.token,
+        ends: Ends { local: ends::local(kept), remote: ends::remote(kept) },
+        rtt: (live.rtt_us > 0).then(|| Duration::from_micros(live.rtt_us.into())),
+        least: (live.rtt_min_us != u32::MAX).then(|| Duration::from_micros(live.rtt_min_us.into())),
+        acked: live.bytes_acked,
+        received: live.bytes_received,
+        // The last segments of a window may wait for company.
+        backlogged: live.in_flight + live.in_flight / 4 >= live.cwnd,
     }
 }

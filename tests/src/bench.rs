@@ -20,7 +20,8 @@ pub struct Report {
 #[derive(Debug, Serialize)]
 struct Row {
     case: String,
-    ours: f64,
+    /// None where only the peer was measured, or ours failed.
+    ours: Option<f64>,
     peer: Option<f64>,
     /// Ours for each of the peer's; none without a peer, or where the peer has nothing at all.
     ratio: Option<f64>,
@@ -33,9 +34,16 @@ impl Report {
     }
 
     /// Adds a figure of ours, and the peer's from the same run where there is a peer.
-    pub fn row(&mut self, case: impl Into<String>, ours: f64, peer: Option<f64>) {
-        let ratio = peer.filter(|peer| *peer != 0.0).map(|peer| ours / peer);
+    pub fn row(&mut self, case: impl Into<String>, ours: impl Into<Option<f64>>, peer: Option<f64>) {
+        let ours = ours.into();
+        let ratio = ours.zip(peer.filter(|peer| *peer != 0.0)).map(|(ours, peer)| ours / peer);
         self.rows.push(Row { case: case.into(), ours, peer, ratio });
+    }
+
+    /// Takes the rows of another report over, each case with that one's name before it.
+    pub fn take(&mut self, other: Self) {
+        let named = |row: Row| Row { case: format!("{}: {}", other.name, row.case), ..row };
+        self.rows.extend(other.rows.into_iter().map(named));
     }
 
     /// Prints the table and writes `target/bench/NAME.json`.
@@ -43,7 +51,20 @@ impl Report {
     /// # Errors
     /// When the file cannot be written.
     pub fn finish(&self) -> Result<()> {
+        self.print();
+        self.write()
+    }
+
+    /// Prints the table.
+    pub fn print(&self) {
         print!("{}", self.table());
+    }
+
+    /// Writes `target/bench/NAME.json`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self) -> Result<()> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
         fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         let file = folder.join(&self.name).with_extension("json");
@@ -60,7 +81,7 @@ impl Report {
         let head =
             line(&format!("{} ({})", self.name, self.unit), ["ours", "peer", "ratio"].map(str::to_owned));
         let rows = self.rows.iter().map(|row| {
-            let figures = [Some(row.ours), row.peer, row.ratio];
+            let figures = [row.ours, row.peer, row.ratio];
             line(&row.case, figures.map(|figure| figure.map_or_else(|| "-".to_owned(), shown)))
         });
         std::iter::once(head).chain(rows).collect()
@@ -85,6 +106,13 @@ pub fn percentile(samples: &[Duration], share: f64) -> Option<Duration> {
     sorted.get(rank.saturating_sub(1)).copied()
 }
 
+/// The median, the higher of two in the middle; `None` of no samples.
+pub fn median(samples: &[f64]) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied()
+}
+
 /// A duration in milliseconds.
 pub fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
@@ -100,6 +128,26 @@ mod tests {
         let at = |share| percentile(&samples, share).map(|sample| sample.as_millis());
         assert_eq!([0.0, 0.5, 0.99, 1.0].map(at), [1, 100, 198, 200].map(Some));
         assert_eq!(percentile(&[], 0.5), None);
+    }
+
+    #[test]
+    fn the_median_is_a_sample() {
+        assert_eq!(
+            [median(&[3.0, 1.0, 2.0]), median(&[1.0, 2.0]), median(&[])],
+            [Some(2.0), Some(2.0), None]
+        );
+    }
+
+    #[test]
+    fn the_rows_of_another_are_named_by_it() {
+        let mut part = Report::new("part", "ms");
+        part.row("only the peer", None, Some(3.0));
+        let mut whole = Report::new("whole", "ms");
+        whole.take(part);
+        let json = serde_json::to_value(&whole.rows).unwrap();
+        let row =
+            serde_json::json!({ "case": "part: only the peer", "ours": null, "peer": 3.0, "ratio": null });
+        assert_eq!(json, serde_json::json!([row]));
     }
 
     #[test]

@@ -62,6 +62,17 @@ impl Daemon {
         Self::ready(host, || Self::launch(host, Some(config), way))
     }
 
+    /// The same, and waits until the connections that begin from then on are the daemon's; the configuration says so.
+    ///
+    /// # Errors
+    /// Those of [`Daemon::start`], and with its log when it does not take charge.
+    pub fn start_in_charge(host: &Arc<Host>, config: &str, way: &[&str]) -> Result<Self> {
+        let daemon = Self::start_through(host, config, way)?;
+        let charge = |status: &Value| status["manager"] == "daemon";
+        daemon.await_that("the daemon in charge", || daemon.status(), charge)?;
+        Ok(daemon)
+    }
+
     /// Starts it without naming a configuration, so that the defaults hold, and waits until it is ready.
     ///
     /// # Errors

@@ -60,9 +60,12 @@
 //! Root, MPTCP, `/dev/net/tun`, iproute2 and util-linux; [`require`] says what is missing, and a test then fails.
 
 pub mod bench;
+pub mod by_hand;
+pub mod crowd;
 pub mod daemon;
 pub mod demo;
 mod emulator;
+pub mod flood;
 pub mod footprint;
 mod host;
 pub mod http;
@@ -71,6 +74,7 @@ mod lab;
 mod link;
 mod namespace;
 pub mod observer;
+pub mod pair;
 mod process;
 pub mod prometheus;
 pub mod queue;

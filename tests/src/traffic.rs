@@ -64,6 +64,8 @@ pub struct Options {
     /// Congestion control at both ends, `None` for the kernel's default. It is CUBIC unless told otherwise:
     /// nearly every machine uses it, whatever the kernel under the tests was built with.
     pub congestion: Option<String>,
+    /// Whether the content waits, once the connection is there, for [`Transfer::go`].
+    pub hold: bool,
     /// When the transfer fails if it has not ended, whatever happened.
     pub deadline: Duration,
     /// Bytes of each request, for [`Job::RequestResponse`].
@@ -98,6 +100,7 @@ impl Options {
             bind: None,
             interface: None,
             congestion: Some("cubic".to_owned()),
+            hold: false,
             deadline: Duration::from_secs(60),
             request: 200,
             response: 200,
@@ -113,6 +116,8 @@ pub struct Report {
     pub bytes: u64,
     /// From before the connection was opened until the client knew that all had arrived.
     pub duration: Duration,
+    /// When the client asked for the content to begin, since the transfer was started; zero unless it was held.
+    pub begun: Duration,
     /// SHA-256 of the content as the client saw it.
     pub client_sha256: String,
     /// SHA-256 of the content as the server saw it, told through the connection.
@@ -121,6 +126,8 @@ pub struct Report {
     pub stall: Stall,
     /// Progress at the receiver of a bulk transfer, or of the responses.
     pub progress: Progress,
+    /// Of messages: when each request was sent, since the transfer was started.
+    pub asked: Vec<Duration>,
     /// Of messages: from sending each request to having its whole response.
     pub latencies: Vec<Duration>,
     /// All bytes of the stream that the client sent and received: content, and what client and server tell each other.

@@ -58,10 +58,10 @@ fn await_roles(run: &Running, expected: &[(&str, bool)]) -> Result<Vec<Subflow>>
 }
 
 #[test]
-fn every_access_carries_in_heavy() -> Result<()> {
+fn every_access_is_at_hand_in_heavy_and_messages_take_the_shorter() -> Result<()> {
     let run = running(Family::V4, HEAVY)?;
     let talk = run.talk()?;
-    let subflows = await_roles(&run, &[(WIFI, false), (LTE, false)])?;
+    let subflows = await_roles(&run, &[(WIFI, false), (LTE, true)])?;
     assert_eq!(subflows[1].interface.as_deref(), Some("lte0"));
     assert_eq!(subflows[0].remote, subflows[1].remote);
     goes_on(&talk)
@@ -92,13 +92,13 @@ fn a_connection_that_began_on_the_worse_access_moves_to_the_better_one() -> Resu
 fn a_lost_access_is_left_and_used_again() -> Result<()> {
     let run = running(Family::V4, HEAVY)?;
     let talk = run.talk()?;
-    await_roles(&run, &[(WIFI, false), (LTE, false)])?;
+    await_roles(&run, &[(WIFI, false), (LTE, true)])?;
     let removed = kernel::counter(run.lab.host("server"), "RmAddr")?;
     run.lab.link("wifi").outage(Outage::Down)?;
     await_roles(&run, &[(LTE, false)])?;
     goes_on(&talk)?;
     run.lab.link("wifi").outage(Outage::None)?;
-    await_roles(&run, &[(WIFI, false), (LTE, false)])?;
+    await_roles(&run, &[(WIFI, false), (LTE, true)])?;
     goes_on(&talk)?;
     run.lab.link("lte").outage(Outage::Down)?;
     await_roles(&run, &[(WIFI, false)])?;
@@ -107,7 +107,7 @@ fn a_lost_access_is_left_and_used_again() -> Result<()> {
     let told = || kernel::counter(server, "RmAddr");
     run.daemon.await_that("the server told of both", told, |count| *count >= removed + 2)?;
     run.lab.link("lte").outage(Outage::None)?;
-    await_roles(&run, &[(WIFI, false), (LTE, false)])?;
+    await_roles(&run, &[(WIFI, false), (LTE, true)])?;
     goes_on(&talk)
 }
 
@@ -129,7 +129,7 @@ fn the_standing_access_takes_over_in_light() -> Result<()> {
 fn the_last_path_stays_and_goes_on_when_its_access_returns() -> Result<()> {
     let run = running(Family::V4, HEAVY)?;
     let talk = run.talk()?;
-    let before = await_roles(&run, &[(WIFI, false), (LTE, false)])?;
+    let before = await_roles(&run, &[(WIFI, false), (LTE, true)])?;
     for access in ["lte", "wifi"] {
         run.lab.link(access).outage(Outage::Down)?;
     }
@@ -139,7 +139,7 @@ fn the_last_path_stays_and_goes_on_when_its_access_returns() -> Result<()> {
     run.lab.link("wifi").outage(Outage::None)?;
     goes_on(&talk)?;
     run.lab.link("lte").outage(Outage::None)?;
-    let after = await_roles(&run, &[(WIFI, false), (LTE, false)])?;
+    let after = await_roles(&run, &[(WIFI, false), (LTE, true)])?;
     assert!(before.iter().any(|subflow| after.contains(subflow)), "{before:?} {after:?}");
     goes_on(&talk)
 }
@@ -148,9 +148,9 @@ fn the_last_path_stays_and_goes_on_when_its_access_returns() -> Result<()> {
 fn a_renewed_address_takes_the_place_of_the_old_one() -> Result<()> {
     let run = running(Family::V4, HEAVY)?;
     let talk = run.talk()?;
-    await_roles(&run, &[(WIFI, false), (LTE, false)])?;
+    await_roles(&run, &[(WIFI, false), (LTE, true)])?;
     renew(run.client())?;
-    await_roles(&run, &[("10.1.0.77", false), (LTE, false)])?;
+    await_roles(&run, &[("10.1.0.77", false), (LTE, true)])?;
     goes_on(&talk)
 }
 
@@ -228,7 +228,7 @@ fn new_connections_are_the_kernels_while_there_is_no_daemon() -> Result<()> {
     for end in [Signal::SIGTERM, Signal::SIGUSR1] {
         let run = running(Family::V4, HEAVY)?;
         let talk = run.talk()?;
-        await_roles(&run, &[(WIFI, false), (LTE, false)])?;
+        await_roles(&run, &[(WIFI, false), (LTE, true)])?;
         let Running { daemon, server, lab } = run;
         daemon.end(end)?;
         assert_eq!(manager(lab.host("client"))?, "kernel");
@@ -236,7 +236,7 @@ fn new_connections_are_the_kernels_while_there_is_no_daemon() -> Result<()> {
         goes_on(&talk)?;
         let run = Running { daemon: Daemon::start(lab.host("client"), HEAVY)?, server, lab };
         in_charge(&run)?;
-        await_roles(&run, &[(WIFI, false), (LTE, false)])?;
+        await_roles(&run, &[(WIFI, false), (LTE, true)])?;
         goes_on(&talk)?;
     }
     Ok(())
@@ -267,7 +267,7 @@ fn what_is_left_by_a_killed_daemon_is_put_right() -> Result<()> {
     goes_on(&talk)?;
     assert_eq!(kernel::subflows(lab.host("client"))?.len(), 1);
     let run = Running { daemon: Daemon::start(lab.host("client"), HEAVY)?, server, lab };
-    await_roles(&run, &[(WIFI, false), (LTE, false)])?;
+    await_roles(&run, &[(WIFI, false), (LTE, true)])?;
     goes_on(&talk)
 }
 
@@ -275,7 +275,7 @@ fn what_is_left_by_a_killed_daemon_is_put_right() -> Result<()> {
 fn a_reload_changes_who_manages() -> Result<()> {
     let run = running(Family::V4, HEAVY)?;
     let talk = run.talk()?;
-    await_roles(&run, &[(WIFI, false), (LTE, false)])?;
+    await_roles(&run, &[(WIFI, false), (LTE, true)])?;
     run.daemon.write_config("profile = \"heavy\"\n")?;
     run.daemon.signal(Signal::SIGHUP)?;
     run.await_status("the kernel in charge", |status| status["manager"] == "kernel")?;
@@ -285,7 +285,7 @@ fn a_reload_changes_who_manages() -> Result<()> {
     await_roles(&run, &[(LTE, false)])?;
     goes_on(&talk)?;
     run.lab.link("wifi").outage(Outage::None)?;
-    await_roles(&run, &[(WIFI, false), (LTE, false)])?;
+    await_roles(&run, &[(WIFI, false), (LTE, true)])?;
     run.daemon.write_config(HEAVY)?;
     run.daemon.signal(Signal::SIGHUP)?;
     in_charge(&run)?;

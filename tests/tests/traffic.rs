@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result};
 use std::time::Duration;
+use tests::daemon::await_that;
 use tests::traffic::{self, Job, Options, Protocol, Server, Spoken};
-use tests::{Family, Lab, Outage, Scenario};
+use tests::{Family, Lab, Outage, Scenario, kernel};
 
 const SCENARIOS: [&str; 4] = ["two-providers", "two-lines-one-provider", "one-line-two-addresses", "site"];
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -103,9 +104,32 @@ fn the_slowest_message_is_the_stall_of_an_exchange() -> Result<()> {
     let server = Server::start(lab.host("server"), Protocol::Mptcp)?;
     let options = Options { interval: Duration::from_millis(10), ..Options::messages(20, 100, 5000) };
     let report = traffic::request_response(lab.host("client"), &server, options)?;
-    assert_eq!((report.latencies.len(), report.bytes), (20, 20 * 5100));
+    assert_eq!((report.latencies.len(), report.asked.len(), report.bytes), (20, 20, 20 * 5100));
     assert_eq!(report.latencies.iter().max(), Some(&report.stall.length));
     assert!(report.latencies.iter().all(|latency| *latency >= Duration::from_millis(20)));
+    Ok(())
+}
+
+#[test]
+fn what_is_held_begins_when_it_is_let_go() -> Result<()> {
+    let lab = Lab::start(&Scenario::load("two-providers")?, Family::V4)?;
+    let client = lab.host("client");
+    client.ip("mptcp endpoint add 10.2.0.2 dev lte0 subflow")?;
+    for job in [Job::BulkUp, Job::BulkDown] {
+        let server = Server::start(lab.host("server"), Protocol::Mptcp)?;
+        let transfer =
+            traffic::start(client, &server, job, Options { hold: true, ..Options::bytes(100_000) })?;
+        // The connection has all that it gets before its content begins.
+        await_that("two subflows", || kernel::subflows(client), |seen| seen.len() == 2)?;
+        let before = transfer.elapsed();
+        assert_eq!(transfer.bytes(), 0);
+        transfer.go()?;
+        let report = transfer.join()?;
+        assert!(report.intact() && report.begun >= before && report.progress.samples()[0].at >= report.begun);
+        // Its end stays open for as long as it is there.
+        drop(server);
+        await_that("none", || kernel::subflows(client), Vec::is_empty)?;
+    }
     Ok(())
 }
 

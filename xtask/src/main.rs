@@ -37,6 +37,9 @@ enum Command {
     },
     /// Run one benchmark, which writes target/bench/NAME.json
     Bench {
+        /// Not optimized, which is built sooner: for work on what is measured, not for figures
+        #[arg(long)]
+        dev: bool,
         /// The benchmark's name, a file in tests/benches
         name: String,
         /// Arguments for the benchmark itself
@@ -65,7 +68,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Build { release } => build::all(release),
         Command::Test { filters } => run::test(&filters),
         Command::Demo { args } => run::demo(&args),
-        Command::Bench { name, args } => run::bench(&name, &args),
+        Command::Bench { dev, name, args } => run::bench(&name, !dev, &args),
         Command::Lint => build::lint(),
         Command::Tidy => tidy::all(),
     }

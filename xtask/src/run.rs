@@ -43,19 +43,21 @@ pub fn demo(args: &[String]) -> Result<()> {
     process::run(Command::new(paths::target().join("release/demo")).args(args))
 }
 
-/// Builds for release and runs one benchmark; it finds mptcpd in the variable `MPTCPD`.
-pub fn bench(name: &str, args: &[String]) -> Result<()> {
+/// Builds, for release or not, and runs one benchmark; it finds mptcpd in the variable `MPTCPD`.
+pub fn bench(name: &str, release: bool, args: &[String]) -> Result<()> {
     require_root("the benchmarks")?;
     if !paths::workspace().join(format!("tests/benches/{name}.rs")).is_file() {
         bail!("there is no benchmark {name}: the folder tests/benches has those there are");
     }
     ensure(setup::BENCH)?;
-    build::all(true)?;
+    build::all(release)?;
     let mut cargo = process::cargo();
     cargo.env("MPTCPD", mptcpd::path()?);
     // The daemon's state file is in memory, as it is in /run; no disk is to be measured.
     cargo.env("TMPDIR", "/dev/shm");
-    process::run(cargo.args(["bench", "--package", "tests", "--bench", name, "--"]).args(args))
+    let profile = if release { "bench" } else { "dev" };
+    cargo.args(["bench", "--profile", profile, "--package", "tests", "--bench", name, "--"]);
+    process::run(cargo.args(args))
 }
 
 /// The tests find Prometheus and its tool in the variables `PROMETHEUS` and `PROMTOOL`.

@@ -1,10 +1,12 @@
 //! Everything that the core can ask for.
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::alarm::Probe;
 use super::connections::Ends;
 pub use super::connections::Token;
 use super::owned::Owned;
@@ -50,6 +52,10 @@ pub enum Action {
     LookAtConnections,
     /// Do something for one connection that the daemon manages.
     Manage(Token, Step),
+    /// Ask the other end of a way whether it is there. The answer, if there is one, is an event of its own.
+    Ask(Probe),
+    /// Bear silences up to this length on an interface before they count; zero takes that back.
+    Bear(IfIndex, Duration),
 }
 
 /// What can be done for one connection (userspace path manager).
@@ -115,6 +121,8 @@ pub enum Subject {
     Knowledge,
     /// What is known of the connections.
     Connections,
+    /// Whether an uplink is alive, by interface.
+    Way(IfIndex),
     /// Something of one connection: what is done, to which local address, and for subflows where they lead.
     Part(Token, Deed, IpAddr, Option<SocketAddr>),
 }
@@ -183,6 +191,7 @@ impl fmt::Display for Subject {
             Self::State => f.write_str("state file"),
             Self::Knowledge => f.write_str("state of the kernel"),
             Self::Connections => f.write_str("connections"),
+            Self::Way(ifindex) => write!(f, "whether interface {ifindex} is alive"),
             Self::Part(token, deed, local, remote) => {
                 write!(f, "{} {local}", deed.words())?;
                 remote.map_or(Ok(()), |remote| write!(f, " to {remote}"))?;
@@ -209,6 +218,7 @@ impl Action {
             Self::RetrySubflows(endpoint) => Subject::Subflows(endpoint.addr),
             Self::CloseInitial(addr) => Subject::Endpoint(*addr),
             Self::LookAtConnections => Subject::Connections,
+            Self::Ask(Probe { ifindex, .. }) | Self::Bear(ifindex, _) => Subject::Way(*ifindex),
             Self::Manage(token, step) => step.subject(*token),
         }
     }

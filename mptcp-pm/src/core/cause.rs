@@ -51,6 +51,7 @@ impl Cause {
             | Subject::State
             | Subject::Knowledge
             | Subject::Connections
+            | Subject::Way(_)
             | Subject::Part(..) => false,
         }
     }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::retry::Retries;
-use super::service::Service;
+use super::service::{Owner, Service, Why};
+use super::steering::{Part, Steering};
 use super::world::EndpointFlags;
 
 /// The local number of a connection.
@@ -54,6 +55,15 @@ pub struct Subflow {
     pub established: bool,
     /// We made it, and asked for backup from the start; what came of that has not been seen yet.
     pub born_backup: bool,
+    /// The part that it plays, and why; none where that is not the daemon's business, or not decided yet.
+    pub part: Option<(Part, &'static str)>,
+}
+
+impl Subflow {
+    /// One that nothing was decided about yet.
+    pub const fn new(ends: Ends, local_id: u8, backup: bool, established: bool) -> Self {
+        Self { ends, local_id, backup, established, born_backup: false, part: None }
+    }
 }
 
 /// Why a subflow has ended.
@@ -111,6 +121,8 @@ pub struct Seen {
     pub established: bool,
     /// Its subflows.
     pub subflows: Vec<Subflow>,
+    /// Whose it is, as far as its socket tells.
+    pub owner: Owner,
     /// The local addresses that the kernel knows by an id in it, where it tells.
     pub addresses: Vec<(u8, IpAddr, EndpointFlags)>,
 }
@@ -130,6 +142,10 @@ pub struct Connection {
     pub established: bool,
     /// What its application wants of it.
     pub service: Service,
+    /// Who has decided that.
+    pub why: Why,
+    /// Whose it is, as far as that is known.
+    pub owner: Owner,
     /// Its subflows, those that are being established included.
     pub subflows: Vec<Subflow>,
     /// What the peer has announced, by id.
@@ -140,6 +156,8 @@ pub struct Connection {
     pub announced: BTreeSet<IpAddr>,
     /// Subflows that we have closed, and of whose end no event has told yet.
     pub closing: Vec<Ends>,
+    /// What decides on the parts of its subflows.
+    pub steering: Steering,
     /// The attempts at what has to be done for it.
     pub retries: Retries,
 }
@@ -147,7 +165,7 @@ pub struct Connection {
 impl Connection {
     /// One that has just begun; its initial subflow is established.
     pub fn new(ends: Ends, server_side: bool) -> Self {
-        let initial = Subflow { ends, local_id: 0, backup: false, established: true, born_backup: false };
+        let initial = Subflow::new(ends, 0, false, true);
         Self {
             manager: Manager::Unknown,
             ends,
@@ -155,11 +173,14 @@ impl Connection {
             deny_join_id0: false,
             established: false,
             service: Service::default(),
+            why: Why::Profile,
+            owner: Owner::default(),
             subflows: vec![initial],
             peer: BTreeMap::new(),
             ids: Ids::default(),
             announced: BTreeSet::new(),
             closing: Vec::new(),
+            steering: Steering::default(),
             retries: Retries::default(),
         }
     }
@@ -172,6 +193,8 @@ impl Connection {
         (self.ends, self.server_side) = (seen.ends, seen.server_side);
         self.established |= seen.established;
         self.subflows = seen.subflows;
+        self.owner.complete(seen.owner);
+        self.steering.retain(|ends| self.subflows.iter().any(|subflow| subflow.ends == *ends));
         self.closing.clear();
         for (id, addr, flags) in seen.addresses {
             self.ids.learn(addr, id);
@@ -200,7 +223,9 @@ impl Connection {
     pub fn remove_subflow(&mut self, ends: &Ends) -> Option<Subflow> {
         let known = self.subflows.iter().position(|subflow| subflow.ends == *ends);
         let found = known.or_else(|| self.subflows.iter().position(|s| s.ends.matches(ends)))?;
-        Some(self.subflows.remove(found))
+        let removed = self.subflows.remove(found);
+        self.steering.forget(&removed.ends);
+        Some(removed)
     }
 }
 

@@ -1,9 +1,13 @@
 //! Everything that can wake the core.
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
+use super::alarm::{Alarm, Figures, Probe};
 use super::connections::{Notice, Seen, Token};
 use super::owned::Owned;
+use super::service::{Owner, Service};
 use super::world::{Change, Observation, Snapshot};
 use crate::config::Config;
 
@@ -27,10 +31,22 @@ pub enum Event {
     /// Something happened to a connection. Where the kernel manages it, only that a way has failed a subflow is of
     /// interest: it does not try that again as long as the endpoint stays.
     Connection(Token, Notice),
+    /// Whose a connection is; that may be known before it begins.
+    Owned(Token, Owner),
+    /// Somebody gives a connection a service type by hand, or leaves it to the rules again.
+    Service(Token, Option<Service>),
     /// Events of connections were lost: what is known of them may be wrong.
     ConnectionsLost,
     /// All connections, in answer to [`Action::LookAtConnections`].
     Connections(Vec<Seen>),
+    /// Whether subflows are measured from now on.
+    Measuring(bool),
+    /// Subflows were read.
+    Measured(Vec<Figures>),
+    /// A subflow is silent, or no longer is.
+    Alarm(Alarm),
+    /// Somebody has answered [`Action::Ask`], after so long a time.
+    Answered(Probe, Duration),
     /// An action was carried out, or was not.
     Done(Action, Result<(), Failure>),
     /// A deadline has passed.

@@ -1,19 +1,35 @@
 //! The paths of all connections: takes in what happens to them, and gives one thing to do after the other.
 //! The work for an event is that of one connection; a change of the uplinks looks at each connection once.
+mod services;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::action::{NewEndpoint, Step};
+use super::alarm::{Alarm, Figures, Kind, Probe};
 use super::connections::{Connection, Ends, Loss, Manager, Notice, Seen, Subflow, Token};
 use super::event::{Failure, FailureKind};
+use super::health::{self, Health, Request};
+use super::service::{Rules, Service};
+use super::steering::Surroundings;
 use super::subflows::{self, Aims, Next};
+
+/// How often a way is asked while data moves: those that stand by carry nothing that could be timed.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
 /// All connections.
 #[derive(Clone, Debug, Default)]
 pub struct Paths {
     connections: BTreeMap<Token, Connection>,
+    /// Which service type each of them has.
+    rules: Rules,
+    /// Whose those are that have not begun yet.
+    early: services::Early,
     aims: Aims,
+    health: Health,
     /// Addresses that were in use before: what lives on them is lost, even where they are still there.
     former: BTreeSet<IpAddr>,
     /// Connections that have to be looked at, in turn.
@@ -26,6 +42,8 @@ pub struct Paths {
     takes_backup: Option<bool>,
     /// The sockets have to be read.
     unsure: bool,
+    /// There may be transfers that are about to become long.
+    growing: bool,
 }
 
 impl Paths {
@@ -45,6 +63,7 @@ impl Paths {
         for connection in self.connections.values_mut() {
             connection.retries.forgive(|subject| subject.local().is_none_or(|addr| changed.contains(&addr)));
         }
+        self.health.exist(aims.ways.iter().map(|way| (way.addr, way.ifindex)));
         self.aims = aims;
         self.look_at_all();
     }
@@ -75,6 +94,7 @@ impl Paths {
                 None => self.unsure |= matches!(other, Notice::SubflowEstablished { .. }),
             },
         }
+        self.growing |= self.connections.get(&token).is_some_and(is_growing);
         let first =
             |connection: &Connection| connection.subflows.iter().any(|s| s.established && s.born_backup);
         let unseen = || self.connections.get(&token).is_some_and(first);
@@ -87,6 +107,7 @@ impl Paths {
         let known = self.connections.get(&token).is_some_and(|connection| connection.ends == ends);
         if !known {
             self.connections.insert(token, Connection::new(ends, server_side));
+            self.claim(token);
         }
     }
 
@@ -105,6 +126,7 @@ impl Paths {
             }
             connection.update(seen);
             self.connections.insert(token, connection);
+            self.claim(token);
         }
         self.unsure = false;
         self.look_at_all();
@@ -136,7 +158,9 @@ impl Paths {
         while let Some(token) = self.due.pop_front() {
             self.waiting.remove(&token);
             let Some(connection) = self.connections.get_mut(&token) else { continue };
-            match subflows::next(token, connection, &self.aims, now) {
+            meet(connection, &self.aims, &mut self.health, health::EXPECTED_FOR / 2, now);
+            let around = Surroundings { aims: &self.aims, health: &self.health, now };
+            match subflows::next(token, connection, &around) {
                 Next::Now(step) => return Some((token, step)),
                 Next::Later(at) => drop(self.timers.insert((at, token))),
                 Next::Nothing => {}
@@ -149,7 +173,7 @@ impl Paths {
     pub fn deadline(&self) -> Option<Duration> {
         match self.due.is_empty() {
             false => Some(Duration::ZERO),
-            true => self.timers.first().map(|(at, _)| *at),
+            true => self.timers.first().map(|(at, _)| *at).into_iter().chain(self.health.deadline()).min(),
         }
     }
 
@@ -173,6 +197,79 @@ impl Paths {
         self.look_at(token);
     }
 
+    /// What was read of subflows. Only where there is a choice does it matter.
+    pub fn measured(&mut self, figures: &[Figures], now: Duration) {
+        let mut moved = false;
+        let mut touched = BTreeSet::new();
+        for read in figures {
+            let Some(connection) = self.connections.get_mut(&read.token) else { continue };
+            if connection.subflow(&read.ends).is_some_and(|known| known.established) {
+                connection.steering.measure(read, now);
+                touched.insert(read.token);
+            }
+        }
+        self.growing = false;
+        for token in touched {
+            let Some(connection) = self.connections.get_mut(&token) else { continue };
+            if connection.steering.measured(now) {
+                moved = true;
+                // What stands by is not measured otherwise.
+                meet(connection, &self.aims, &mut self.health, MEASURE_EVERY, now);
+            }
+            self.growing |= is_growing(connection);
+            if connection.subflows.len() > 1 {
+                self.look_at(token);
+            }
+        }
+        if moved {
+            self.health.moved(now);
+        }
+    }
+
+    /// Whether readings should come often: there are transfers that may become long.
+    pub const fn is_growing(&self) -> bool {
+        self.growing
+    }
+
+    /// A subflow is silent, or no longer is. At the end that has accepted the connection it is only set aside: the other
+    /// one knows its ways better.
+    pub fn alarm(&mut self, alarm: &Alarm, now: Duration) {
+        let Some(connection) = self.connections.get_mut(&alarm.token) else { return };
+        let local = alarm.ends.local.ip();
+        let ours = connection.manager != Manager::Kernel && self.aims.rank(local).is_some();
+        if !ours || connection.subflow(&alarm.ends).is_none() {
+            return;
+        }
+        let alone = match connection.server_side {
+            true => false,
+            false => self.health.alarm(self.aims.place(local), alarm, now),
+        };
+        match alarm.kind {
+            Kind::Silent => connection.steering.silent(alarm.ends, alone),
+            Kind::Heard => connection.steering.heard(&alarm.ends, now),
+            Kind::Late | Kind::Quiet => {}
+        }
+        self.look_at(alarm.token);
+    }
+
+    /// Somebody has answered over a way.
+    pub fn answered(&mut self, probe: &Probe, rtt: Duration, now: Duration) {
+        let way = probe.local;
+        let before = self.health.state(way);
+        self.health.answered(probe, rtt, now);
+        if self.health.state(way) != before {
+            self.look_at_all();
+        }
+    }
+
+    /// What is to be found out about ways, or set.
+    pub fn request(&mut self, now: Duration) -> Option<Request> {
+        if !self.health.advance(now).is_empty() {
+            self.look_at_all();
+        }
+        self.health.next()
+    }
+
     fn look_at(&mut self, token: Token) {
         if self.connections.contains_key(&token) && self.waiting.insert(token) {
             self.due.push_back(token);
@@ -194,6 +291,23 @@ impl Paths {
     }
 }
 
+/// Where a connection has a choice, it matters whether the other end answers.
+fn meet(connection: &Connection, aims: &Aims, health: &mut Health, every: Duration, now: Duration) {
+    if connection.server_side || connection.manager == Manager::Kernel || connection.subflows.len() < 2 {
+        return;
+    }
+    for subflow in connection.subflows.iter().filter(|subflow| subflow.established) {
+        health.meet(aims.place(subflow.ends.local.ip()), subflow.ends.remote.ip(), every, now);
+    }
+}
+
+/// Whether a transfer may become long enough for further paths.
+fn is_growing(connection: &Connection) -> bool {
+    connection.service == Service::Aggregate
+        && connection.subflows.len() > 1
+        && !connection.steering.is_long()
+}
+
 /// What an event changes in a connection that is known.
 fn happened(
     token: Token,
@@ -212,13 +326,7 @@ fn happened(
                     known.backup &= known.established || takes_backup != Some(false);
                     (known.ends, known.local_id, known.established) = (ends, local_id, true);
                 }
-                None => connection.subflows.push(Subflow {
-                    ends,
-                    local_id,
-                    backup: false,
-                    established: true,
-                    born_backup: false,
-                }),
+                None => connection.subflows.push(Subflow::new(ends, local_id, false, true)),
             }
         }
         Notice::SubflowClosed(ends, loss) => {
@@ -258,13 +366,8 @@ fn carried_out(connection: &mut Connection, step: &Step) {
         Step::Create(new) => {
             let ends = Ends { local: (new.local, 0).into(), remote: new.remote };
             if connection.subflow(&ends).is_none() {
-                connection.subflows.push(Subflow {
-                    ends,
-                    local_id: new.id,
-                    backup: new.backup,
-                    established: false,
-                    born_backup: new.backup,
-                });
+                let made = Subflow::new(ends, new.id, new.backup, false);
+                connection.subflows.push(Subflow { born_backup: new.backup, ..made });
             }
         }
         Step::Destroy(ends, _) => {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::action::{NewEndpoint, NewSubflow, Step, Token};
 use super::connections::{Connection, Manager, Subflow};
 use super::retry::Verdict;
+use super::service::Service;
+use super::steering::{self, Part, Surroundings};
 use super::world::{EndpointFlags, Family, Limits};
 
 /// What holds for all connections.
@@ -20,6 +22,8 @@ pub struct Aims {
     pub elsewhere: BTreeSet<IpAddr>,
     /// How many further subflows and announced addresses a connection may have.
     pub limits: Option<Limits>,
+    /// Subflows are measured: what rests on delays and on the length of transfers can be decided.
+    pub measured: bool,
 }
 
 impl Aims {
@@ -29,7 +33,7 @@ impl Aims {
     }
 
     /// The way that an address stands for; itself where it stands for none.
-    fn place(&self, addr: IpAddr) -> IpAddr {
+    pub fn place(&self, addr: IpAddr) -> IpAddr {
         self.way(addr).map_or(addr, |way| way.addr)
     }
 
@@ -38,9 +42,15 @@ impl Aims {
         self.way(addr).is_none() && !self.elsewhere.contains(&addr)
     }
 
-    /// Whether a subflow from there stands by; none where that is not our business.
-    fn stands_by(&self, subflow: &Subflow) -> Option<bool> {
-        self.way(subflow.ends.local.ip()).map(|way| way.flags.contains(EndpointFlags::BACKUP))
+    /// How high an address stands in the owner's order; 0 is the best. None where it is not ours to use.
+    pub fn rank(&self, addr: IpAddr) -> Option<usize> {
+        let place = self.place(addr);
+        self.ways.iter().position(|way| way.addr == place)
+    }
+
+    /// Whether the owner wants it to stand by.
+    pub fn is_reluctant(&self, addr: IpAddr) -> bool {
+        self.way(addr).is_some_and(|way| way.flags.contains(EndpointFlags::BACKUP))
     }
 
     fn limits(&self) -> Limits {
@@ -61,16 +71,18 @@ pub enum Next {
 
 /// What to do next for a connection. The order: what is to carry data is raised before anything is closed, and what is
 /// dead is closed before anything is opened, so that its data moves; nothing stands by before another one carries.
-pub fn next(token: Token, connection: &mut Connection, aims: &Aims, now: Duration) -> Next {
+pub fn next(token: Token, connection: &mut Connection, around: &Surroundings<'_>) -> Next {
+    let Surroundings { aims, now, .. } = *around;
     let managed = connection.manager != Manager::Kernel && connection.established;
     // What began elsewhere stays there: beside a VPN, above all, nothing of it goes.
     if !managed || aims.elsewhere.contains(&connection.ends.local.ip()) {
         return Next::Nothing;
     }
     connection.retries.prune(|_| true, now);
-    let mut later: Option<Duration> = None;
+    steering::decide(token, connection, around);
+    let mut later = connection.steering.deadline().filter(|at| now < *at);
     let wanted = [raise, close, withdraw, connect, answer, announce, stand_by];
-    for step in wanted.iter().flat_map(|wanted| wanted(connection, aims)) {
+    for step in wanted.iter().flat_map(|wanted| wanted(connection, around)) {
         match connection.retries.verdict(&step.subject(token), now) {
             Verdict::Now => return Next::Now(with_id(step, connection)),
             Verdict::NotBefore(at) => later = Some(later.map_or(at, |earliest| earliest.min(at))),
@@ -102,14 +114,14 @@ fn with_id(step: Step, connection: &mut Connection) -> Step {
 }
 
 /// Subflows that stand by and are to carry data.
-fn raise(connection: &Connection, aims: &Aims) -> Vec<Step> {
-    let wrong = living(connection).filter(|subflow| subflow.backup && aims.stands_by(subflow) == Some(false));
+fn raise(connection: &Connection, _: &Surroundings<'_>) -> Vec<Step> {
+    let wrong = living(connection).filter(|subflow| subflow.backup && plays(subflow, true));
     wrong.map(|subflow| Step::SetBackup(subflow.ends, false)).collect()
 }
 
-/// Subflows on what is lost; never the last one that lives, which goes on when its uplink returns.
-fn close(connection: &Connection, aims: &Aims) -> Vec<Step> {
-    let is_lost = |subflow: &&Subflow| aims.is_lost(subflow.ends.local.ip());
+/// Subflows on what is lost or does not answer; never the last one that lives, which goes on when its uplink returns.
+fn close(connection: &Connection, around: &Surroundings<'_>) -> Vec<Step> {
+    let is_lost = |subflow: &&Subflow| is_lost(connection, subflow, around);
     if living(connection).all(|subflow| is_lost(&subflow)) {
         return Vec::new();
     }
@@ -118,31 +130,32 @@ fn close(connection: &Connection, aims: &Aims) -> Vec<Step> {
 }
 
 /// Announced addresses that are lost, or no longer to be announced.
-fn withdraw(connection: &Connection, aims: &Aims) -> Vec<Step> {
+fn withdraw(connection: &Connection, Surroundings { aims, .. }: &Surroundings<'_>) -> Vec<Step> {
     let stale = connection.announced.iter().filter(|addr| aims.is_lost(**addr));
     stale.filter_map(|addr| Some(Step::Withdraw(*addr, connection.ids.get(*addr)?))).collect()
 }
 
-/// A subflow from each way that has none. Who has accepted a connection makes none: behind the client's address there is
-/// mostly a NAT.
-fn connect(connection: &Connection, aims: &Aims) -> Vec<Step> {
-    if connection.server_side || is_full(connection, aims) {
+/// A subflow from each way that has none.
+fn connect(connection: &Connection, around: &Surroundings<'_>) -> Vec<Step> {
+    let aims = around.aims;
+    if !makes_subflows(connection) || is_full(connection, around) {
         return Vec::new();
     }
     let locals: Vec<IpAddr> = connection.subflows.iter().map(|s| aims.place(s.ends.local.ip())).collect();
     let used = |way: &&NewEndpoint| locals.contains(&way.addr);
     let ways = aims.ways.iter().filter(|way| way.flags.contains(EndpointFlags::SUBFLOW));
-    ways.filter(|way| !used(way))
+    ways.filter(|way| !used(way) && around.health.state(way.addr).is_usable())
         .filter_map(|way| {
             let remote = targets(connection, aims).find(|remote| is_same_family(way, remote))?;
-            Some(create(way, remote))
+            Some(create(connection, way, remote, aims))
         })
         .collect()
 }
 
 /// A subflow to each address that the peer has announced: from the best way, or from every one that says so.
-fn answer(connection: &Connection, aims: &Aims) -> Vec<Step> {
-    if connection.server_side || is_full(connection, aims) {
+fn answer(connection: &Connection, around: &Surroundings<'_>) -> Vec<Step> {
+    let aims = around.aims;
+    if !makes_subflows(connection) || is_full(connection, around) {
         return Vec::new();
     }
     let mut steps = Vec::new();
@@ -150,6 +163,7 @@ fn answer(connection: &Connection, aims: &Aims) -> Vec<Step> {
         let ways = aims.ways.iter().filter(|way| {
             way.flags.intersects(EndpointFlags::SUBFLOW | EndpointFlags::LAMINAR)
                 && is_same_family(way, &remote)
+                && around.health.state(way.addr).is_usable()
         });
         for (place, way) in ways.enumerate() {
             let reached = connection.subflows.iter().any(|subflow| {
@@ -157,7 +171,7 @@ fn answer(connection: &Connection, aims: &Aims) -> Vec<Step> {
                 from && subflow.ends.remote == remote
             });
             if !reached && (place == 0 || way.flags.contains(EndpointFlags::FULLMESH)) {
-                steps.push(create(way, remote));
+                steps.push(create(connection, way, remote, aims));
             }
         }
     }
@@ -165,7 +179,7 @@ fn answer(connection: &Connection, aims: &Aims) -> Vec<Step> {
 }
 
 /// Our addresses that the peer is to know; it knows that of the initial subflow.
-fn announce(connection: &Connection, aims: &Aims) -> Vec<Step> {
+fn announce(connection: &Connection, Surroundings { aims, .. }: &Surroundings<'_>) -> Vec<Step> {
     let ways = aims.ways.iter().filter(|way| way.flags.contains(EndpointFlags::SIGNAL));
     let initial = aims.place(connection.ends.local.ip());
     ways.filter(|way| way.addr != initial && !connection.announced.contains(&way.addr))
@@ -174,12 +188,11 @@ fn announce(connection: &Connection, aims: &Aims) -> Vec<Step> {
 }
 
 /// Subflows that carry data and are to stand by, once another one carries.
-fn stand_by(connection: &Connection, aims: &Aims) -> Vec<Step> {
-    let carries = |subflow: &Subflow| !subflow.backup && aims.stands_by(subflow) == Some(false);
-    if !living(connection).any(carries) {
+fn stand_by(connection: &Connection, _: &Surroundings<'_>) -> Vec<Step> {
+    if !living(connection).any(|subflow| !subflow.backup && plays(subflow, true)) {
         return Vec::new();
     }
-    let wrong = living(connection).filter(|subflow| !subflow.backup && aims.stands_by(subflow) == Some(true));
+    let wrong = living(connection).filter(|subflow| !subflow.backup && plays(subflow, false));
     wrong.map(|subflow| Step::SetBackup(subflow.ends, true)).collect()
 }
 
@@ -187,10 +200,31 @@ fn living(connection: &Connection) -> impl Iterator<Item = &Subflow> {
     connection.subflows.iter().filter(|subflow| subflow.established)
 }
 
+/// Whether it was decided that a subflow carries, or that it does not.
+fn plays(subflow: &Subflow, carries: bool) -> bool {
+    subflow.part.is_some_and(|(part, _)| (part == Part::Carries) == carries)
+}
+
+fn is_lost(
+    connection: &Connection,
+    subflow: &Subflow,
+    Surroundings { aims, health, .. }: &Surroundings<'_>,
+) -> bool {
+    let addr = subflow.ends.local.ip();
+    let is_dead = !health.state(aims.place(addr)).is_usable() || connection.steering.is_dead(&subflow.ends);
+    let is_superfluous = connection.service == Service::Single && plays(subflow, false);
+    aims.is_lost(addr) || is_dead || is_superfluous
+}
+
+/// Who has accepted a connection makes none: behind the client's address there is mostly a NAT.
+fn makes_subflows(connection: &Connection) -> bool {
+    !connection.server_side && connection.service != Service::Single
+}
+
 /// Subflows that are to be closed do not count: their successors are.
-fn is_full(connection: &Connection, aims: &Aims) -> bool {
-    let counted = connection.subflows.iter().filter(|subflow| !aims.is_lost(subflow.ends.local.ip()));
-    counted.count() > aims.limits().subflows as usize
+fn is_full(connection: &Connection, around: &Surroundings<'_>) -> bool {
+    let counted = connection.subflows.iter().filter(|subflow| !is_lost(connection, subflow, around));
+    counted.count() > around.aims.limits().subflows as usize
 }
 
 /// Where subflows lead: to the address of the initial one, or else to what the peer has announced.
@@ -215,7 +249,7 @@ fn is_same_family(way: &NewEndpoint, remote: &SocketAddr) -> bool {
 }
 
 /// The id is taken when it is done.
-fn create(way: &NewEndpoint, remote: SocketAddr) -> Step {
-    let backup = way.flags.contains(EndpointFlags::BACKUP);
+fn create(connection: &Connection, way: &NewEndpoint, remote: SocketAddr, aims: &Aims) -> Step {
+    let backup = steering::begins_standing_by(connection, way.addr, aims);
     Step::Create(NewSubflow { local: way.addr, ifindex: way.ifindex, id: 0, backup, remote })
 }

@@ -7,6 +7,7 @@ use super::{other, refused};
 use crate::core::action::{Step, Token};
 use crate::core::connections::{Ends, Manager, Seen, Subflow};
 use crate::core::event::{Failure, FailureKind};
+use crate::core::service::Owner;
 use crate::core::world::EndpointFlags;
 use crate::netlink::diag::{self, Diag};
 use crate::netlink::diag_wire::{MptcpFlags, State, SubflowFlags};
@@ -46,6 +47,7 @@ async fn seen(mptcp: &mut Mptcp, connection: &diag::Connection) -> Option<Seen> 
         server_side: is_server_side(connection),
         established: flags.clone().any(|flags| flags.contains(SubflowFlags::FULLY_ESTABLISHED)),
         subflows: connection.subflows.iter().filter_map(subflow).collect(),
+        owner: Owner { uid: Some(connection.socket.uid), ..Owner::default() },
         addresses: addresses.iter().map(|known| (known.id, known.addr, known.flags)).collect(),
     })
 }
@@ -72,13 +74,9 @@ fn subflow(seen: &diag::Subflow) -> Option<Subflow> {
         true => seen.socket.local,
         false => SocketAddr::new(seen.socket.local.ip(), 0),
     };
-    Some(Subflow {
-        ends: Ends { local, remote: seen.socket.remote },
-        local_id: seen.info.id_local,
-        backup: seen.info.flags.contains(SubflowFlags::BKUP_LOC),
-        established,
-        born_backup: false,
-    })
+    let backup = seen.info.flags.contains(SubflowFlags::BKUP_LOC);
+    let ends = Ends { local, remote: seen.socket.remote };
+    Some(Subflow::new(ends, seen.info.id_local, backup, established))
 }
 
 /// Carries out one step.

@@ -1,40 +1,34 @@
 //! Many connections with two subflows each, all of which move data, and what reader and daemon take beside them.
 
 use crate::runs::Runs;
-use anyhow::{Context, Result, anyhow, ensure};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use anyhow::{Context, Result, ensure};
 use nix::time::{ClockId, clock_gettime};
-use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 use tests::bench::{Report, milliseconds, percentile};
+use tests::crowd::{Crowd, Talk};
 use tests::daemon::{Daemon, await_that};
 use tests::footprint::Footprint;
 use tests::observer::Observer;
-use tests::{Family, Host, Lab, Scenario};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tests::{Family, Lab, Scenario};
 
 /// How long reader and daemon are measured, a look each second.
 const LOOKS: u32 = 20;
 const SECOND: Duration = Duration::from_secs(1);
-/// Bytes of a message.
-const MESSAGE: usize = 100;
+/// Two messages in a row each second: while the first is not acknowledged, the kernel prefers the other subflow.
+const TALK: Talk = Talk { message: 100, in_a_row: 2, interval: SECOND };
 
 /// Opens the connections beside the daemon, then looks each second.
 pub fn measure(report: &mut Report, connections: usize) -> Result<()> {
-    let lab = Lab::start(&Scenario::parse(super::NETWORK)?, Family::V4)?;
+    let lab = Lab::start(&Scenario::load(super::NETWORK)?, Family::V4)?;
     let client = lab.host("client");
     let daemon = Daemon::start_through(client, "profile = \"heavy\"\n", &["env", "RUST_LOG=info"])?;
     // Once asked, it has all that asking takes.
     daemon.status()?;
     let empty = Footprint::of(daemon.id())?;
     let observer = Observer::attach(client)?;
-    let crowd = Crowd::start(client, lab.host("server"), connections)?;
+    let crowd = Crowd::start([client, lab.host("server")], connections, TALK)?;
     let subflows = 2 * connections;
     await_that(&format!("{subflows} subflows"), || Ok(observer.living()?.len()), |seen| *seen == subflows)?;
     reader(report, &observer, subflows)?;
@@ -110,100 +104,4 @@ fn each_second(mut work: impl FnMut() -> Result<()>) -> Result<()> {
         work()?;
     }
     Ok(())
-}
-
-/// The connections, and the threads of both ends.
-struct Crowd {
-    stop: watch::Sender<bool>,
-    ends: [JoinHandle<Result<()>>; 2],
-}
-
-impl Crowd {
-    fn start(client: &Arc<Host>, server: &Arc<Host>, connections: usize) -> Result<Self> {
-        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        let needed = 2 * connections as u64 + 200;
-        ensure!(most >= needed, "{needed} open files are needed, and no more than {most} are allowed");
-        setrlimit(Resource::RLIMIT_NOFILE, needed, most)?;
-        let (stop, stopped) = watch::channel(false);
-        let address = SocketAddr::from(([10, 1, 0, 1], 4711));
-        let listener = server.run(|| {
-            let socket = mptcp()?;
-            socket.bind(&address.into())?;
-            socket.listen(1024)?;
-            anyhow::Ok(std::net::TcpListener::from(socket))
-        })?;
-        let answering = in_a_runtime(server.clone(), stopped.clone(), move || serve(listener));
-        let talking = in_a_runtime(client.clone(), stopped, move || talk(address, connections));
-        Ok(Self { stop, ends: [answering, talking] })
-    }
-
-    fn end(self) -> Result<()> {
-        self.stop.send(true).context("stop the connections")?;
-        let ended = self.ends.map(|end| end.join().map_err(|_| anyhow!("an end panicked"))?);
-        ended.into_iter().collect()
-    }
-}
-
-/// Runs one end in a thread of its own until it fails or is stopped.
-fn in_a_runtime<F: Future<Output = Result<()>>>(
-    host: Arc<Host>,
-    mut stopped: watch::Receiver<bool>,
-    end: impl FnOnce() -> F + Send + 'static,
-) -> JoinHandle<Result<()>> {
-    thread::spawn(move || {
-        host.run(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                tokio::select! {
-                    ended = end() => ended,
-                    _ = stopped.changed() => Ok(()),
-                }
-            })
-        })
-    })
-}
-
-async fn serve(listener: std::net::TcpListener) -> Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = TcpListener::from_std(listener)?;
-    loop {
-        let (mut stream, _) = listener.accept().await.context("accept")?;
-        tokio::spawn(async move {
-            let mut message = [0; MESSAGE];
-            while stream.read_exact(&mut message).await.is_ok() && stream.write_all(&message).await.is_ok() {}
-        });
-    }
-}
-
-async fn talk(address: SocketAddr, connections: usize) -> Result<()> {
-    let mut talkers = tokio::task::JoinSet::new();
-    for _ in 0..connections {
-        let socket = mptcp()?;
-        socket.connect(&address.into()).context("connect")?;
-        socket.set_nonblocking(true)?;
-        let stream = TcpStream::from_std(socket.into())?;
-        talkers.spawn(exchange(stream));
-        // The server's turn, and that of those who talk already.
-        tokio::task::yield_now().await;
-    }
-    match talkers.join_next().await {
-        Some(ended) => ended.context("a connection")?.context("a connection that was to go on"),
-        None => Ok(()),
-    }
-}
-
-/// Two messages in a row each second: while the first is not acknowledged, the kernel prefers the other subflow.
-async fn exchange(mut stream: TcpStream) -> Result<()> {
-    let mut turns = tokio::time::interval(SECOND);
-    let mut answers = [0; 2 * MESSAGE];
-    loop {
-        turns.tick().await;
-        stream.write_all(&[7; MESSAGE]).await.context("send")?;
-        stream.write_all(&[7; MESSAGE]).await.context("send")?;
-        stream.read_exact(&mut answers).await.context("receive")?;
-    }
-}
-
-fn mptcp() -> Result<Socket> {
-    Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP)).context("make an MPTCP socket")
 }

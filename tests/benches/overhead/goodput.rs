@@ -1,40 +1,34 @@
 //! Unshaped transfers with the programs and without.
 
 use crate::runs::Runs;
-use anyhow::{Context, Result, anyhow, bail};
-use socket2::{Domain, Protocol, Socket, Type};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use anyhow::Result;
+use std::time::Duration;
 use tests::bench::Report;
-use tests::kernel::counter;
+use tests::flood::flood;
 use tests::observer::Observer;
-use tests::{Family, Host, Lab, Scenario};
+use tests::{Family, Lab, Scenario};
 
 /// How long each transfer sends.
 const LENGTH: Duration = Duration::from_secs(2);
-/// Bytes of one call.
-const CHUNK: usize = 256 << 10;
 
 /// Compares so many pairs, then times the programs.
 pub fn compare(report: &mut Report, pairs: usize) -> Result<()> {
-    let lab = Lab::start(&Scenario::parse(super::NETWORK)?, Family::V4)?;
+    let lab = Lab::start(&Scenario::load(super::NETWORK)?, Family::V4)?;
     let hosts = ["client", "server"].map(|name| lab.host(name));
+    let transfer = || flood(hosts, LENGTH).map(|flood| flood.rate);
     let with = || {
         let _attached = [Observer::attach(hosts[0])?, Observer::attach(hosts[1])?];
-        transfer(hosts)
+        transfer()
     };
     // The first transfer of all finds cold caches.
-    transfer(hosts)?;
+    transfer()?;
     let mut rates = Vec::new();
     for number in 0..pairs {
         rates.push(if number % 2 == 0 {
             let ours = with()?;
-            [ours, transfer(hosts)?]
+            [ours, transfer()?]
         } else {
-            let bare = transfer(hosts)?;
+            let bare = transfer()?;
             [with()?, bare]
         });
     }
@@ -53,7 +47,7 @@ pub fn compare(report: &mut Report, pairs: usize) -> Result<()> {
     }
     let runs = Runs::begin()?;
     let attached = [Observer::attach(hosts[0])?, Observer::attach(hosts[1])?];
-    transfer(hosts)?;
+    transfer()?;
     runs.report(report, "in a transfer")?;
     drop(attached);
     Ok(())
@@ -63,71 +57,4 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values
-}
-
-/// Bits per second of payload that arrives.
-///
-/// Now and then, over links without any delay, a connection of this kernel stands still again and again, until its own
-/// timer sends something (`MPTCPRetrans`), with the programs and without: such a transfer is repeated.
-fn transfer(hosts: [&Arc<Host>; 2]) -> Result<f64> {
-    const TRIES: usize = 20;
-    for _ in 0..TRIES {
-        let before = counter(hosts[0], "MPTCPRetrans")?;
-        let rate = attempt(hosts)?;
-        if counter(hosts[0], "MPTCPRetrans")? <= before + 1 {
-            return Ok(rate);
-        }
-    }
-    bail!("{TRIES} connections in a row stood still")
-}
-
-fn attempt([client, server]: [&Arc<Host>; 2]) -> Result<f64> {
-    let listener: TcpListener = server.run(|| {
-        let socket = mptcp()?;
-        socket.bind(&SocketAddr::from(([10, 1, 0, 1], 0)).into())?;
-        socket.listen(1)?;
-        anyhow::Ok(socket.into())
-    })?;
-    let to = listener.local_addr()?;
-    let receiver = thread::spawn(move || receive(&listener));
-    let mut stream: TcpStream = client.run(|| {
-        let socket = mptcp()?;
-        socket.connect(&to.into()).context("connect")?;
-        anyhow::Ok(socket.into())
-    })?;
-    let (chunk, begin) = (vec![7; CHUNK], Instant::now());
-    while begin.elapsed() < LENGTH {
-        stream.write_all(&chunk).context("send")?;
-    }
-    drop(stream);
-    receiver.join().map_err(|_| anyhow!("the receiver panicked"))?
-}
-
-/// The median over short times.
-fn receive(listener: &TcpListener) -> Result<f64> {
-    const TIME: Duration = Duration::from_millis(20);
-    let (mut stream, _) = listener.accept().context("accept")?;
-    let (mut chunk, mut rates) = (vec![0; CHUNK], Vec::new());
-    let (mut begin, mut bytes) = (Instant::now(), 0);
-    loop {
-        match stream.read(&mut chunk).context("receive")? {
-            0 => break,
-            read => bytes += read,
-        }
-        let elapsed = begin.elapsed();
-        if elapsed >= TIME {
-            rates.push(bytes as f64 * 8.0 / elapsed.as_secs_f64());
-            (begin, bytes) = (Instant::now(), 0);
-        }
-    }
-    let rates = sorted(rates.into_iter());
-    rates.get(rates.len() / 2).copied().context("nothing arrived")
-}
-
-fn mptcp() -> Result<Socket> {
-    let socket =
-        Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP)).context("make an MPTCP socket")?;
-    // What this kernel uses by default, and others do not.
-    socket.set_tcp_congestion(b"cubic").context("use CUBIC")?;
-    Ok(socket)
 }

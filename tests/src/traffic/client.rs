@@ -9,7 +9,7 @@ use crate::rng::Rng;
 use anyhow::{Context, Result, anyhow, ensure};
 use socket2::{Domain, Socket, Type};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,7 @@ pub fn request_response(host: &Arc<Host>, server: &Server, options: Options) -> 
 pub fn start(host: &Arc<Host>, server: &Server, job: Job, options: Options) -> Result<Transfer> {
     let meter = Arc::new(Meter::new());
     let stream = Arc::new(OnceLock::new());
+    let (release, released) = mpsc::channel();
     let work = Work {
         host: host.clone(),
         to: server.address(&options)?,
@@ -55,18 +56,27 @@ pub fn start(host: &Arc<Host>, server: &Server, job: Job, options: Options) -> R
         job,
         options,
     };
-    let thread = thread::Builder::new().name("transfer".into()).spawn(move || work.run())?;
-    Ok(Transfer { meter, stream, thread: Some(thread) })
+    let thread = thread::Builder::new().name("transfer".into()).spawn(move || work.run(&released))?;
+    Ok(Transfer { meter, stream, release, thread: Some(thread) })
 }
 
 /// A transfer that goes on; dropping it breaks its connection off.
 pub struct Transfer {
     meter: Arc<Meter>,
     stream: Arc<OnceLock<TcpStream>>,
+    release: mpsc::Sender<()>,
     thread: Option<JoinHandle<Result<Report>>>,
 }
 
 impl Transfer {
+    /// Lets the content begin that [`Options::hold`] holds.
+    ///
+    /// # Errors
+    /// When the transfer has ended.
+    pub fn go(&self) -> Result<()> {
+        self.release.send(()).context("the transfer has ended before its content could begin")
+    }
+
     /// Bytes of content that have arrived at the receiver so far.
     pub fn bytes(&self) -> u64 {
         self.meter.bytes()
@@ -136,8 +146,8 @@ struct Work {
 type Exchanges = Vec<(Duration, Duration)>;
 
 impl Work {
-    fn run(self) -> Result<Report> {
-        let result = self.transfer();
+    fn run(self, released: &mpsc::Receiver<()>) -> Result<Report> {
+        let result = self.transfer(released);
         self.meter.end(result.as_ref().map(drop).map_err(|error| format!("{error:#}")));
         result.map_err(|error| match self.meter.failure() {
             Some(failure) => error.context(failure),
@@ -145,27 +155,32 @@ impl Work {
         })
     }
 
-    fn transfer(&self) -> Result<Report> {
+    fn transfer(&self, released: &mpsc::Receiver<()>) -> Result<Report> {
         let stream =
             self.connect().with_context(|| format!("connect from {} to {}", self.host.name(), self.to))?;
         let port = stream.local_addr()?.port();
         self.stream.get_or_init(|| stream.try_clone().expect("duplicate a descriptor"));
         let mut channel = Channel::new(stream, self.deadline);
         let what = || format!("{:?} to {}", self.job, self.to);
+        let begun = self.order(&mut channel, released).with_context(what)?;
         let (client, exchanges) = self.exchange(&mut channel).with_context(what)?;
         let server: Account = channel.receive_json().with_context(what)?;
         let duration = self.meter.elapsed();
         let spoken = self.spoken(port)?;
         ensure!(client.bytes == server.bytes, "sent {} bytes, received {}", client.bytes, server.bytes);
         let messages = self.job == Job::RequestResponse;
+        let stall = if messages { slowest(&exchanges)? } else { self.meter.stall() };
+        let (asked, latencies) = exchanges.into_iter().unzip();
         Ok(Report {
             bytes: server.bytes,
             duration,
+            begun,
             client_sha256: client.sha256,
             server_sha256: server.sha256,
-            stall: if messages { slowest(&exchanges)? } else { self.meter.stall() },
+            stall,
             progress: self.meter.progress(),
-            latencies: exchanges.into_iter().map(|(_, latency)| latency).collect(),
+            asked,
+            latencies,
             carried: channel.carried(),
             spoken,
         })
@@ -193,15 +208,30 @@ impl Work {
         self.host.run(open)
     }
 
-    fn exchange(&self, channel: &mut Channel) -> Result<(Account, Exchanges)> {
+    /// Orders, and waits where the content is held; returns when it was let go.
+    fn order(&self, channel: &mut Channel, released: &mpsc::Receiver<()>) -> Result<Duration> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
         channel.send_json(&Order {
             id: self.id,
             job: self.job,
             amount: self.options.amount,
             congestion: self.options.congestion.clone(),
             response: self.options.response,
-            deadline: self.deadline.saturating_duration_since(Instant::now()),
+            hold: self.options.hold,
+            deadline: left,
         })?;
+        if !self.options.hold {
+            return Ok(Duration::ZERO);
+        }
+        // The kernel opens further subflows only once something has come back.
+        channel.receive(None)?;
+        released.recv_timeout(left).context("wait for the word to begin")?;
+        let begun = self.meter.elapsed();
+        channel.send(0, |_| ())?;
+        Ok(begun)
+    }
+
+    fn exchange(&self, channel: &mut Channel) -> Result<(Account, Exchanges)> {
         match self.job {
             Job::BulkUp => Ok((send_bulk(channel, self.options.amount, self.id)?, Vec::new())),
             Job::BulkDown => Ok((receive_bulk(channel, &self.meter)?, Vec::new())),

@@ -41,6 +41,16 @@ impl Progress {
         after.checked_sub(1).map_or(0, |index| self.0[index].bytes)
     }
 
+    /// The longest time without progress of which a part lies between two moments; without any since `from`, as far
+    /// as `to`.
+    pub fn longest_gap(&self, from: Duration, to: Duration) -> Stall {
+        let begins = self.0.iter().map(|sample| sample.at);
+        let ends = begins.clone().skip(1).chain([to]);
+        let gaps = begins.zip(ends).filter(|(begin, end)| *begin < to && *end > from);
+        let stalls = gaps.map(|(at, end)| Stall { at, length: end - at });
+        stalls.max_by_key(|stall| stall.length).unwrap_or_default()
+    }
+
     /// Mean rate between two moments, in bit/s.
     pub fn rate(&self, from: Duration, to: Duration) -> f64 {
         let bytes = self.bytes_at(to) - self.bytes_at(from);
@@ -158,6 +168,21 @@ mod tests {
             [0, 1000, 3000, 5000]
         );
         assert_eq!(progress.rate(Duration::from_millis(100), Duration::from_millis(400)).round(), 106_667.0);
+    }
+
+    #[test]
+    fn gaps_count_where_a_part_of_them_lies_between() {
+        let ms = Duration::from_millis;
+        let progress =
+            Progress([100, 200, 500, 520, 700].map(|at| Sample { at: ms(at), bytes: at }).to_vec());
+        let gap = |from, to| {
+            let stall = progress.longest_gap(ms(from), ms(to));
+            (stall.at.as_millis(), stall.length.as_millis())
+        };
+        assert_eq!(
+            [gap(0, 150), gap(210, 510), gap(505, 900), gap(710, 760)],
+            [(100, 100), (200, 300), (700, 200), (700, 60)]
+        );
     }
 
     #[test]

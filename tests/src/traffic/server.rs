@@ -148,6 +148,10 @@ fn carry_out(channel: &mut Channel, order: &Order, meter: &Meter) -> Result<()> 
             .set_tcp_congestion(name.as_bytes())
             .with_context(|| format!("use congestion control {name}"))?;
     }
+    if order.hold {
+        channel.send(0, |_| ())?;
+        channel.receive(None)?;
+    }
     let account = match order.job {
         Job::BulkUp => receive_bulk(channel, meter)?,
         Job::BulkDown => send_bulk(channel, order.amount, order.id)?,

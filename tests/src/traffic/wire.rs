@@ -1,6 +1,7 @@
 //! How client and server talk: frames on a stream, each read and write within the transfer's deadline.
 //!
-//! A frame is its length (32 bits, big-endian) and its content. The client begins with an [`Order`] in JSON.
+//! A frame is its length (32 bits, big-endian) and its content. The client begins with an [`Order`] in JSON; where the
+//! content is held, an empty frame from each end follows.
 //! Content ends with an empty frame; then each end that has something to say sends its [`Account`] in JSON.
 
 use super::meter::Meter;
@@ -59,6 +60,8 @@ pub(super) struct Order {
     pub(super) amount: Amount,
     pub(super) congestion: Option<String>,
     pub(super) response: usize,
+    /// The server says that it is ready, with an empty frame, and begins after the client's.
+    pub(super) hold: bool,
     pub(super) deadline: Duration,
 }
 

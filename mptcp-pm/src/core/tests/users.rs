@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use crate::config::{Config, Profile};
 use crate::core::action::{NewEndpoint, Step};
 use crate::core::connections::{Ends, Loss, Manager, Notice, Seen, Subflow, Token};
 use crate::core::event::{Failure, FailureKind};
+use crate::core::health::Request;
 use crate::core::paths::Paths;
 use crate::core::retry::MAX_ATTEMPTS;
+use crate::core::service::{Owner, Rules};
 use crate::core::subflows::Aims;
 use crate::core::world::{EndpointFlags, Limits};
 
@@ -96,20 +99,26 @@ impl Users {
             next_token: 1,
             next_port: 40000,
         };
-        users.paths.aim(users.aims());
+        users.begin();
         users
     }
 
     /// The daemon starts again: it knows nothing.
     pub fn restart(&mut self) {
         self.paths = Paths::default();
-        self.paths.aim(self.aims());
+        self.begin();
         self.told.clear();
         self.lost = true;
         // What an id meant before and means no more is not known to it.
         for known in self.connections.values_mut() {
             known.meant.clone_from(&known.entries);
         }
+    }
+
+    fn begin(&mut self) {
+        let profile = if self.light { Profile::Light } else { Profile::Heavy };
+        self.paths.set_rules(Rules::of(&Config { profile, ..Config::default() }));
+        self.paths.aim(self.aims());
     }
 
     fn address(&self, uplink: u8) -> IpAddr {
@@ -120,16 +129,13 @@ impl Users {
     pub fn aims(&self) -> Aims {
         let mut order: Vec<u8> = (0..3).filter(|uplink| self.uplinks[usize::from(*uplink)].0).collect();
         order.sort_by_key(|uplink| (*uplink != self.best, *uplink));
-        let way = |(place, uplink): (usize, &u8)| NewEndpoint {
+        let way = |uplink: &u8| NewEndpoint {
             addr: self.address(*uplink),
             ifindex: u32::from(*uplink) + 2,
-            flags: match self.light && place > 0 {
-                true => EndpointFlags::SUBFLOW | EndpointFlags::BACKUP,
-                false => EndpointFlags::SUBFLOW,
-            },
+            flags: EndpointFlags::SUBFLOW,
         };
         Aims {
-            ways: order.iter().enumerate().map(way).collect(),
+            ways: order.iter().map(way).collect(),
             elsewhere: [IpAddr::from([10, 9, 0, 2])].into(),
             limits: Some(Limits { subflows: 8, add_addr_accepted: 2 }),
             ..Aims::default()
@@ -203,7 +209,7 @@ impl Users {
         self.next_token += 1;
         let local = if uplink < 3 { self.address(uplink) } else { [10, 9, 0, 2].into() };
         let ends = Ends { local: (local, port).into(), remote: PEER };
-        let initial = Subflow { ends, local_id: 0, backup: false, established: true, born_backup: false };
+        let initial = Subflow::new(ends, 0, false, true);
         self.connections.insert(
             token,
             Connection {
@@ -284,12 +290,26 @@ impl Users {
             let seen = self.dump();
             self.paths.replace(seen);
         }
+        if let Some(request) = self.paths.request(self.now) {
+            self.asked(request);
+            return true;
+        }
         let Some((token, step)) = self.paths.next(self.now) else { return false };
         self.now += Duration::from_micros(50);
         let result = self.perform(token, &step);
         self.log.push((token, step.clone()));
         self.paths.done(token, &step, &result, self.now);
         true
+    }
+
+    /// The other end answers over every uplink that is there.
+    fn asked(&mut self, request: Request) {
+        if let Request::Ask(probe) = request
+            && self.aims().ways.iter().any(|way| way.addr == probe.local)
+        {
+            self.now += Duration::from_millis(1);
+            self.paths.answered(&probe, Duration::from_millis(1), self.now);
+        }
     }
 
     fn dump(&self) -> Vec<Seen> {
@@ -300,6 +320,7 @@ impl Users {
             server_side: known.server_side,
             established: known.established,
             subflows: known.subflows.clone(),
+            owner: Owner::default(),
             addresses: known.entries.iter().map(|(id, a)| (*id, *a, EndpointFlags::empty())).collect(),
         };
         self.connections.iter().map(seen).collect()
@@ -318,13 +339,7 @@ impl Users {
                 assert_ne!(known.ends.local.ip(), IpAddr::from([10, 9, 0, 2]), "leaks beside the VPN");
                 known.enter(new.id, new.local)?;
                 let ends = Ends { local: (new.local, 0).into(), remote: new.remote };
-                known.subflows.push(Subflow {
-                    ends,
-                    local_id: new.id,
-                    backup: new.backup && takes_backup,
-                    established: false,
-                    born_backup: false,
-                });
+                known.subflows.push(Subflow::new(ends, new.id, new.backup && takes_backup, false));
             }
             Step::Destroy(ends, id) => {
                 let living = known.subflows.iter().filter(|subflow| subflow.established).count();
@@ -388,12 +403,17 @@ impl Users {
             };
             // What the peer announced may not have been heard, and is not told again.
             let reachable = !known.deny;
-            for way in &aims.ways {
+            for (rank, way) in aims.ways.iter().enumerate() {
                 if !known.server_side && reachable && on(way).next().is_none() {
                     faults.push(format!("{token} has nothing from {}", way.addr));
                 }
-                let stands_by = way.flags.contains(EndpointFlags::BACKUP);
-                if on(&aims.ways[0]).next().is_some() && on(way).any(|subflow| subflow.backup != stands_by) {
+                let carry = on(way).filter(|subflow| !subflow.backup).count();
+                let right = match (self.light, rank) {
+                    (true, 0) => carry == 1,
+                    (true, _) => carry == 0,
+                    (false, _) => carry == on(way).count(),
+                };
+                if on(&aims.ways[0]).next().is_some() && !right {
                     faults.push(format!("{token}: priority from {}", way.addr));
                 }
             }

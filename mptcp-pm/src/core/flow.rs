@@ -1,0 +1,62 @@
+//! How long a transfer has shown itself to be: whether other paths are worth while.
+//!
+//! Earliest completion first (Lim et al., CoNEXT 2017) lets a slow path in when what is left to send takes longer over
+//! the fast path alone than over the slow one. How much is left only the application knows; a transfer that has gone on for
+//! some time is expected to go on for as long again. So the slow path is let in after a few of its round-trip times: less
+//! would not pay for its slow start and for the wait for its last segment.
+use std::time::Duration;
+
+/// So many round-trip times of the slowest path make a transfer long.
+const LONG: u32 = 4;
+
+/// Shorter is never long.
+const AT_LEAST: Duration = Duration::from_millis(150);
+
+/// Slower than this, in bytes per second, a transfer is not limited by its path: messages, a call, a film.
+const FAST: u64 = 250_000;
+
+/// A pause of this length ends a transfer.
+const PAUSE: Duration = Duration::from_millis(400);
+
+/// The transfer that a connection is at.
+#[derive(Clone, Debug, Default)]
+pub struct Flow {
+    moved: u64,
+    /// When the last bytes moved.
+    last: Duration,
+    /// When it began, and what had moved by then.
+    began: Option<(Duration, u64)>,
+    long: bool,
+}
+
+impl Flow {
+    /// What has moved in all by now. Tells whether that is more than before.
+    pub fn advance(&mut self, moved: u64, backlogged: bool, slowest: Duration, now: Duration) -> bool {
+        let more = moved > self.moved;
+        // Between two readings that both saw something move nobody looked: that is no pause.
+        if !more && now.saturating_sub(self.last) > PAUSE + slowest {
+            (self.began, self.long) = (None, false);
+        }
+        if more {
+            let (began, before) = *self.began.get_or_insert((now, self.moved));
+            self.last = now;
+            let lasts = now.saturating_sub(began);
+            let amount = moved - before.min(moved);
+            let is_fast = u128::from(amount) * 1000 >= u128::from(FAST) * lasts.as_millis();
+            self.long |= lasts >= (slowest * LONG).max(AT_LEAST) && is_fast && (backlogged || amount > FAST);
+        }
+        self.moved = moved;
+        more
+    }
+
+    /// What had moved on a subflow that is no more is no longer counted.
+    pub fn forget(&mut self, moved: u64) {
+        self.moved = self.moved.saturating_sub(moved);
+        self.began = self.began.map(|(at, before)| (at, before.saturating_sub(moved)));
+    }
+
+    /// Whether the transfer is long.
+    pub const fn is_long(&self) -> bool {
+        self.long
+    }
+}

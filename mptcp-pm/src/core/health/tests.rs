@@ -1,0 +1,1 @@
+//! The health of ways, over random histories.

@@ -1,0 +1,346 @@
+//! Policy for one connection: which of its subflows carry data, which stand by, and why.
+//!
+//! The kernel's scheduler uses the subflows that are not backup, so this is all that is decided: by the service type, by
+//! the owner's order of the ways, by what is alive, and by what was measured.
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::action::{Step, Token};
+use super::alarm::Figures;
+use super::connections::{Connection, Ends, Subflow};
+use super::flow::Flow;
+use super::health::{Health, State};
+use super::retry::Pacer;
+use super::service::Service;
+use super::subflows::Aims;
+
+/// The part that a subflow plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// It carries data.
+    Carries,
+    /// It is a backup.
+    StandsBy,
+    /// It is a backup for as long as something is wrong with it.
+    SetAside,
+}
+
+/// Another path has to be faster by a fifth and by this much before an interactive connection moves to it.
+const MARGIN: Duration = Duration::from_millis(2);
+
+/// How long a carrier stays, unless something is wrong with it.
+const STAY: Duration = Duration::from_secs(1);
+
+/// What steers one connection.
+#[derive(Clone, Debug, Default)]
+pub struct Steering {
+    measured: Vec<Measured>,
+    /// Subflows that are silent; and those that were, until when that counts.
+    silent: Vec<(Ends, Option<Duration>)>,
+    /// Of those, the ones that are to be closed.
+    dead: Vec<Ends>,
+    /// Which one carries while one carries, and since when.
+    carrier: Option<(Ends, Duration)>,
+    flow: Flow,
+    changes: Changes,
+    /// When a change is allowed that was wanted before.
+    postponed: Option<Duration>,
+}
+
+/// What was read of a subflow, and when it last moved anything.
+#[derive(Clone, Debug)]
+struct Measured {
+    figures: Figures,
+    at: Duration,
+}
+
+impl Measured {
+    const fn moved(&self) -> u64 {
+        self.figures.acked + self.figures.received
+    }
+}
+
+/// How often parts may change: whatever is measured or decided wrongly, the kernel and the peer have to bear it.
+#[derive(Clone, Debug)]
+struct Changes(Pacer);
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self(Pacer::new(STAY))
+    }
+}
+
+impl Steering {
+    /// What was read of one of its subflows.
+    pub fn measure(&mut self, figures: &Figures, now: Duration) {
+        let new = Measured { figures: figures.clone(), at: now };
+        match self.measured.iter_mut().find(|known| known.figures.ends == figures.ends) {
+            Some(known) if known.moved() == new.moved() => known.figures = new.figures,
+            Some(known) => *known = new,
+            None => self.measured.push(new),
+        }
+    }
+
+    /// A reading of all its subflows is complete. Tells whether anything has moved since the last one.
+    pub fn measured(&mut self, now: Duration) -> bool {
+        let moved = self.measured.iter().map(Measured::moved).sum();
+        self.silent.retain(|(_, until)| until.is_none_or(|at| now < at));
+        let least = self.measured.iter().filter_map(|known| known.figures.least);
+        let slowest = least.max().unwrap_or_default();
+        let backlogged = self.measured.iter().any(|known| known.figures.backlogged);
+        self.flow.advance(moved, backlogged, slowest, now)
+    }
+
+    /// A subflow is silent; `gone` when that alone decides on it.
+    pub fn silent(&mut self, ends: Ends, gone: bool) {
+        self.silent.retain(|(known, _)| *known != ends);
+        self.silent.push((ends, None));
+        if gone && !self.dead.contains(&ends) {
+            self.dead.push(ends);
+        }
+    }
+
+    /// A subflow is no longer silent. It stays aside for a while: what comes and goes is not followed each time.
+    pub fn heard(&mut self, ends: &Ends, now: Duration) {
+        if let Some((_, until)) = self.silent.iter_mut().find(|(known, _)| known == ends) {
+            *until = Some(now + STAY);
+        }
+    }
+
+    /// A subflow is no more.
+    pub fn forget(&mut self, ends: &Ends) {
+        self.retain(|known| known != ends);
+    }
+
+    /// The subflows that there are.
+    pub fn retain(&mut self, exists: impl Fn(&Ends) -> bool) {
+        let lost = self.measured.iter().filter(|known| !exists(&known.figures.ends));
+        let lost = lost.map(Measured::moved).sum();
+        self.measured.retain(|known| exists(&known.figures.ends));
+        self.silent.retain(|(known, _)| exists(known));
+        self.dead.retain(|known| exists(known));
+        self.flow.forget(lost);
+    }
+
+    /// Whether a subflow was given up.
+    pub fn is_dead(&self, ends: &Ends) -> bool {
+        self.dead.contains(ends)
+    }
+
+    /// Whether the transfer that is under way is long.
+    pub const fn is_long(&self) -> bool {
+        self.flow.is_long()
+    }
+
+    /// When something that is decided now is to be decided again.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.silent.iter().filter_map(|(_, until)| *until).chain(self.postponed).min()
+    }
+
+    fn is_silent(&self, ends: &Ends, now: Duration) -> bool {
+        let counts = |until: &Option<Duration>| until.is_none_or(|at| now < at);
+        self.silent.iter().any(|(known, until)| known == ends && counts(until)) || self.is_dead(ends)
+    }
+}
+
+/// What is known of a subflow when parts are given out.
+struct Candidate {
+    place: usize,
+    ends: Ends,
+    /// How high its way stands in the owner's order.
+    rank: usize,
+    /// The owner wants it to stand by.
+    reluctant: bool,
+    is_silent: bool,
+    state: State,
+    rtt: Option<Duration>,
+}
+
+impl Candidate {
+    /// None for what is not the daemon's business.
+    fn new(place: usize, connection: &Connection, surroundings: &Surroundings<'_>) -> Option<Self> {
+        let Surroundings { aims, health, now } = *surroundings;
+        let (subflow, steering) = (&connection.subflows[place], &connection.steering);
+        let local = subflow.ends.local.ip();
+        let rank = aims.rank(local).filter(|_| subflow.established)?;
+        Some(Self {
+            place,
+            ends: subflow.ends,
+            rank,
+            reluctant: aims.is_reluctant(local),
+            is_silent: steering.is_silent(&subflow.ends, now),
+            state: health.state(aims.place(local)),
+            rtt: rtt(subflow, connection, surroundings),
+        })
+    }
+
+    /// The lower, the better; those that are alike compete.
+    const fn class(&self) -> u8 {
+        match (self.state.is_usable() && !self.is_silent, self.reluctant) {
+            (true, false) => 0,
+            (true, true) => 1,
+            (false, _) => SICK,
+        }
+    }
+}
+
+/// The delay of a subflow's path: what stands by carries nothing that could be timed, and is as fast as the last answer
+/// over its way. A transfer that fills its own queue is no reason to leave a path that is otherwise shorter.
+fn rtt(subflow: &Subflow, connection: &Connection, around: &Surroundings<'_>) -> Option<Duration> {
+    let way = around.aims.place(subflow.ends.local.ip());
+    let asked = around.health.rtt(way, subflow.ends.remote.ip());
+    let measured = connection.steering.measured.iter().find(|known| known.figures.ends == subflow.ends);
+    let Some(measured) = measured else { return asked.map(|(rtt, _)| rtt) };
+    match (connection.service, asked) {
+        (Service::Aggregate, asked) => {
+            measured.figures.least.into_iter().chain(asked.map(|(rtt, _)| rtt)).min()
+        }
+        (_, Some((rtt, at))) if measured.at < at => Some(rtt),
+        _ => measured.figures.rtt,
+    }
+}
+
+/// The class of those that something is wrong with.
+const SICK: u8 = 2;
+
+/// What a decision rests on beside the connection itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// What is wanted of all connections.
+    pub aims: &'a Aims,
+    /// Which ways are alive.
+    pub health: &'a Health,
+    /// When it is made.
+    pub now: Duration,
+}
+
+/// Gives each established subflow its part. A part that changes may be played at once, however often others were.
+pub fn decide(token: Token, connection: &mut Connection, surroundings: &Surroundings<'_>) {
+    let parts = parts(connection, surroundings);
+    let of = |decided: Option<(Part, &str)>| decided.map(|(part, _)| part);
+    let changes = |(place, part): &Decided| {
+        of(connection.subflows[*place].part).is_some_and(|before| Some(before) != of(*part))
+    };
+    let hurt = |(place, part): &Decided| {
+        of(connection.subflows[*place].part) == Some(Part::Carries) && of(*part) == Some(Part::SetAside)
+    };
+    connection.steering.postponed = None;
+    // What is hurt is left in any case: that happens no more often than it falls silent.
+    if parts.iter().any(changes) && !parts.iter().any(hurt) {
+        let pacer = &mut connection.steering.changes.0;
+        if !pacer.take(surroundings.now) {
+            connection.steering.postponed = Some(pacer.next());
+            return;
+        }
+    }
+    for (place, part) in parts {
+        let subflow = &mut connection.subflows[place];
+        let before = std::mem::replace(&mut subflow.part, part);
+        if of(before) != of(part) {
+            connection.retries.forget(&Step::SetBackup(subflow.ends, true).subject(token));
+        }
+    }
+}
+
+type Decided = (usize, Option<(Part, &'static str)>);
+
+fn parts(connection: &mut Connection, surroundings: &Surroundings<'_>) -> Vec<Decided> {
+    let all: Vec<Candidate> = (0..connection.subflows.len())
+        .filter_map(|place| Candidate::new(place, connection, surroundings))
+        .collect();
+    let class = all.iter().map(Candidate::class).min();
+    let (best, others): (Vec<&Candidate>, Vec<&Candidate>) =
+        all.iter().partition(|candidate| Some(candidate.class()) == class);
+    let Some(carrier) = carrier(connection, &best, surroundings) else { return Vec::new() };
+    let stays = connection.steering.carrier.filter(|(known, _)| *known == carrier);
+    connection.steering.carrier = stays.or(Some((carrier, surroundings.now)));
+    let shared = shares(connection, surroundings.aims);
+    let best = best.into_iter().map(|candidate| {
+        let part = match (shared, candidate.ends == carrier) {
+            (true, _) => (Part::Carries, "the transfer is long enough for all paths"),
+            (false, true) => (Part::Carries, why(connection.service)),
+            (false, false) => (Part::StandsBy, why_not(connection.service)),
+        };
+        (candidate.place, Some(part))
+    });
+    let others = others.into_iter().map(|candidate| {
+        let part = match (candidate.class(), candidate.is_silent) {
+            (SICK, true) => (Part::SetAside, "nothing comes back on it"),
+            (SICK, false) => (Part::SetAside, "its uplink does not answer"),
+            _ => (Part::StandsBy, "its uplink is a backup, or costs money"),
+        };
+        (candidate.place, Some(part))
+    });
+    best.chain(others).collect()
+}
+
+/// Whether all good paths carry. Where nothing is measured there is no telling when a transfer is long.
+const fn shares(connection: &Connection, aims: &Aims) -> bool {
+    matches!(connection.service, Service::Aggregate) && (connection.steering.is_long() || !aims.measured)
+}
+
+const fn why(service: Service) -> &'static str {
+    match service {
+        Service::Handover => "the best uplink by the owner's order",
+        Service::Interactive | Service::Aggregate => "the lowest delay",
+        Service::Single => "the only path that was asked for",
+    }
+}
+
+const fn why_not(service: Service) -> &'static str {
+    match service {
+        Service::Handover | Service::Single => "another uplink goes before it",
+        Service::Interactive => "another path has a lower delay",
+        Service::Aggregate => "another path has a lower delay, and the transfer is short so far",
+    }
+}
+
+/// The one that carries while one carries; none without candidates.
+fn carrier(connection: &Connection, best: &[&Candidate], surroundings: &Surroundings<'_>) -> Option<Ends> {
+    // Of those that are alike the initial one, and then always the same.
+    let tie = |candidate: &Candidate| (candidate.ends != connection.ends, candidate.ends);
+    let by_order = best.iter().min_by_key(|candidate| (candidate.rank, tie(candidate)))?;
+    if !is_by_delay(connection, surroundings.aims) {
+        return Some(by_order.ends);
+    }
+    let timed = best.iter().filter_map(|candidate| Some((candidate.rtt?, candidate)));
+    let Some((rtt, fastest)) = timed.min_by_key(|(rtt, candidate)| (*rtt, tie(candidate))) else {
+        return Some(by_order.ends);
+    };
+    let present = connection.steering.carrier.and_then(|(ends, since)| {
+        let known = best.iter().find(|candidate| candidate.ends == ends)?;
+        Some((known, surroundings.now.saturating_sub(since)))
+    });
+    Some(match present {
+        Some((known, stayed)) if !gains(known.rtt, rtt, stayed) => known.ends,
+        _ => fastest.ends,
+    })
+}
+
+const fn is_by_delay(connection: &Connection, aims: &Aims) -> bool {
+    matches!(connection.service, Service::Interactive | Service::Aggregate) && aims.measured
+}
+
+/// Whether it is worth moving to a path with this round-trip time.
+fn gains(present: Option<Duration>, rtt: Duration, stayed: Duration) -> bool {
+    match present {
+        None => true,
+        // At the beginning the one path may be several times as long as the other.
+        Some(present) if rtt * 2 < present => true,
+        Some(present) => stayed >= STAY && rtt + rtt / 4 + MARGIN < present,
+    }
+}
+
+/// Whether a subflow from a way begins as a backup: it carries at once only where that is certain to be wanted.
+pub fn begins_standing_by(connection: &Connection, way: IpAddr, aims: &Aims) -> bool {
+    match shares(connection, aims) {
+        true => aims.is_reluctant(way),
+        false => is_by_delay(connection, aims) || aims.rank(way) != Some(0) || aims.is_reluctant(way),
+    }
+}

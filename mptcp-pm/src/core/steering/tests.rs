@@ -1,0 +1,1 @@
+//! Which subflow plays which part.
