@@ -13,7 +13,7 @@
 //! | processing | 40 000 | bursts of a radio link, schedulers and timers of both ends |
 //! | or a delayed acknowledgement | 50 000 | while no more than one segment's bytes are out: `TCP_DELACK_MIN` (40 ms), a tick |
 //! | recovery | `srtt / 4` | RACK waits as long before it sends again what is lost (RFC 8985) |
-//! | few on a lossy way | `2 srtt` + 200 000 | less than four segments may all be lost: until a tail loss probe is answered (RFC 8985 section 7.2) |
+//! | few on a lossy way | `2 srtt` + 200 000 | less than four segments, of which no fate is known, may all be lost: until a tail loss probe is answered (RFC 8985 section 7.2) |
 //!
 //! When the oldest segment is sent again before that, the answer to this one is what is due; once in a silence, as
 //! retransmissions that are not answered go on for minutes.
@@ -78,8 +78,10 @@ pub struct Look {
     pub segments_in: u32,
     /// Segments with data received.
     pub data_segments_in: u32,
-    /// Segments on their way.
+    /// Segments that are not acknowledged.
     pub in_flight: u32,
+    /// Those of them that may still be on their way: not known to have arrived, nor to be lost.
+    pub awaited: u32,
     /// The smoothed round-trip time, microseconds; 0 for none.
     pub rtt_us: u32,
     /// Its mean deviation, microseconds.
@@ -163,7 +165,7 @@ impl Wait {
         if look.is_recovering {
             grace_us += rtt_us / 4;
         }
-        if look.is_lossy && look.in_flight < MANY {
+        if look.is_lossy && look.awaited < MANY {
             grace_us += 2 * rtt_us + PROBE_US;
         }
         Self { rtt_us, grace_us }
