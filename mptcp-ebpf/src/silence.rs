@@ -150,7 +150,7 @@ fn watch(socket: Socket, tcp: &Structure, context: Context, cookie: u64) -> bool
     subflow.ifindex = tcp.read(Field::BoundTo);
     subflow.local_port = tcp.read(Field::LocalPort);
     subflow.remote_port = u16::from_be(tcp.read(Field::RemotePort));
-    tcp.addresses(&mut subflow.local, &mut subflow.remote);
+    tcp.addresses(subflow.family, &mut subflow.local, &mut subflow.remote);
     true
 }
 
