@@ -29,7 +29,6 @@ macro_rules! fields {
 
 fields! {
     Family = "sock_common" "skc_family";
-    Namespace = "sock_common" "skc_net";
     State = "sock_common" "skc_state";
     BoundTo = "sock_common" "skc_bound_dev_if";
     LocalPort = "sock_common" "skc_num";
@@ -39,6 +38,7 @@ fields! {
     LocalV6 = "sock_common" "skc_v6_rcv_saddr";
     RemoteV6 = "sock_common" "skc_v6_daddr";
     Flags = "sock_common" "skc_flags";
+    Namespace = "sock_common" "skc_net.net";
     Cookie = "sock_common" "skc_cookie";
     Queued = "sock" "sk_wmem_queued";
     PacingRate = "sock" "sk_pacing_rate";
@@ -92,6 +92,8 @@ fields! {
     CalledAt = "tcp_sock" "bpf_sock_ops_cb_flags";
     IsMptcp = "tcp_sock" "is_mptcp";
     Token = "mptcp_sock" "token";
+    ChosenControl = "mptcp_sock" "ca_name";
+    DefaultControl = "net" "ipv4.tcp_congestion_control";
     Connection = "mptcp_subflow_context" "conn";
     MpCapable = "mptcp_subflow_context" "mp_capable";
     MpJoin = "mptcp_subflow_context" "mp_join";

@@ -74,6 +74,30 @@ pub fn smoothed_rtt(ctx: &SockOpsContext) -> u32 {
     unsafe { (*ctx.ops).srtt_us >> 3 }
 }
 
+/// Gives the context's socket another congestion control; false when there is none of this name.
+#[inline(always)]
+pub fn use_congestion_control(ctx: &SockOpsContext, name: &ControlName) -> bool {
+    set_congestion_control(ctx.as_ptr(), name)
+}
+
+/// The name of a congestion control, filled up with zeros (`TCP_CA_NAME_MAX`).
+pub type ControlName = [u8; 16];
+
+/// `of` is the context of a sockops program, or a socket whose lock is held.
+#[inline(always)]
+fn set_congestion_control(of: *mut c_void, name: &ControlName) -> bool {
+    const TCP_CONGESTION: i32 = 13;
+    let mut name = *name;
+    // SAFETY: the verifier checks what `of` is; the helper reads as many bytes of the name as it is told.
+    unsafe {
+        bpf_setsockopt(of, SOL_TCP, TCP_CONGESTION, (&raw mut name).cast(), size_of::<ControlName>() as i32)
+            == 0
+    }
+}
+
+/// Of `include/uapi/linux/tcp.h`.
+const SOL_TCP: i32 = 6;
+
 /// Segments of a size in microseconds, as bytes per second; 0 when nothing was measured.
 #[inline(always)]
 fn rate(delivered: u32, interval_us: u32, size: u32) -> u64 {
@@ -164,7 +188,6 @@ impl Socket {
     /// already; false when it cannot (before 6.12).
     #[inline(always)]
     pub fn call_also_at(self, tcp: &Structure, flags: u32) -> bool {
-        const SOL_TCP: i32 = 6;
         const TCP_BPF_SOCK_OPS_CB_FLAGS: i32 = 1008;
         let mut flags = flags | u32::from(tcp.read::<u8>(Field::CalledAt));
         let length = size_of::<u32>() as i32;
@@ -179,6 +202,12 @@ impl Socket {
             )
         };
         done == 0
+    }
+
+    /// Gives it another congestion control; false when there is none of this name. Only for iterators, which hold its lock.
+    #[inline(always)]
+    pub fn use_congestion_control(self, name: &ControlName) -> bool {
+        set_congestion_control(self.0.as_ptr(), name)
     }
 }
 
@@ -398,10 +427,24 @@ impl Structure {
 
     /// The name of a TCP socket's congestion control.
     #[inline(always)]
-    pub fn congestion_control(&self) -> [u8; 16] {
-        let ops = self.read::<usize>(Field::CongestionOps) as *mut u8;
+    pub fn congestion_control(&self) -> ControlName {
+        self.name_of_control(self.read(Field::CongestionOps))
+    }
+
+    /// Where the congestion control is that sockets of a TCP socket's network namespace have by default
+    /// (`net.ipv4.tcp_congestion_control`); 0 where this kernel does not tell.
+    #[inline(always)]
+    pub fn default_control(&self) -> usize {
+        let namespace = self.read::<usize>(Field::Namespace);
+        offset(self.offsets, Field::DefaultControl)
+            .map_or(0, |bits| probe(namespace.wrapping_add(bits as usize / 8) as *mut c_void))
+    }
+
+    /// The name of a congestion control at an address in the kernel.
+    #[inline(always)]
+    pub fn name_of_control(&self, address: usize) -> ControlName {
         offset(self.offsets, Field::CongestionName)
-            .map_or([0; 16], |bits| probe(ops.wrapping_add(bits as usize / 8).cast()))
+            .map_or([0; 16], |bits| probe(address.wrapping_add(bits as usize / 8) as *mut c_void))
     }
 
     /// The state of a TCP socket's congestion control.
@@ -487,9 +530,20 @@ impl Context {
     /// The local token of the subflow's connection.
     #[inline(always)]
     pub fn token(self) -> Option<u32> {
+        self.of_connection(Field::Token)
+    }
+
+    /// The name of the congestion control that the connection's new subflows get.
+    #[inline(always)]
+    pub fn chosen_control(self) -> Option<ControlName> {
+        self.of_connection(Field::ChosenControl)
+    }
+
+    #[inline(always)]
+    fn of_connection<T: Copy + Default>(self, field: Field) -> Option<T> {
         let connection: usize = self.member(Field::Connection);
-        let token = offset(self.offsets, Field::Token)? as usize / 8;
-        Some(probe(connection.wrapping_add(token) as *mut c_void))
+        let bytes = offset(self.offsets, field)? as usize / 8;
+        Some(probe(connection.wrapping_add(bytes) as *mut c_void))
     }
 
     /// One flag; false when this kernel has none.

@@ -232,7 +232,7 @@ fn retransmitted(ctx: &SockOpsContext) {
 fn timed_out(ctx: &SockOpsContext) {
     let Some(kept) = Socket::of(ctx).and_then(|socket| socket.kept(&SUBFLOWS)) else { return };
     kept.timeouts = kept.timeouts.wrapping_add(1);
-    debug!(ctx, "subflow {}: retransmission timer expired", kept.cookie);
+    say_timed_out(ctx, kept.cookie);
     let timeout = Timeout {
         cookie: kept.cookie,
         at_ns: now_ns(),
@@ -249,6 +249,18 @@ fn timed_out(ctx: &SockOpsContext) {
     }
 }
 
+/// A function of its own, as is the next one: the room that a line takes is not the program's for the rest of its run. The
+/// program, this, and what this calls have 512 bytes together, of which Linux 6.1 counts 32 for the smallest function.
+#[inline(never)]
+fn say_timed_out(ctx: &SockOpsContext, cookie: u64) {
+    debug!(ctx, "subflow {}: retransmission timer expired", cookie);
+}
+
+#[inline(never)]
+fn say_ended(ctx: &SockOpsContext, cookie: u64) {
+    debug!(ctx, "subflow {} ended", cookie);
+}
+
 /// The state of the socket changes; the second argument is the new one.
 #[inline(always)]
 fn changed(ctx: &SockOpsContext) {
@@ -259,7 +271,7 @@ fn changed(ctx: &SockOpsContext) {
     let Some(socket) = Socket::of(ctx) else { return };
     let Some(kept) = socket.kept(&SUBFLOWS) else { return };
     let Some(tcp) = socket.tcp(&OFFSETS) else { return };
-    debug!(ctx, "subflow {} ended", kept.cookie);
+    say_ended(ctx, kept.cookie);
     if !report(Tag::Closed, &tcp, kept) {
         count(&COUNTERS, Lost::Closing.index());
     }

@@ -1,8 +1,10 @@
 //! The only code that speaks bpf(2): loads the embedded objects, attaches their programs, reads their maps.
 
+pub mod congestion;
 pub mod coupled;
 pub mod owner;
 pub mod path_stats;
+pub mod probe;
 pub mod silence;
 pub mod struct_ops;
 

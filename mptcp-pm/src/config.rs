@@ -13,6 +13,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use mptcp_common::coupled::Algorithm;
 use serde::{Deserialize, Serialize};
 
 use crate::core::service::Service;
@@ -42,6 +43,8 @@ pub struct Config {
     pub service: Option<Service>,
     /// What is wanted for the connections of applications (`[[application]]`); the first that matches one holds.
     pub applications: Vec<ApplicationRule>,
+    /// The congestion control of MPTCP subflows (`congestion`); none keeps what the system gives them.
+    pub congestion: Option<Algorithm>,
     /// What is known about uplinks (`[[uplink]]`); the first that matches an interface holds.
     pub uplinks: Vec<UplinkRule>,
     /// What receive buffers begin with (`buffers`).

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::alarms::Alarms;
-use crate::bpf;
+use crate::bpf::{self, coupled::Algorithm};
 use crate::clock::{Jumps, sleep_until};
 use crate::config::{Config, Control};
 use crate::control::{Call, Failure, Reply, Request, Server};
@@ -86,12 +86,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make the folder {}", options.runtime_dir.display()))?;
     runtime()?.block_on(async {
         let (control, metrics) = (config.control.clone(), config.metrics.clone());
+        let congestion = config.congestion;
         let mut daemon = Daemon::new(options.clone(), config).await?;
         daemon.open_control(&control)?;
         daemon.endpoint.set(metrics.as_ref())?;
         // Before the eBPF programs, whose verification takes far longer.
         daemon.act().await;
-        daemon.load_programs();
+        daemon.load_programs(congestion);
         daemon.live().await
     })
 }
@@ -206,9 +207,10 @@ impl Daemon {
         Ok(())
     }
 
-    fn load_programs(&mut self) {
+    fn load_programs(&mut self, congestion: Option<Algorithm>) {
         self.measure.start();
         self.owners.start();
+        self.measure.couple(congestion);
         self.core.handle(Event::Measuring(self.measure.measures()), self.start.elapsed());
         // The kernel's types were in memory meanwhile; what lies above them would keep it.
         bpf::give_back_memory();
@@ -346,6 +348,7 @@ impl Daemon {
     fn reload(&mut self) -> anyhow::Result<()> {
         let config = self.options.load()?;
         self.endpoint.set(config.metrics.as_ref())?;
+        self.measure.couple(config.congestion);
         tracing::info!(profile = config.profile.name(), "configuration read");
         self.feed(Event::Configured(config));
         Ok(())
@@ -423,7 +426,8 @@ impl Daemon {
 
     fn features(&self) -> Vec<Feature> {
         let always = [self.measure.feature(), self.owners.feature()];
-        always.into_iter().chain(self.executor.alarms.feature()).collect()
+        let others = [self.executor.alarms.feature(), self.measure.coupling()];
+        always.into_iter().chain(others.into_iter().flatten()).collect()
     }
 
     async fn status(&self) -> Reply {
@@ -463,6 +467,9 @@ impl Daemon {
 
     async fn stop(mut self, end: End) -> anyhow::Result<()> {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        if end == End::Clean {
+            self.measure.couple(None);
+        }
         self.feed(match end {
             End::Clean => {
                 tracing::info!("stopping: removing what is ours");

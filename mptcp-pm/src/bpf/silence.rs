@@ -21,7 +21,7 @@ const WATCHING: &str = "silence";
 const ADOPTING: &str = "adopt";
 
 /// Without these it would give false alarms, or none.
-const NEEDED: [Field; 21] = [
+pub(super) const NEEDED: [Field; 21] = [
     Field::State,
     Field::Cookie,
     Field::Family,

@@ -215,6 +215,9 @@ pub struct DoctorArgs {
     /// The configuration by which to judge [default: /etc/mptcp-pm/mptcp-pm.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Tell what this kernel can do and what not, found out by trying: needs root
+    #[arg(long, conflicts_with = "config")]
+    pub kernel: bool,
 }
 
 /// How a command prints.

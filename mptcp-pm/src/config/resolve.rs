@@ -4,6 +4,7 @@ mod application;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use mptcp_common::coupled::Algorithm;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Problems, Refusal, refuse};
@@ -47,6 +48,7 @@ fn file(fields: Fields, problems: &mut Problems) -> Config {
             "profile",
             "manager",
             "service",
+            "congestion",
             "share-with-vpn",
             "buffers",
             "uplink",
@@ -62,6 +64,7 @@ fn file(fields: Fields, problems: &mut Problems) -> Config {
         profile: fields.read("profile", problems, profile).unwrap_or_default(),
         manager: fields.read("manager", problems, manager).unwrap_or_default(),
         service: fields.read("service", problems, application::service),
+        congestion: fields.read("congestion", problems, congestion).unwrap_or_default(),
         uplinks: uplinks(fields, problems),
         buffers: fields.read("buffers", problems, buffers).unwrap_or_default(),
         applications: application::applications(fields, problems),
@@ -82,6 +85,11 @@ fn buffers(value: &DeValue) -> Result<Buffers, Refusal> {
 
 fn manager(value: &DeValue) -> Result<Manager, Refusal> {
     choice(value, &[Manager::Kernel, Manager::Daemon].map(|manager| (manager.name(), manager)))
+}
+
+fn congestion(value: &DeValue) -> Result<Option<Algorithm>, Refusal> {
+    let [lia, olia, balia] = Algorithm::ALL.map(|algorithm| (algorithm.name(), Some(algorithm)));
+    choice(value, &[("keep", None), lia, olia, balia])
 }
 
 fn limits(fields: Fields, problems: &mut Problems) -> LimitsSetting {

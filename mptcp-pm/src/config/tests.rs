@@ -65,6 +65,21 @@ fn the_sample_with_its_settings_uncommented_uses_every_key() {
 }
 
 #[test]
+fn congestion_controls_have_the_names_that_their_users_know() {
+    assert_eq!(parse("").congestion, None);
+    assert_eq!(parse("congestion = \"keep\"").congestion, None);
+    for algorithm in Algorithm::ALL {
+        let text = format!("congestion = \"{}\"", algorithm.name());
+        assert_eq!(parse(&text).congestion, Some(algorithm));
+    }
+    let said = refusal("congestion = \"bbr\"");
+    assert!(
+        said.contains("unknown value \"bbr\": use one of \"keep\", \"lia\", \"olia\", \"balia\""),
+        "{said}"
+    );
+}
+
+#[test]
 fn metrics_are_on_loopback_addresses_and_unix_sockets() {
     let listen = |at: &str| {
         let config = parse(&format!("[metrics]\nlisten = \"{at}\"\nsubflows = true"));

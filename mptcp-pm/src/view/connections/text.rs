@@ -1,7 +1,7 @@
 //! Connections as paragraphs for people.
 use super::{Connection, Connections, Decided, Kind, Opener, Subflow};
 use crate::core::service::Why;
-use crate::view::figures::{live, scaled};
+use crate::view::figures::{live, scaled, short};
 
 /// One paragraph for each connection, one for each subflow; a leading indent is kept when it is wrapped.
 pub(in crate::view) fn text(connections: &Connections) -> Vec<String> {
@@ -23,8 +23,9 @@ pub(in crate::view) fn connection(connection: &Connection) -> Vec<String> {
     };
     let traffic = traffic(connection.bytes_sent, connection.bytes_received);
     let state = if connection.state == "established" { "" } else { &format!(", {}", connection.state) };
+    let coupling = coupling(connection);
     let head = format!(
-        "{:#010x} {} > {}{opened}{state}{traffic}",
+        "{:#010x} {} > {}{opened}{state}{traffic}{coupling}",
         connection.token, connection.local, connection.remote
     );
     let reason = connection.reason.iter().map(|reason| format!("  {reason}"));
@@ -51,6 +52,14 @@ fn belongs(connection: &Connection) -> Option<String> {
     let uid = owner.uid.map(|uid| format!(", user {uid}")).unwrap_or_default();
     let cgroup = owner.cgroup.as_ref().map(|path| format!(", in {path}")).unwrap_or_default();
     Some(format!("  {} {why}{process}{pid}{uid}{cgroup}", service.name()))
+}
+
+/// `, lia: grows at 0.25 of uncoupled`
+fn coupling(connection: &Connection) -> String {
+    let ratio = connection.figures.as_ref().and_then(|figures| figures.coupled_growth_ratio);
+    let control = connection.subflows.iter().find_map(|subflow| subflow.congestion_control.as_deref());
+    let (Some(ratio), Some(control)) = (ratio, control) else { return String::new() };
+    format!(", {control}: grows at {} of uncoupled", short(ratio))
 }
 
 fn subflow(subflow: &Subflow) -> String {
