@@ -34,6 +34,41 @@ pub const MIN_RTT: u32 = 8;
 /// greatest ones 60.
 const RATE_BITS: u32 = 40;
 
+/// One of the algorithms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// RFC 6356.
+    Lia,
+    /// draft-khalili-mptcp-congestion-control.
+    Olia,
+    /// draft-walid-mptcp-congestion-control.
+    Balia,
+}
+
+impl Algorithm {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Lia, Self::Olia, Self::Balia];
+
+    /// The name that the kernel and its users know it by.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lia => "lia",
+            Self::Olia => "olia",
+            Self::Balia => "balia",
+        }
+    }
+
+    /// How much the window of one of the subflows grows for each packet acknowledged to it in congestion avoidance, in
+    /// units of 1 / [`PACKET`].
+    pub fn increase(self, paths: &Paths, own: &Figures) -> i64 {
+        match self {
+            Self::Lia => lia::increase(paths, own),
+            Self::Olia => olia::increase(paths, own),
+            Self::Balia => balia::increase(paths, own),
+        }
+    }
+}
+
 /// A connection: the key of the map of what its subflows tell each other. Addresses are reused when connections end,
 /// tokens are not soon.
 #[repr(C)]

@@ -38,9 +38,18 @@ fields! {
     LocalV6 = "sock_common" "skc_v6_rcv_saddr";
     RemoteV6 = "sock_common" "skc_v6_daddr";
     Flags = "sock_common" "skc_flags";
+    Namespace = "sock_common" "skc_net.net";
     Cookie = "sock_common" "skc_cookie";
     Queued = "sock" "sk_wmem_queued";
     PacingRate = "sock" "sk_pacing_rate";
+    User = "sock" "sk_uid";
+    Cgroup = "sock" "sk_cgrp_data.cgroup";
+    CgroupNode = "cgroup" "kn";
+    NodeId = "kernfs_node" "id";
+    NamespaceCookie = "net" "net_cookie";
+    ThreadLeader = "task_struct" "group_leader";
+    ProcessId = "task_struct" "tgid";
+    ProcessName = "task_struct" "comm";
     ReceivedBy = "sock" "sk_rx_dst_ifindex";
     OnItsWay = "sock" "tcp_rtx_queue.rb_node";
     TreeLeft = "rb_node" "rb_left";
@@ -83,6 +92,8 @@ fields! {
     CalledAt = "tcp_sock" "bpf_sock_ops_cb_flags";
     IsMptcp = "tcp_sock" "is_mptcp";
     Token = "mptcp_sock" "token";
+    ChosenControl = "mptcp_sock" "ca_name";
+    DefaultControl = "net" "ipv4.tcp_congestion_control";
     Connection = "mptcp_subflow_context" "conn";
     MpCapable = "mptcp_subflow_context" "mp_capable";
     MpJoin = "mptcp_subflow_context" "mp_join";

@@ -3,9 +3,10 @@
 //!
 //! The programs are members of `tcp_congestion_ops` (include/net/tcp.h). Slow start, recovery and undo are the kernel's
 //! Reno, and so is all of it for a socket that is alone. Each subflow keeps its own state in its socket, and tells the
-//! others its figures at a place in a map that no other writes to, so that nothing has to be locked. When one ends, it
-//! removes what all have told; those that go on tell it again, each at its next acknowledgement, and the last leaves
-//! nothing.
+//! others its figures at a place in a map that no other writes to, so that nothing has to be locked. It does so, and
+//! finds out from theirs what its window grows by, eight times in each round trip, in which no window changes by much: an
+//! acknowledgement in between costs little more than an addition. When one ends, it removes what all have told; those
+//! that go on tell it again, and the last leaves nothing.
 #![no_std]
 #![no_main]
 
@@ -52,10 +53,20 @@ mod own {
     pub const AT_LOSS: usize = 24;
     /// `u64`: what had been acknowledged between that and the one before, bytes.
     pub const BETWEEN_LOSSES: usize = 32;
+    /// `i64`: what its window grows by for each packet; [`ALONE`](super::ALONE) when no other subflow is there.
+    pub const INCREASE: usize = 40;
+    /// `u32`: how many packets may be acknowledged before it looks at the others again.
+    pub const UNSEEN: usize = 48;
 }
 
 /// The place of a subflow that found none: all are taken.
 const NO_PLACE: u32 = u32::MAX;
+
+/// What the window of a subflow grows by that is alone: as Reno has it.
+const ALONE: i64 = i64::MIN;
+
+/// How often in a round trip a subflow looks at the others.
+const LOOKS: u32 = 8;
 
 impl Sender {
     #[inline(always)]
@@ -101,6 +112,8 @@ impl Sender {
         self.set_own(own::CREDIT, 0i64);
         self.set_own(own::AT_LOSS, self.0.read::<u64>(Field::BytesAcked));
         self.set_own(own::BETWEEN_LOSSES, 0u64);
+        self.set_own(own::INCREASE, ALONE);
+        self.set_own(own::UNSEEN, 0u32);
     }
 
     /// Where its figures are to be, if it is one of the subflows that are coupled.
@@ -179,6 +192,20 @@ impl Sender {
         }
         self.set_own(own::CREDIT, 0i64);
     }
+
+    /// What the window grows by for each of these packets, from what all have told of late.
+    #[inline(always)]
+    fn increase(&self, window: u32, acked: u32, of: impl FnOnce(&Paths, &Figures) -> i64) -> i64 {
+        let unseen = self.own::<u32>(own::UNSEEN);
+        if acked < unseen {
+            self.set_own(own::UNSEEN, unseen - acked);
+            return self.own(own::INCREASE);
+        }
+        let increase = self.tell(window).map_or(ALONE, |(paths, figures)| of(paths, &figures));
+        self.set_own(own::INCREASE, increase);
+        self.set_own(own::UNSEEN, window / LOOKS);
+        increase
+    }
 }
 
 /// Lets the others know; what all have told.
@@ -205,20 +232,19 @@ fn avoid(ctx: *mut c_void, increase: impl FnOnce(&Paths, &Figures) -> i64) {
     let Some(sender) = Sender::of(ctx) else { return };
     let acked = argument(ctx, 2) as u32;
     let mut window = sender.window();
-    let told = sender.tell(window.size);
+    let increase = sender.increase(window.size, acked, increase);
     if !sender.is_limited(&window) {
         return;
     }
     let left = if window.is_in_slow_start() { window.slow_start(acked) } else { acked };
     if left != 0 {
-        match told {
-            Some((paths, figures)) => {
-                let increase = increase(paths, &figures);
+        match increase {
+            ALONE => window.additive_increase(window.size, left),
+            _ => {
                 let (size, credit) = coupled::apply(window.size, sender.own(own::CREDIT), increase, left);
                 window.size = if size < window.clamp { size } else { window.clamp };
                 sender.set_own(own::CREDIT, credit);
             }
-            None => window.additive_increase(window.size, left),
         }
     }
     sender.set_window(&window);
@@ -235,6 +261,8 @@ fn reduce(ctx: *mut c_void, after_loss: impl FnOnce(&Paths, &Figures) -> u32) ->
         None => reno::after_loss(window),
     };
     sender.tell(threshold);
+    // With the new window the growth is another.
+    sender.set_own(own::UNSEEN, 0u32);
     threshold
 }
 

@@ -4,17 +4,20 @@ use core::{
     hint::black_box,
     intrinsics::{AtomicOrdering, atomic_xadd},
     mem::{MaybeUninit, size_of, size_of_val},
-    ptr::{NonNull, from_ref, null_mut, read_volatile, write_volatile},
+    ptr::{NonNull, from_ref, null, null_mut, read_volatile, write_volatile},
 };
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{BPF_NOEXIST, BPF_SK_STORAGE_GET_F_CREATE, bpf_timer, seq_file},
+    bindings::{
+        BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_NOEXIST, BPF_SK_STORAGE_GET_F_CREATE,
+        bpf_map_type::BPF_MAP_TYPE_SK_STORAGE, bpf_timer, seq_file,
+    },
     btf_maps::{self, SkStorage},
     helpers::generated::{
-        bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_jiffies64, bpf_ktime_get_ns, bpf_map_update_elem,
-        bpf_probe_read_kernel, bpf_seq_write, bpf_setsockopt, bpf_sk_storage_delete, bpf_sk_storage_get,
-        bpf_skc_to_tcp_sock, bpf_timer_init, bpf_timer_set_callback, bpf_timer_start,
+        bpf_get_current_task, bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_jiffies64, bpf_ktime_get_ns,
+        bpf_map_update_elem, bpf_probe_read_kernel, bpf_seq_write, bpf_setsockopt, bpf_sk_storage_delete,
+        bpf_sk_storage_get, bpf_skc_to_tcp_sock, bpf_timer_init, bpf_timer_set_callback, bpf_timer_start,
     },
     maps::{Array, HashMap, RingBuf},
     programs::SockOpsContext,
@@ -22,7 +25,6 @@ use aya_ebpf::{
 use mptcp_common::{
     fields::{ABSENT, COUNT, Field},
     path_stats::Record,
-    silence::Subflow,
 };
 
 /// Where this kernel has each [`Field`], in bits from the start of its structure.
@@ -72,6 +74,30 @@ pub fn smoothed_rtt(ctx: &SockOpsContext) -> u32 {
     unsafe { (*ctx.ops).srtt_us >> 3 }
 }
 
+/// Gives the context's socket another congestion control; false when there is none of this name.
+#[inline(always)]
+pub fn use_congestion_control(ctx: &SockOpsContext, name: &ControlName) -> bool {
+    set_congestion_control(ctx.as_ptr(), name)
+}
+
+/// The name of a congestion control, filled up with zeros (`TCP_CA_NAME_MAX`).
+pub type ControlName = [u8; 16];
+
+/// `of` is the context of a sockops program, or a socket whose lock is held.
+#[inline(always)]
+fn set_congestion_control(of: *mut c_void, name: &ControlName) -> bool {
+    const TCP_CONGESTION: i32 = 13;
+    let mut name = *name;
+    // SAFETY: the verifier checks what `of` is; the helper reads as many bytes of the name as it is told.
+    unsafe {
+        bpf_setsockopt(of, SOL_TCP, TCP_CONGESTION, (&raw mut name).cast(), size_of::<ControlName>() as i32)
+            == 0
+    }
+}
+
+/// Of `include/uapi/linux/tcp.h`.
+const SOL_TCP: i32 = 6;
+
 /// Segments of a size in microseconds, as bytes per second; 0 when nothing was measured.
 #[inline(always)]
 fn rate(delivered: u32, interval_us: u32, size: u32) -> u64 {
@@ -100,6 +126,12 @@ impl Socket {
         NonNull::new(unsafe { (*ctx.ops).__bindgen_anon_2.sk }).map(|socket| Self(socket.cast()))
     }
 
+    /// One of the arguments of a tracing program, whose context is a row of them: a socket.
+    #[inline(always)]
+    pub fn argument(ctx: *mut c_void, index: usize) -> Option<Self> {
+        NonNull::new(argument(ctx, index) as *mut c_void).map(Self)
+    }
+
     /// Its TCP part, if it is a TCP socket.
     #[inline(always)]
     pub fn tcp(self, offsets: &'static Offsets) -> Option<Structure> {
@@ -110,13 +142,13 @@ impl Socket {
 
     /// What is kept beside it.
     #[inline(always)]
-    pub fn kept<T>(self, storage: &'static SkStorage<T>) -> Option<&'static mut T> {
+    pub fn kept<T>(self, storage: &'static impl Beside<T>) -> Option<&'static mut T> {
         self.storage(storage, 0)
     }
 
     /// What is kept beside it, all zeros when that is new; `None` without memory.
     #[inline(always)]
-    pub fn keep<T>(self, storage: &'static SkStorage<T>) -> Option<&'static mut T> {
+    pub fn keep<T>(self, storage: &'static impl Beside<T>) -> Option<&'static mut T> {
         self.storage(storage, u64::from(BPF_SK_STORAGE_GET_F_CREATE))
     }
 
@@ -125,7 +157,7 @@ impl Socket {
         clippy::mut_from_ref,
         reason = "it leads to what lies beside the socket, not into the map's definition"
     )]
-    fn storage<T>(self, storage: &'static SkStorage<T>, flags: u64) -> Option<&'static mut T> {
+    fn storage<T>(self, storage: &'static impl Beside<T>, flags: u64) -> Option<&'static mut T> {
         let map = from_ref(storage).cast_mut().cast();
         // SAFETY: the helper takes the map and a socket; the program holds the socket, and with it what it returns,
         // to its end. Programs of one socket run one after the other: its lock is held.
@@ -134,7 +166,7 @@ impl Socket {
 
     /// Forgets what is kept beside it; false when there was nothing.
     #[inline(always)]
-    pub fn forget<T>(self, storage: &'static SkStorage<T>) -> bool {
+    pub fn forget<T>(self, storage: &'static impl Beside<T>) -> bool {
         // SAFETY: as with `storage`; nobody uses what it returned after this.
         unsafe { bpf_sk_storage_delete(from_ref(storage).cast_mut().cast(), self.0.as_ptr()) == 0 }
     }
@@ -156,7 +188,6 @@ impl Socket {
     /// already; false when it cannot (before 6.12).
     #[inline(always)]
     pub fn call_also_at(self, tcp: &Structure, flags: u32) -> bool {
-        const SOL_TCP: i32 = 6;
         const TCP_BPF_SOCK_OPS_CB_FLAGS: i32 = 1008;
         let mut flags = flags | u32::from(tcp.read::<u8>(Field::CalledAt));
         let length = size_of::<u32>() as i32;
@@ -172,6 +203,40 @@ impl Socket {
         };
         done == 0
     }
+
+    /// Gives it another congestion control; false when there is none of this name. Only for iterators, which hold its lock.
+    #[inline(always)]
+    pub fn use_congestion_control(self, name: &ControlName) -> bool {
+        set_congestion_control(self.0.as_ptr(), name)
+    }
+}
+
+/// A map of what is kept beside sockets.
+pub trait Beside<T> {}
+
+impl<T> Beside<T> for SkStorage<T> {}
+
+/// What is kept beside sockets, and is copied for those that a listening one accepts.
+#[repr(C)]
+pub struct Inherited<T> {
+    r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
+}
+
+// SAFETY: a definition for the loader; no program reads what it holds.
+unsafe impl<T> Sync for Inherited<T> {}
+
+impl<T> Beside<T> for Inherited<T> {}
+
+impl<T> Inherited<T> {
+    /// The definition; the loader makes the map.
+    #[expect(clippy::new_without_default, reason = "only statics hold it")]
+    pub const fn new() -> Self {
+        Self { r#type: null(), key: null(), value: null(), max_entries: null(), map_flags: null() }
+    }
 }
 
 /// The cookie of the context's socket.
@@ -181,7 +246,7 @@ pub fn cookie(ctx: &SockOpsContext) -> u64 {
     unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
 }
 
-/// One of the arguments of a `struct_ops` program. Of a shorter integer only its own bytes mean anything.
+/// One of the arguments of a `struct_ops` or a tracing program. Of a shorter integer only its own bytes mean anything.
 #[inline(always)]
 pub fn argument(ctx: *mut c_void, index: usize) -> u64 {
     // SAFETY: the context is a row of arguments of eight bytes each, and the verifier checks the index.
@@ -318,6 +383,12 @@ impl Structure {
         self.place(field, 0).map_or_else(T::default, probe)
     }
 
+    /// What a member points to.
+    #[inline(always)]
+    pub fn follow(&self, field: Field) -> Option<Context> {
+        Context::at(self.read(field), self.offsets)
+    }
+
     /// A bit field that lies in one byte; 0 where this kernel has none.
     #[inline(always)]
     fn bits(&self, field: Field, mask: u8) -> u8 {
@@ -342,26 +413,10 @@ impl Structure {
             .map(|start| Context { start, offsets: self.offsets })
     }
 
-    /// Which subflow a TCP socket is.
+    /// The addresses of a TCP socket of this family, to where they are wanted: the stack has no room to spare.
     #[inline(always)]
-    pub fn identity(&self, cookie: u64, token: u32) -> Subflow {
-        let mut subflow = Subflow {
-            cookie,
-            token,
-            family: self.read(Field::Family),
-            ifindex: self.read(Field::BoundTo),
-            local_port: self.read(Field::LocalPort),
-            remote_port: u16::from_be(self.read(Field::RemotePort)),
-            ..Subflow::default()
-        };
-        self.addresses(&mut subflow.local, &mut subflow.remote);
-        subflow
-    }
-
-    /// The addresses of a TCP socket; of an IPv4 one the first four bytes. Written in place: the stack has little room.
-    #[inline(always)]
-    pub fn addresses(&self, local: &mut [u8; 16], remote: &mut [u8; 16]) {
-        if self.read::<u16>(Field::Family) == AF_INET {
+    pub fn addresses(&self, family: u16, local: &mut [u8; 16], remote: &mut [u8; 16]) {
+        if family == AF_INET {
             local[..4].copy_from_slice(&self.read::<u32>(Field::LocalV4).to_ne_bytes());
             remote[..4].copy_from_slice(&self.read::<u32>(Field::RemoteV4).to_ne_bytes());
         } else {
@@ -372,10 +427,24 @@ impl Structure {
 
     /// The name of a TCP socket's congestion control.
     #[inline(always)]
-    pub fn congestion_control(&self) -> [u8; 16] {
-        let ops = self.read::<usize>(Field::CongestionOps) as *mut u8;
+    pub fn congestion_control(&self) -> ControlName {
+        self.name_of_control(self.read(Field::CongestionOps))
+    }
+
+    /// Where the congestion control is that sockets of a TCP socket's network namespace have by default
+    /// (`net.ipv4.tcp_congestion_control`); 0 where this kernel does not tell.
+    #[inline(always)]
+    pub fn default_control(&self) -> usize {
+        let namespace = self.read::<usize>(Field::Namespace);
+        offset(self.offsets, Field::DefaultControl)
+            .map_or(0, |bits| probe(namespace.wrapping_add(bits as usize / 8) as *mut c_void))
+    }
+
+    /// The name of a congestion control at an address in the kernel.
+    #[inline(always)]
+    pub fn name_of_control(&self, address: usize) -> ControlName {
         offset(self.offsets, Field::CongestionName)
-            .map_or([0; 16], |bits| probe(ops.wrapping_add(bits as usize / 8).cast()))
+            .map_or([0; 16], |bits| probe(address.wrapping_add(bits as usize / 8) as *mut c_void))
     }
 
     /// The state of a TCP socket's congestion control.
@@ -432,6 +501,19 @@ impl Context {
         NonNull::new(address as *mut c_void).map(|start| Self { start, offsets })
     }
 
+    /// The `task_struct` of the thread that the program runs in.
+    #[inline(always)]
+    pub fn of_this_thread(offsets: &'static Offsets) -> Option<Self> {
+        // SAFETY: the helper has no arguments.
+        Self::at(unsafe { bpf_get_current_task() }, offsets)
+    }
+
+    /// What a member points to.
+    #[inline(always)]
+    pub fn follow(self, field: Field) -> Option<Self> {
+        Self::at(self.member(field), self.offsets)
+    }
+
     /// The structure that has this member at an address; `None` for 0.
     #[inline(always)]
     pub fn around(address: u64, member: Field, offsets: &'static Offsets) -> Option<Self> {
@@ -448,9 +530,20 @@ impl Context {
     /// The local token of the subflow's connection.
     #[inline(always)]
     pub fn token(self) -> Option<u32> {
+        self.of_connection(Field::Token)
+    }
+
+    /// The name of the congestion control that the connection's new subflows get.
+    #[inline(always)]
+    pub fn chosen_control(self) -> Option<ControlName> {
+        self.of_connection(Field::ChosenControl)
+    }
+
+    #[inline(always)]
+    fn of_connection<T: Copy + Default>(self, field: Field) -> Option<T> {
         let connection: usize = self.member(Field::Connection);
-        let token = offset(self.offsets, Field::Token)? as usize / 8;
-        Some(probe(connection.wrapping_add(token) as *mut c_void))
+        let bytes = offset(self.offsets, field)? as usize / 8;
+        Some(probe(connection.wrapping_add(bytes) as *mut c_void))
     }
 
     /// One flag; false when this kernel has none.

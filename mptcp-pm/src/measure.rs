@@ -5,12 +5,14 @@ use std::time::{Duration, SystemTime};
 use mptcp_common::path_stats::Sample;
 use tokio::time::Instant;
 
+use crate::bpf::coupled::Algorithm;
 use crate::bpf::path_stats::{Event, PathStats};
 use crate::clock::{self, monotonic_ns, sleep_until};
 use crate::control::Feed;
 use crate::core::alarm::Figures;
 use crate::core::connections::Ends;
 use crate::core::uplink::Uplink;
+use crate::coupling::Coupling;
 use crate::interfaces;
 use crate::stats::{Stats, ends};
 use crate::view::event::{self, path::PathEvent};
@@ -28,6 +30,7 @@ pub struct Measure {
     source: Option<PathStats>,
     /// Why there is no source, or not all of it.
     absent: Option<String>,
+    coupling: Coupling,
     stats: Stats,
     /// When all subflows are read next; none while nothing flows.
     next_reading: Option<Instant>,
@@ -54,7 +57,8 @@ impl Measure {
     pub fn new() -> Self {
         let absent = Some("not loaded yet".to_owned());
         let (stats, feed) = (Stats::new(monotonic_ns()), Feed::default());
-        Self { source: None, absent, stats, next_reading: None, feed, figures: None, often: false }
+        let coupling = Coupling::default();
+        Self { source: None, absent, coupling, stats, next_reading: None, feed, figures: None, often: false }
     }
 
     /// Loads the kernel's programs, and begins.
@@ -71,6 +75,11 @@ impl Measure {
         if let Some(reason) = &self.absent {
             tracing::warn!("eBPF object path_stats is not wholly at work: {reason}");
         }
+    }
+
+    /// Has subflows use this congestion control; none for the system's default.
+    pub fn couple(&mut self, algorithm: Option<Algorithm>) {
+        self.coupling.set(algorithm);
     }
 
     /// Waits until there is something to be taken in: for ever, and without a timer, while nothing flows. Cancelling it
@@ -155,9 +164,14 @@ impl Measure {
         self.feed.clone()
     }
 
-    /// Whether the programs are at work.
+    /// Whether the programs that measure are at work.
     pub fn feature(&self) -> Feature {
         Feature { name: "path_stats".to_owned(), absent: self.absent.clone() }
+    }
+
+    /// Whether coupled congestion control is at work; nothing where nobody asked for it.
+    pub fn coupling(&self) -> Option<Feature> {
+        self.coupling.feature()
     }
 
     fn told(&mut self, event: &Event) {
@@ -214,6 +228,10 @@ impl Measure {
     fn read_once(&mut self) {
         let Some(source) = &self.source else { return };
         let (stats, figures) = (&mut self.stats, &mut self.figures);
+        match self.coupling.connections() {
+            Ok(told) => stats.coupled(told),
+            Err(error) => tracing::error!("{:#}", anyhow::Error::from(error)),
+        }
         stats.begin();
         let mut take = |sample: &Sample| {
             stats.read(sample);

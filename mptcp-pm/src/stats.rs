@@ -5,6 +5,7 @@
 //! once, with the last figures that were heard of it, whatever got lost.
 mod account;
 mod clock;
+mod coupling;
 pub mod ends;
 mod group;
 mod histogram;
@@ -19,6 +20,7 @@ mod windows;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use mptcp_common::coupled;
 use mptcp_common::path_stats::{Kept, Sample};
 
 use crate::core::uplink::Uplink;
@@ -51,6 +53,8 @@ pub struct Stats {
     /// The end of the last one that saw something happen.
     flowed_ns: Option<u64>,
     lost: Losses,
+    /// What the subflows of connections with coupled congestion control tell each other, by token.
+    coupled: BTreeMap<u32, Vec<coupled::Figures>>,
 }
 
 impl Stats {
@@ -67,6 +71,7 @@ impl Stats {
             stirred: false,
             flowed_ns: None,
             lost: Losses::default(),
+            coupled: BTreeMap::new(),
         }
     }
 
@@ -79,6 +84,11 @@ impl Stats {
     /// What the program had to leave out so far; tells whether that is more than before.
     pub fn lost(&mut self, lost: Losses) -> bool {
         std::mem::replace(&mut self.lost, lost) != lost
+    }
+
+    /// What the subflows of connections with coupled congestion control tell each other now, by local tokens.
+    pub fn coupled(&mut self, told: Vec<(u32, Vec<coupled::Figures>)>) {
+        self.coupled = told.into_iter().collect();
     }
 
     /// A subflow was established.
@@ -161,7 +171,7 @@ impl Stats {
 
     /// The figures of connections and of their subflows, up to the last reading.
     pub fn connections(&self) -> Lookup<'_> {
-        Lookup::new(&self.clock, &self.accounts, self.living.values().map(Box::as_ref))
+        Lookup::new(&self.clock, &self.accounts, &self.coupled, self.living.values().map(Box::as_ref))
     }
 
     /// A living subflow, by the cookie of its socket.

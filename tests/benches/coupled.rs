@@ -1,73 +1,82 @@
-//! What an MPTCP connection with a coupled congestion control takes, beside one TCP flow and one that is not coupled.
+//! What coupled congestion control does to others and to itself, each figure beside the kernel's uncoupled Reno and CUBIC
+//! from the same run: the scenarios of RFC 6356 section 2 and of Khalili et al. (CoNEXT 2012), small.
 //!
-//! Two ways with the same rate, delay and random loss stand for one bottleneck: the loss says how fast a flow may be, as
-//! it does on a congested link, and nothing depends on how two flows happen to meet in a queue. A TCP Reno flow is the
-//! measure: a coupled connection with a subflow on each way should take what it takes, an uncoupled one twice that. Flows
-//! follow each other on an otherwise idle network, all in each round.
+//! 1. A shared bottleneck: connections with two and with four subflows against as many TCP flows.
+//! 2. Resource pooling: a free bottleneck and a crowded one.
+//! 3. No harm to oneself: two idle paths, unequal.
+//! 4. Responsiveness: the rate of a path changes; its charts are `target/bench/coupled-NAME.svg`.
+//! 5. Cost: nanoseconds for an acknowledgement, goodput over cables without a limit.
+//! 6. A thousand connections come and go.
+//!
+//! Bottlenecks have CoDel, so that flows share them by what they do, not by how they happen to meet in a queue.
+//! Arguments: how often each scenario is run, then the numbers of those to be run; by default as often as fits into a
+//! quarter of an hour, and all. `10` repeats all of them ten times, which takes more than an hour.
 
-use anyhow::{Context, Result};
+#[path = "coupled/chart.rs"]
+mod chart;
+#[path = "coupled/cost.rs"]
+mod cost;
+#[path = "coupled/crowd.rs"]
+mod crowd;
+#[path = "coupled/fairness.rs"]
+mod fairness;
+#[path = "coupled/flows.rs"]
+mod flows;
+#[path = "coupled/harm.rs"]
+mod harm;
+#[path = "coupled/network.rs"]
+mod network;
+#[path = "coupled/pooling.rs"]
+mod pooling;
+#[path = "coupled/response.rs"]
+mod response;
+#[path = "coupled/spread.rs"]
+mod spread;
+
+use anyhow::{Context, Result, ensure};
 use mptcp_pm::bpf::coupled::{Algorithm, Coupled};
-use std::time::Duration;
+use std::fs;
 use tests::bench::Report;
-use tests::traffic::{self, Job, Options, Protocol, Server};
-use tests::{Direction, Family, Lab, Scenario};
 
-/// Unless an argument says otherwise.
-const ROUNDS: usize = 10;
-const LENGTH: Duration = Duration::from_secs(20);
-/// About 27 packets of window by the square root formula, far below what the rate allows.
-const LOSS: f64 = 0.002;
-const ONE_WAY: Duration = Duration::from_millis(15);
-const RATE: u64 = 200_000_000;
+/// A scenario, and how often it is run unless an argument says otherwise.
+type Scenario = (usize, fn(&mut Report, usize) -> Result<()>);
+
+const SCENARIOS: [Scenario; 6] = [
+    (3, fairness::measure),
+    (2, pooling::measure),
+    (3, harm::measure),
+    (1, response::measure),
+    (8, cost::measure),
+    (1, crowd::measure),
+];
 
 fn main() -> Result<()> {
     // Cargo adds an argument of its own.
-    let rounds = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
-    let rounds = rounds.map_or(Ok(ROUNDS), |rounds| rounds.parse()).context("read the number of rounds")?;
+    let numbers = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
+    let numbers: Vec<usize> =
+        numbers.map(|number| number.parse()).collect::<Result<_, _>>().context("read the arguments")?;
+    let (times, chosen) = (numbers.first(), numbers.get(1..).unwrap_or_default());
     tests::keep_time();
-    let _coupled = Coupled::register().context("register the congestion controls")?;
-    let lab = network()?;
-    let names = Algorithm::ALL.map(Algorithm::name);
-    let controls: Vec<_> = ["reno", "cubic"].into_iter().chain(names).collect();
-    let mut ratios = vec![Vec::new(); controls.len()];
-    for _ in 0..rounds {
-        let tcp = goodput(&lab, Protocol::Tcp, "reno")?;
-        for (control, ratios) in controls.iter().zip(&mut ratios) {
-            ratios.push(goodput(&lab, Protocol::Mptcp, control)? / tcp);
+    let _turn = tests::congestion::turn()?;
+    let coupled = Coupled::register().context("register the congestion controls")?;
+    let mut report = Report::new("coupled", "see each case");
+    for (number, (usual, measure)) in (1..).zip(SCENARIOS) {
+        if chosen.is_empty() || chosen.contains(&number) {
+            println!("scenario {number} …");
+            measure(&mut report, times.copied().unwrap_or(usual))?;
+            flows::await_end_of_all(&coupled)?;
         }
     }
-    let mut report = Report::new("coupled", "goodput for each of TCP Reno's");
-    for (control, ratios) in controls.iter().zip(ratios) {
-        report.row(format!("{control}, mean of {rounds}"), ratios.iter().sum::<f64>() / rounds as f64, None);
-        report.row(format!("{control}, least"), ratios.iter().copied().fold(f64::INFINITY, f64::min), None);
-        report.row(format!("{control}, greatest"), ratios.iter().copied().fold(0.0, f64::max), None);
-    }
+    drop(coupled);
+    let left = fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control")?;
+    let is_left = |algorithm: &Algorithm| left.split_whitespace().any(|name| name == algorithm.name());
+    ensure!(!Algorithm::ALL.iter().any(is_left), "still registered: {left}");
+    let load = fs::read_to_string("/proc/loadavg")?;
+    println!("load of this machine over 1, 5 and 15 minutes: {}", load.trim());
     report.finish()
 }
 
-fn network() -> Result<Lab> {
-    let lab = Lab::start(&Scenario::load("two-providers")?, Family::V4)?;
-    lab.host("client").ip("mptcp endpoint add 10.2.0.2 dev lte0 subflow")?;
-    for host in ["client", "server"] {
-        // Or each flow would begin with what the one before has learned.
-        lab.host(host).set_sysctl("net.ipv4.tcp_no_metrics_save", "1")?;
-    }
-    for link in ["wifi", "lte"] {
-        lab.link(link).set(|settings| {
-            settings.rate = RATE;
-            settings.delay = ONE_WAY;
-            settings.queue = 4 << 20;
-        });
-        lab.link(link).set_one(Direction::Up, |settings| settings.loss = LOSS);
-    }
-    Ok(lab)
-}
-
-/// Of one upload, bit/s.
-fn goodput(lab: &Lab, protocol: Protocol, congestion: &str) -> Result<f64> {
-    let server = Server::start(lab.host("server"), protocol)?;
-    let options = Options { congestion: Some(congestion.to_owned()), ..Options::duration(LENGTH) };
-    let report = traffic::start(lab.host("client"), &server, Job::BulkUp, options)?.join()?;
-    anyhow::ensure!(report.intact(), "damaged with {congestion}: {report:?}");
-    Ok(report.rate())
+/// The congestion controls that are compared, those that are not coupled first.
+fn controls() -> impl Iterator<Item = &'static str> {
+    ["reno", "cubic"].into_iter().chain(Algorithm::ALL.map(Algorithm::name))
 }

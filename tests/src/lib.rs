@@ -61,6 +61,7 @@
 
 pub mod bench;
 pub mod by_hand;
+pub mod congestion;
 pub mod crowd;
 pub mod daemon;
 pub mod demo;

@@ -1,21 +1,26 @@
 //! One direction of a link as a pure model: packets in, packets out at their time; no clock, no I/O.
 //!
-//! A packet waits in a drop-tail queue, is sent at the link's rate, may be lost on the way, and arrives
-//! after the delay:
+//! A packet waits in a queue, drop-tail or managed by CoDel, is sent at the link's rate, may be lost on the way, and
+//! arrives after the delay:
 //!
 //! ```text
-//! offer ─> [waiting: at most `queue` bytes] ─> wire (rate) ─> loss ─> flying (delay + jitter) ─> pop
+//! offer ─> [waiting: at most `queue` bytes] ─> CoDel ─> wire (rate) ─> loss ─> flying (delay + jitter) ─> pop
 //! ```
 //!
 //! Time is what the caller says it is: a [`Duration`] since any fixed moment, never going back. The state at
 //! a time does not depend on how often the model was asked before.
 
+mod codel;
+#[cfg(test)]
+mod tests;
+mod waiting;
+
+pub use codel::Codel;
+
 use crate::rng::Rng;
 use std::collections::VecDeque;
 use std::time::Duration;
-
-#[cfg(test)]
-mod tests;
+use waiting::Waiting;
 
 /// What a direction of a link does to its packets.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +35,8 @@ pub struct Settings {
     pub keep_order: bool,
     /// Bytes that may wait behind the packet being sent; what does not fit is dropped.
     pub queue: usize,
+    /// Keeps the queue short by dropping packets before it is full; without it only what does not fit is dropped.
+    pub codel: Option<Codel>,
     /// Probability of each packet to be lost after having been sent, independently of the others.
     pub loss: f64,
     /// Losses that come in bursts, on top of `loss`.
@@ -58,6 +65,7 @@ impl Default for Settings {
             jitter: Duration::ZERO,
             keep_order: true,
             queue: usize::MAX,
+            codel: None,
             loss: 0.0,
             burst: None,
             outage: false,
@@ -111,6 +119,8 @@ pub struct Counters {
     pub held: Tally,
     /// Did not fit into the queue.
     pub dropped_queue: Tally,
+    /// Waited too long: dropped by [`Settings::codel`].
+    pub dropped_codel: Tally,
     /// Lost by [`Settings::loss`].
     pub dropped_random: Tally,
     /// Lost by [`Settings::burst`].
@@ -125,6 +135,7 @@ impl Counters {
     /// All that was lost, whatever the cause.
     pub fn dropped(&self) -> Tally {
         self.dropped_queue
+            + self.dropped_codel
             + self.dropped_random
             + self.dropped_burst
             + self.dropped_outage
@@ -138,8 +149,8 @@ pub struct Queue<P> {
     settings: Settings,
     rng: Rng,
     bad_state: bool,
-    waiting: VecDeque<Packet<P>>,
-    waiting_bytes: usize,
+    waiting: Waiting<P>,
+    codel: codel::State,
     wire: Option<Wire<P>>,
     flying: VecDeque<Flying<P>>,
     last_arrival: Duration,
@@ -149,6 +160,8 @@ pub struct Queue<P> {
 #[derive(Debug)]
 struct Packet<P> {
     size: usize,
+    /// When it entered the link.
+    since: Duration,
     body: P,
 }
 
@@ -173,8 +186,8 @@ impl<P> Queue<P> {
             settings,
             rng: Rng::new(seed),
             bad_state: false,
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
+            waiting: Waiting::default(),
+            codel: codel::State::default(),
             wire: None,
             flying: VecDeque::new(),
             last_arrival: Duration::ZERO,
@@ -190,14 +203,13 @@ impl<P> Queue<P> {
             self.counters.dropped_outage.add(size);
             return false;
         }
-        let packet = Packet { size, body };
+        let packet = Packet { size, since: now, body };
         if self.wire.is_none() {
             self.counters.held.add(size);
             self.send(packet, now);
-        } else if self.waiting_bytes.saturating_add(size) <= self.settings.queue {
+        } else if self.waiting.bytes().saturating_add(size) <= self.settings.queue {
             self.counters.held.add(size);
-            self.waiting_bytes += size;
-            self.waiting.push_back(packet);
+            self.waiting.push(packet);
         } else {
             self.counters.dropped_queue.add(size);
             return false;
@@ -248,7 +260,7 @@ impl<P> Queue<P> {
 
     /// Bytes waiting behind the packet being sent.
     pub fn waiting_bytes(&self) -> usize {
-        self.waiting_bytes
+        self.waiting.bytes()
     }
 
     /// A packet that [`pop`](Self::pop) gave out could not be handed on after all.
@@ -263,11 +275,20 @@ impl<P> Queue<P> {
         while let Some(wire) = self.wire.take_if(|wire| wire.end(rate) <= now) {
             let sent = wire.end(rate);
             self.fly(wire.packet, sent);
-            if let Some(next) = self.waiting.pop_front() {
-                self.waiting_bytes -= next.size;
+            if let Some(next) = self.next(sent) {
                 self.send(next, sent);
             }
         }
+    }
+
+    /// The next packet to be sent.
+    fn next(&mut self, now: Duration) -> Option<Packet<P>> {
+        let Some(codel) = &self.settings.codel else { return self.waiting.pop() };
+        let counters = &mut self.counters;
+        self.codel.next(codel, now, &mut self.waiting, |packet| {
+            counters.held.remove(packet.size);
+            counters.dropped_codel.add(packet.size);
+        })
     }
 
     fn send(&mut self, packet: Packet<P>, since: Duration) {
@@ -302,18 +323,16 @@ impl<P> Queue<P> {
     }
 
     fn trim(&mut self) {
-        while self.waiting_bytes > self.settings.queue
-            && let Some(packet) = self.waiting.pop_back()
+        while self.waiting.bytes() > self.settings.queue
+            && let Some(packet) = self.waiting.pop_last()
         {
-            self.waiting_bytes -= packet.size;
             self.counters.held.remove(packet.size);
             self.counters.dropped_queue.add(packet.size);
         }
     }
 
     fn drop_all(&mut self) {
-        self.waiting.clear();
-        self.waiting_bytes = 0;
+        self.waiting = Waiting::default();
         self.wire = None;
         self.flying.clear();
         self.counters.dropped_outage = self.counters.dropped_outage + self.counters.held;

@@ -1,6 +1,6 @@
 //! The description of a network, as the files in `scenarios/` have it.
 
-use crate::queue::{Burst, Settings};
+use crate::queue::{Burst, Codel, Settings};
 use anyhow::{Context, Result, ensure};
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -160,6 +160,8 @@ pub struct Flow {
     pub reorder: bool,
     /// Queue length in kilobytes (1000 bytes).
     pub queue_kb: f64,
+    /// Drops before the queue is full, so that packets do not wait long.
+    pub codel: Option<CodelFlow>,
     /// Random loss in per cent.
     #[serde(default)]
     pub loss_percent: f64,
@@ -179,6 +181,23 @@ pub struct BurstFlow {
     pub loss_percent: f64,
 }
 
+/// CoDel (RFC 8289).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodelFlow {
+    /// How long packets may wait for long, in milliseconds.
+    pub target_ms: f64,
+    /// How long is long, in milliseconds: a usual round-trip time.
+    pub interval_ms: f64,
+}
+
+impl CodelFlow {
+    fn model(&self) -> Codel {
+        let time = |ms: f64| Duration::from_secs_f64(ms / 1e3);
+        Codel { target: time(self.target_ms), interval: time(self.interval_ms) }
+    }
+}
+
 impl Flow {
     /// The same for the link model.
     pub fn settings(&self) -> Settings {
@@ -188,6 +207,7 @@ impl Flow {
             jitter: Duration::from_secs_f64(self.jitter_ms / 1e3),
             keep_order: !self.reorder,
             queue: (self.queue_kb * 1e3) as usize,
+            codel: self.codel.as_ref().map(CodelFlow::model),
             loss: self.loss_percent / 100.0,
             burst: self.burst.as_ref().map(BurstFlow::model),
             outage: false,
@@ -195,9 +215,13 @@ impl Flow {
     }
 
     fn check(&self) -> Result<()> {
-        let times = [self.delay_ms, self.jitter_ms, self.queue_kb];
+        let codel = self.codel.as_ref().map_or([0.0; 2], |codel| [codel.target_ms, codel.interval_ms]);
+        let times = [self.delay_ms, self.jitter_ms, self.queue_kb, codel[0], codel[1]];
         ensure!(self.rate_mbit * 1e6 >= 1.0, "rate_mbit = {}: must be above zero", self.rate_mbit);
-        ensure!(times.iter().all(|value| (0.0..1e9).contains(value)), "delay, jitter or queue out of range");
+        ensure!(
+            times.iter().all(|value| (0.0..1e9).contains(value)),
+            "delay, jitter, queue or codel out of range"
+        );
         ensure!((0.0..=100.0).contains(&self.loss_percent), "loss_percent: must be 0 to 100");
         Ok(())
     }

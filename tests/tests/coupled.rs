@@ -1,6 +1,6 @@
 //! The object `coupled` on the running kernel: its congestion controls are there to be chosen, subflows find each other,
 //! and nothing is left when they end.
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
@@ -10,9 +10,9 @@ use anyhow::{Context, Result, ensure};
 use mptcp_common::coupled::{Figures, MAX_SUBFLOWS};
 use mptcp_pm::bpf::coupled::{Algorithm, Coupled};
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tests::congestion::turn;
 use tests::traffic::{self, Job, Options, Server, Spoken};
 use tests::{Family, Lab, Scenario};
 
@@ -101,7 +101,7 @@ fn many_connections_leave_nothing() {
 
 #[test]
 fn two_subflows_share_what_they_know_and_the_data_arrives() -> Result<()> {
-    let _turn = my_turn()?;
+    let _turn = turn()?;
     let coupled = Coupled::register()?;
     let lab = Lab::start(&Scenario::load("two-providers")?, Family::V4)?;
     let client = lab.host("client");
@@ -153,17 +153,10 @@ fn await_nothing(coupled: &Coupled) -> Result<()> {
     Ok(())
 }
 
-/// Congestion controls have their names machine-wide: one test at a time, those of other checkouts included.
-fn my_turn() -> Result<Flock<File>> {
-    let path = std::env::temp_dir().join("mptcp-pm-congestion-controls.lock");
-    let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
-    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).context("waiting for my turn")
-}
-
 /// Runs a test in a thread that has a network namespace of its own.
 fn in_a_namespace(test: impl FnOnce() -> Result<()> + Send + 'static) {
     let in_turn = || {
-        let _turn = my_turn()?;
+        let _turn = turn()?;
         unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace: these tests need root")?;
         let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
         ensure!(up.success(), "ip link set lo up");

@@ -126,7 +126,7 @@ impl Btf {
         (0..info & 0xffff).find_map(|number| {
             let member = at + TYPE_LENGTH as u32 + number * MEMBER_LENGTH as u32;
             let offset = self.word(member, 2)? & mask;
-            let inner = || self.at(self.word(member, 1)?);
+            let inner = || self.defined(self.word(member, 1)?);
             if self.is_named(member, field) {
                 return match rest {
                     None => Some(offset),
@@ -136,6 +136,19 @@ impl Btf {
             let unnamed = self.is_named(member, "");
             unnamed.then(|| self.bit_of(inner()?, path, depth - 1)).flatten()?.checked_add(offset)
         })
+    }
+
+    /// Where a type begins, or the one that it is another name for.
+    fn defined(&self, id: u32) -> Option<u32> {
+        const TYPEDEF: u32 = 8;
+        let mut at = self.at(id)?;
+        for _ in 0..DEEPEST {
+            if self.kind(at)? != TYPEDEF {
+                break;
+            }
+            at = self.at(self.word(at, 2)?)?;
+        }
+        Some(at)
     }
 
     fn kind(&self, at: u32) -> Option<u32> {
@@ -256,6 +269,8 @@ mod tests {
         );
         assert!(outer.is_some() && inner > outer, "{outer:?} {inner:?}");
         assert_eq!(btf.bit("inet_connection_sock", "icsk_ack.no_such_member"), None);
+        let (outer, inner) = (btf.bit("sock_common", "skc_net"), btf.bit("sock_common", "skc_net.net"));
+        assert!(outer.is_some() && inner == outer, "its type has another name: {outer:?} {inner:?}");
         let ops = btf.id(Kind::Structure, "tcp_congestion_ops").unwrap();
         let (flags, name) = (btf.member(ops, "flags").unwrap(), btf.member(ops, "name").unwrap());
         assert_eq!((flags.size, name.size), (Some(4), Some(16)));

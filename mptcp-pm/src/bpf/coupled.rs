@@ -3,6 +3,7 @@
 //! Congestion controls are there for the whole machine, not for one network namespace: whoever may choose any can choose
 //! these by TCP_CONGESTION. Sockets that have chosen one keep it when it is no longer registered.
 use aya::maps::{HashMap, Map, MapData, MapError};
+pub use mptcp_common::coupled::Algorithm;
 use mptcp_common::coupled::{Connection, Figures, Paths, Place};
 use mptcp_common::fields::Field;
 use zerocopy::FromBytes;
@@ -34,37 +35,12 @@ pub(super) const NEEDED: [Field; 13] = [
     Field::Connection,
 ];
 
-/// A congestion control of the object's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// RFC 6356.
-    Lia,
-    /// draft-khalili-mptcp-congestion-control.
-    Olia,
-    /// draft-walid-mptcp-congestion-control.
-    Balia,
-}
-
-impl Algorithm {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Lia, Self::Olia, Self::Balia];
-
-    /// The name that the kernel and its users know it by.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Lia => "lia",
-            Self::Olia => "olia",
-            Self::Balia => "balia",
-        }
-    }
-
-    /// The programs for `cong_avoid` and `ssthresh`.
-    const fn programs(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Lia => ("lia_avoid", "halve"),
-            Self::Olia => ("olia_avoid", "halve"),
-            Self::Balia => ("balia_avoid", "balia_reduce"),
-        }
+/// The programs for `cong_avoid` and `ssthresh`.
+const fn programs(algorithm: Algorithm) -> (&'static str, &'static str) {
+    match algorithm {
+        Algorithm::Lia => ("lia_avoid", "halve"),
+        Algorithm::Olia => ("olia_avoid", "halve"),
+        Algorithm::Balia => ("balia_avoid", "balia_reduce"),
     }
 }
 
@@ -83,8 +59,7 @@ impl Coupled {
     /// these names; see [`Error`].
     pub fn register() -> Result<Self, Error> {
         let types = Types::of_this_kernel()?;
-        let offsets = types.table_with(&NEEDED)?;
-        let offsets = offsets.map(u32::to_ne_bytes);
+        let offsets = types.table_with(&NEEDED)?.map(u32::to_ne_bytes);
         let mut object = Object::new(OBJECT, objects::get(OBJECT)?, &[("OFFSETS", offsets.as_flattened())])?;
         let register = |algorithm| register(&object, &types, algorithm);
         let links = Algorithm::ALL.into_iter().map(register).collect::<Result<_, _>>()?;
@@ -98,7 +73,7 @@ impl Coupled {
     }
 
     /// What the subflows that send tell each other now, by the tokens of their connections. When a subflow has ended, the
-    /// others are absent until each has its next acknowledgement.
+    /// others are absent until each has told again, which it does eight times in a round trip.
     ///
     /// # Errors
     /// `Error::Map`, when the kernel refuses to read the map.
@@ -133,7 +108,7 @@ impl Coupled {
 }
 
 fn register(object: &Object, types: &Types, algorithm: Algorithm) -> Result<Link, Error> {
-    let (avoid, reduce) = algorithm.programs();
+    let (avoid, reduce) = programs(algorithm);
     struct_ops::register(
         object,
         types.btf(),

@@ -210,6 +210,8 @@ impl Group {
             congestion_window_bytes: living.congestion_window.map(float),
             in_flight_bytes: living.in_flight.map(float),
             idle_seconds: (peaks.progress_ns > 0).then(idle),
+            // Of connections alone, which know it.
+            coupled_growth_ratio: None,
             windows: self.windows.view(clock, since_ns),
         }
     }

@@ -1,10 +1,13 @@
 //! The living subflows by connection, for those who show connections.
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use mptcp_common::coupled;
 use mptcp_common::path_stats::Established;
 
 use super::account::Account;
 use super::clock::Clock;
+use super::coupling;
 use super::ends;
 use super::group::Group;
 use super::subflow::Subflow;
@@ -16,6 +19,8 @@ use crate::view::paths::{ConnectionFigures, SubflowFigures};
 pub struct Lookup<'a> {
     clock: Clock,
     accounts: &'a [Account],
+    /// By token; none where nothing is coupled.
+    coupled: Option<&'a BTreeMap<u32, Vec<coupled::Figures>>>,
     /// Sorted by token.
     subflows: Vec<&'a Subflow>,
 }
@@ -24,18 +29,29 @@ impl<'a> Lookup<'a> {
     pub(super) fn new(
         clock: &Clock,
         accounts: &'a [Account],
+        coupled: &'a BTreeMap<u32, Vec<coupled::Figures>>,
         subflows: impl Iterator<Item = &'a Subflow>,
     ) -> Self {
         let mut subflows: Vec<&Subflow> = subflows.collect();
         subflows.sort_by_key(|subflow| subflow.sample.kept.token);
-        Self { clock: clock.clone(), accounts, subflows }
+        Self { clock: clock.clone(), accounts, coupled: Some(coupled), subflows }
     }
 
     /// A connection's, over its living subflows, by its local token.
     pub fn connection(&self, token: u32) -> Option<Figures> {
-        let subflows = self.of(token);
+        self.together(self.of(token))
+    }
+
+    /// The figures of the subflows of one connection; none without any.
+    fn together(&self, subflows: &[&Subflow]) -> Option<Figures> {
         let since = subflows.iter().map(|subflow| subflow.since_ns()).min()?;
-        Some(self.figures(subflows, since))
+        Some(Figures { coupled_growth_ratio: self.growth(subflows), ..self.figures(subflows, since) })
+    }
+
+    fn growth(&self, subflows: &[&Subflow]) -> Option<f64> {
+        let algorithm = subflows.iter().find_map(|subflow| coupling::algorithm(&subflow.sample.live))?;
+        let told = self.coupled?.get(&subflows.first()?.sample.kept.token)?;
+        coupling::growth(algorithm, told)
     }
 
     /// A subflow's, by the local token of its connection and by its ends.
@@ -61,7 +77,6 @@ impl<'a> Lookup<'a> {
         };
         let first = subflows.iter().min_by_key(|subflow| (is_join(subflow), subflow.since_ns()))?;
         let kept = &first.sample.kept;
-        let since = subflows.iter().map(|subflow| subflow.since_ns()).min()?;
         let subflow = |subflow: &&Subflow| SubflowFigures {
             uplink: self.accounts.get(subflow.account as usize).map(|account| account.place.name.clone()),
             local: ends::local(&subflow.sample.kept),
@@ -71,7 +86,7 @@ impl<'a> Lookup<'a> {
         Some(ConnectionFigures {
             token: kept.token,
             remote: ends::remote(kept),
-            figures: self.figures(subflows, since),
+            figures: self.together(subflows)?,
             subflows: subflows.iter().map(subflow).collect(),
         })
     }

@@ -28,6 +28,8 @@ pub enum Unit {
     BytesPerSecond,
     /// Seconds.
     Seconds,
+    /// A part of a whole, or a multiple.
+    Ratio,
 }
 
 impl Unit {
@@ -38,6 +40,7 @@ impl Unit {
             Self::Bytes => Some("bytes"),
             Self::BytesPerSecond => Some("bytes_per_second"),
             Self::Seconds => Some("seconds"),
+            Self::Ratio => Some("ratio"),
         }
     }
 }
@@ -109,6 +112,8 @@ figures! {
     "The congestion window." congestion_window_bytes: Gauge, Bytes;
     "Data on its way: sent and not acknowledged." in_flight_bytes: Gauge, Bytes;
     "How long ago data last got through, either way." idle_seconds: Gauge, Seconds;
+    "How fast the windows of a connection grow that are coupled, of how fast they would uncoupled."
+        coupled_growth_ratio: Gauge, Ratio;
 }
 
 /// What happened of late, over four windows that end now.
@@ -232,6 +237,6 @@ mod tests {
     #[test]
     fn what_is_not_known_has_no_value() {
         let known = |metric: &&Metric| (metric.value)(&Figures::default()).is_some();
-        assert_eq!(METRICS.iter().filter(|metric| !known(metric)).count(), 8);
+        assert_eq!(METRICS.iter().filter(|metric| !known(metric)).count(), 9);
     }
 }

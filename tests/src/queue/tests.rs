@@ -13,18 +13,22 @@ enum Step {
 fn settings(outages: bool) -> impl Strategy<Value = Settings> {
     let burst = prop::option::of((0.0..0.3, 0.1..1.0, 0.0..=1.0));
     let times = (0u64..50_000, 0u64..20_000);
-    (1_000u64..1_000_000_000, times, any::<bool>(), 0usize..20_000, 0.0..0.5, burst, any::<bool>()).prop_map(
-        move |(rate, (delay, jitter), keep_order, queue, loss, burst, outage)| Settings {
+    let codel = prop::option::of((0u64..10_000, 1_000u64..200_000));
+    (1_000u64..1_000_000_000, times, any::<bool>(), (0usize..20_000, codel), 0.0..0.5, burst, any::<bool>())
+        .prop_map(move |(rate, (delay, jitter), keep_order, (queue, codel), loss, burst, outage)| Settings {
             rate,
             delay: Duration::from_micros(delay),
             jitter: Duration::from_micros(jitter),
             keep_order,
             queue,
+            codel: codel.map(|(target, interval)| Codel {
+                target: Duration::from_micros(target),
+                interval: Duration::from_micros(interval),
+            }),
             loss,
             burst: burst.map(|(enter, leave, loss)| Burst { enter, leave, loss }),
             outage: outages && outage,
-        },
-    )
+        })
 }
 
 fn steps(outages: bool) -> impl Strategy<Value = Vec<(u64, Step)>> {
@@ -77,7 +81,7 @@ fn check(queue: &mut Queue<usize>, now: Duration, out: &[Arrival]) {
     assert_eq!(counters.delivered.packets, out.len() as u64);
     assert_eq!(counters.delivered.bytes, out.iter().map(|(_, size, _)| *size as u64).sum::<u64>());
     assert!(queue.waiting_bytes() <= queue.settings().queue);
-    assert_eq!(queue.waiting_bytes(), queue.waiting.iter().map(|packet| packet.size).sum::<usize>());
+    assert_eq!(queue.waiting_bytes(), queue.waiting.sizes().sum::<usize>());
     let held = queue.waiting.len() + queue.flying.len() + usize::from(queue.wire.is_some());
     assert_eq!(counters.held.packets, held as u64);
 }

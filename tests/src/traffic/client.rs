@@ -7,7 +7,7 @@ use super::{Options, Protocol, Report, Spoken};
 use crate::host::Host;
 use crate::rng::Rng;
 use anyhow::{Context, Result, anyhow, ensure};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::{self, JoinHandle};
@@ -108,6 +108,14 @@ impl Transfer {
     /// Whether it has ended, well or not.
     pub fn is_over(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Ends it at once: what has not been acknowledged yet is forgotten.
+    pub fn abort(self) {
+        if let Some(stream) = self.stream.get() {
+            // Where it cannot be set, the connection ends a little later.
+            drop(SockRef::from(stream).set_linger(Some(Duration::ZERO)));
+        }
     }
 
     /// Waits for its end; no longer than its deadline.

@@ -36,6 +36,7 @@ pub(super) fn metric(metric: &Metric, figures: &Figures) -> String {
         Unit::Bytes => format!("{}B", scaled(value as u64)),
         Unit::BytesPerSecond => format!("{}bit/s", rate(Some(value))),
         Unit::Seconds => format!("{} ms", millis(Some(value))),
+        Unit::Ratio => short(value),
     }
 }
 
@@ -69,6 +70,7 @@ mod tests {
             sent_bytes: 12_345,
             sent_segments: 99,
             rtt_seconds: Some(0.02),
+            coupled_growth_ratio: Some(0.25),
             delivery_rate_bytes_per_second: Some(1.25e6),
             ..Figures::default()
         };
@@ -79,6 +81,7 @@ mod tests {
         assert_eq!(value("sent_bytes"), "12.3 kB");
         assert_eq!(value("sent_segments"), "99");
         assert_eq!(value("rtt_seconds"), "20.0 ms");
+        assert_eq!(value("coupled_growth_ratio"), "0.25");
         assert_eq!(value("delivery_rate_bytes_per_second"), "10.0 Mbit/s");
     }
 }

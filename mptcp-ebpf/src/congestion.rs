@@ -1,0 +1,123 @@
+//! The object `congestion`: gives the MPTCP subflows of the daemon's network namespace the congestion control that the
+//! configuration names.
+//!
+//! `control` runs at the events of sockets, for what begins; `change` visits what lives already. A control that an
+//! application has chosen stays: the connection keeps its name (`mptcp_sock.ca_name`), which is that of the namespace's
+//! default where nothing was chosen. (Who chooses the default by name cannot be told from who chooses nothing.)
+//!
+//! A subflow that joins gets the options of its connection applied when the kernel comes to it, after which it has the
+//! default again (`sync_socket_options`, net/mptcp/sockopt.c). So the program looks once more at each round-trip time that
+//! is measured: a comparison of two pointers.
+#![no_std]
+#![no_main]
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTT_CB,
+        BPF_SOCK_OPS_RTT_CB_FLAG,
+    },
+    macros::{map, sock_ops},
+    maps::Array,
+    programs::SockOpsContext,
+};
+use mptcp_common::fields::{ABSENT, COUNT, Field};
+use mptcp_ebpf::kernel::{
+    ControlName, Iteration, Offsets, Socket, Structure, call_also_at, netns_cookie, setting,
+    use_congestion_control,
+};
+
+/// Set by the loader: the one namespace whose sockets count; the program sees those of all.
+#[unsafe(no_mangle)]
+static NETNS_COOKIE: u64 = 0;
+
+/// Set by the loader: where this kernel has what the programs read.
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = [ABSENT; COUNT];
+
+/// The name of the congestion control; empty for the namespace's default.
+#[map]
+static WANTED: Array<ControlName> = Array::with_max_entries(1, 0);
+
+/// The license that some of the helpers ask for.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";
+
+/// Runs at a TCP socket's events; its verdict changes nothing.
+#[sock_ops]
+pub fn control(ctx: SockOpsContext) -> u32 {
+    match ctx.op() {
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB | BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
+            if use_wanted(&ctx) {
+                call_also_at(&ctx, BPF_SOCK_OPS_RTT_CB_FLAG);
+            }
+        }
+        BPF_SOCK_OPS_RTT_CB => {
+            use_wanted(&ctx);
+        }
+        _ => {}
+    }
+    1
+}
+
+/// Replaces the default; false for what is not to be touched.
+#[inline(always)]
+fn use_wanted(ctx: &SockOpsContext) -> bool {
+    let Some(tcp) = Socket::of(ctx).and_then(|socket| socket.tcp(&OFFSETS)) else { return false };
+    let default = tcp.default_control();
+    if tcp.read::<usize>(Field::CongestionOps) != default || netns_cookie(ctx) != setting(&NETNS_COOKIE) {
+        return false;
+    }
+    let default = tcp.name_of_control(default);
+    let is_free = is_left_to_us(&tcp, &default);
+    if is_free && let Some(wanted) = wanted() {
+        use_congestion_control(ctx, wanted);
+    }
+    is_free
+}
+
+/// Gives living subflows the congestion control, or the default back: an iterator over the TCP sockets of the namespace
+/// of who reads it. Its context is `bpf_iter__tcp` (net/ipv4/tcp_ipv4.c).
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/tcp")]
+pub extern "C" fn change(ctx: *mut c_void) -> u32 {
+    if let Some(socket) = Iteration::of(ctx).socket(1)
+        && let Some(tcp) = socket.tcp(&OFFSETS)
+    {
+        let default = tcp.name_of_control(tcp.default_control());
+        if is_left_to_us(&tcp, &default) {
+            socket.use_congestion_control(wanted().unwrap_or(&default));
+        }
+    }
+    0
+}
+
+/// Whether it is a subflow, and no application has chosen anything for its connection.
+#[inline(always)]
+fn is_left_to_us(tcp: &Structure, default: &ControlName) -> bool {
+    match tcp.subflow() {
+        Some(subflow) => subflow.chosen_control().is_some_and(|chosen| are_same(&chosen, default)),
+        None => false,
+    }
+}
+
+/// The kernel leaves what it likes behind the zero at the end of a name.
+#[inline(always)]
+fn are_same(one: &ControlName, other: &ControlName) -> bool {
+    for (a, b) in one.iter().zip(other) {
+        if a != b {
+            return false;
+        }
+        if *a == 0 {
+            return true;
+        }
+    }
+    false
+}
+
+#[inline(always)]
+fn wanted() -> Option<&'static ControlName> {
+    WANTED.get(0).filter(|name| name[0] != 0)
+}
