@@ -31,7 +31,7 @@ pub fn run(series: Option<&str>, scripts: &[String]) -> Result<()> {
     build::all(false)?;
     process::run(process::cargo().args(["build", "--package", "tests", "--bin", "stand-in"]))?;
     let kernel = series.map(|series| vm::prepare().and_then(|()| kernels::get(series))).transpose()?;
-    let [original, ours] = [Tools::Original, Tools::Ours].map(|tools| Bench::new(tools));
+    let [original, ours] = [Tools::Original, Tools::Ours].map(Bench::new);
     let (original, ours) = (original?, ours?);
     let mut different = Vec::new();
     for script in scripts {

@@ -55,7 +55,7 @@ pub(super) fn bring() -> Result<()> {
         fs::remove_dir_all(&root).with_context(|| format!("removing the old {}", root.display()))?;
     }
     println!("selftests: unpacking Debian's {package} into {} (170 MB)", root.display());
-    apt.unpack(&[package.clone()], &root)?;
+    apt.unpack(std::slice::from_ref(&package), &root)?;
     unpack_parts(&root, &package)?;
     bring_ip(&apt, &backports);
     println!("selftests: building");
