@@ -258,3 +258,4 @@ fn losses_halve_and_can_be_undone() {
     assert_eq!([0, 3, 5, 100, 101].map(reno::after_loss), [2, 2, 2, 50, 50]);
     assert_eq!((reno::undone(50, 100), reno::undone(120, 100)), (100, 120));
 }
+mod equilibrium;
