@@ -42,6 +42,14 @@ fields! {
     Cookie = "sock_common" "skc_cookie";
     Queued = "sock" "sk_wmem_queued";
     PacingRate = "sock" "sk_pacing_rate";
+    User = "sock" "sk_uid";
+    Cgroup = "sock" "sk_cgrp_data.cgroup";
+    CgroupNode = "cgroup" "kn";
+    NodeId = "kernfs_node" "id";
+    NamespaceCookie = "net" "net_cookie";
+    ThreadLeader = "task_struct" "group_leader";
+    ProcessId = "task_struct" "tgid";
+    ProcessName = "task_struct" "comm";
     ReceivedBy = "sock" "sk_rx_dst_ifindex";
     OnItsWay = "sock" "tcp_rtx_queue.rb_node";
     TreeLeft = "rb_node" "rb_left";

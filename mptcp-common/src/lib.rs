@@ -6,5 +6,6 @@ extern crate std;
 
 pub mod coupled;
 pub mod fields;
+pub mod owner;
 pub mod path_stats;
 pub mod silence;

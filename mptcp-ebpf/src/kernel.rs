@@ -4,17 +4,20 @@ use core::{
     hint::black_box,
     intrinsics::{AtomicOrdering, atomic_xadd},
     mem::{MaybeUninit, size_of, size_of_val},
-    ptr::{NonNull, from_ref, null_mut, read_volatile, write_volatile},
+    ptr::{NonNull, from_ref, null, null_mut, read_volatile, write_volatile},
 };
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{BPF_NOEXIST, BPF_SK_STORAGE_GET_F_CREATE, bpf_timer, seq_file},
+    bindings::{
+        BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_NOEXIST, BPF_SK_STORAGE_GET_F_CREATE,
+        bpf_map_type::BPF_MAP_TYPE_SK_STORAGE, bpf_timer, seq_file,
+    },
     btf_maps::{self, SkStorage},
     helpers::generated::{
-        bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_jiffies64, bpf_ktime_get_ns, bpf_map_update_elem,
-        bpf_probe_read_kernel, bpf_seq_write, bpf_setsockopt, bpf_sk_storage_delete, bpf_sk_storage_get,
-        bpf_skc_to_tcp_sock, bpf_timer_init, bpf_timer_set_callback, bpf_timer_start,
+        bpf_get_current_task, bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_jiffies64, bpf_ktime_get_ns,
+        bpf_map_update_elem, bpf_probe_read_kernel, bpf_seq_write, bpf_setsockopt, bpf_sk_storage_delete,
+        bpf_sk_storage_get, bpf_skc_to_tcp_sock, bpf_timer_init, bpf_timer_set_callback, bpf_timer_start,
     },
     maps::{Array, HashMap, RingBuf},
     programs::SockOpsContext,
@@ -22,7 +25,6 @@ use aya_ebpf::{
 use mptcp_common::{
     fields::{ABSENT, COUNT, Field},
     path_stats::Record,
-    silence::Subflow,
 };
 
 /// Where this kernel has each [`Field`], in bits from the start of its structure.
@@ -124,6 +126,12 @@ impl Socket {
         NonNull::new(unsafe { (*ctx.ops).__bindgen_anon_2.sk }).map(|socket| Self(socket.cast()))
     }
 
+    /// One of the arguments of a tracing program, whose context is a row of them: a socket.
+    #[inline(always)]
+    pub fn argument(ctx: *mut c_void, index: usize) -> Option<Self> {
+        NonNull::new(argument(ctx, index) as *mut c_void).map(Self)
+    }
+
     /// Its TCP part, if it is a TCP socket.
     #[inline(always)]
     pub fn tcp(self, offsets: &'static Offsets) -> Option<Structure> {
@@ -134,13 +142,13 @@ impl Socket {
 
     /// What is kept beside it.
     #[inline(always)]
-    pub fn kept<T>(self, storage: &'static SkStorage<T>) -> Option<&'static mut T> {
+    pub fn kept<T>(self, storage: &'static impl Beside<T>) -> Option<&'static mut T> {
         self.storage(storage, 0)
     }
 
     /// What is kept beside it, all zeros when that is new; `None` without memory.
     #[inline(always)]
-    pub fn keep<T>(self, storage: &'static SkStorage<T>) -> Option<&'static mut T> {
+    pub fn keep<T>(self, storage: &'static impl Beside<T>) -> Option<&'static mut T> {
         self.storage(storage, u64::from(BPF_SK_STORAGE_GET_F_CREATE))
     }
 
@@ -149,7 +157,7 @@ impl Socket {
         clippy::mut_from_ref,
         reason = "it leads to what lies beside the socket, not into the map's definition"
     )]
-    fn storage<T>(self, storage: &'static SkStorage<T>, flags: u64) -> Option<&'static mut T> {
+    fn storage<T>(self, storage: &'static impl Beside<T>, flags: u64) -> Option<&'static mut T> {
         let map = from_ref(storage).cast_mut().cast();
         // SAFETY: the helper takes the map and a socket; the program holds the socket, and with it what it returns,
         // to its end. Programs of one socket run one after the other: its lock is held.
@@ -158,7 +166,7 @@ impl Socket {
 
     /// Forgets what is kept beside it; false when there was nothing.
     #[inline(always)]
-    pub fn forget<T>(self, storage: &'static SkStorage<T>) -> bool {
+    pub fn forget<T>(self, storage: &'static impl Beside<T>) -> bool {
         // SAFETY: as with `storage`; nobody uses what it returned after this.
         unsafe { bpf_sk_storage_delete(from_ref(storage).cast_mut().cast(), self.0.as_ptr()) == 0 }
     }
@@ -203,6 +211,34 @@ impl Socket {
     }
 }
 
+/// A map of what is kept beside sockets.
+pub trait Beside<T> {}
+
+impl<T> Beside<T> for SkStorage<T> {}
+
+/// What is kept beside sockets, and is copied for those that a listening one accepts.
+#[repr(C)]
+pub struct Inherited<T> {
+    r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
+}
+
+// SAFETY: a definition for the loader; no program reads what it holds.
+unsafe impl<T> Sync for Inherited<T> {}
+
+impl<T> Beside<T> for Inherited<T> {}
+
+impl<T> Inherited<T> {
+    /// The definition; the loader makes the map.
+    #[expect(clippy::new_without_default, reason = "only statics hold it")]
+    pub const fn new() -> Self {
+        Self { r#type: null(), key: null(), value: null(), max_entries: null(), map_flags: null() }
+    }
+}
+
 /// The cookie of the context's socket.
 #[inline(always)]
 pub fn cookie(ctx: &SockOpsContext) -> u64 {
@@ -210,7 +246,7 @@ pub fn cookie(ctx: &SockOpsContext) -> u64 {
     unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
 }
 
-/// One of the arguments of a `struct_ops` program. Of a shorter integer only its own bytes mean anything.
+/// One of the arguments of a `struct_ops` or a tracing program. Of a shorter integer only its own bytes mean anything.
 #[inline(always)]
 pub fn argument(ctx: *mut c_void, index: usize) -> u64 {
     // SAFETY: the context is a row of arguments of eight bytes each, and the verifier checks the index.
@@ -347,6 +383,12 @@ impl Structure {
         self.place(field, 0).map_or_else(T::default, probe)
     }
 
+    /// What a member points to.
+    #[inline(always)]
+    pub fn follow(&self, field: Field) -> Option<Context> {
+        Context::at(self.read(field), self.offsets)
+    }
+
     /// A bit field that lies in one byte; 0 where this kernel has none.
     #[inline(always)]
     fn bits(&self, field: Field, mask: u8) -> u8 {
@@ -371,26 +413,10 @@ impl Structure {
             .map(|start| Context { start, offsets: self.offsets })
     }
 
-    /// Which subflow a TCP socket is.
+    /// The addresses of a TCP socket of this family, to where they are wanted: the stack has no room to spare.
     #[inline(always)]
-    pub fn identity(&self, cookie: u64, token: u32) -> Subflow {
-        let mut subflow = Subflow {
-            cookie,
-            token,
-            family: self.read(Field::Family),
-            ifindex: self.read(Field::BoundTo),
-            local_port: self.read(Field::LocalPort),
-            remote_port: u16::from_be(self.read(Field::RemotePort)),
-            ..Subflow::default()
-        };
-        self.addresses(&mut subflow.local, &mut subflow.remote);
-        subflow
-    }
-
-    /// The addresses of a TCP socket; of an IPv4 one the first four bytes. Written in place: the stack has little room.
-    #[inline(always)]
-    pub fn addresses(&self, local: &mut [u8; 16], remote: &mut [u8; 16]) {
-        if self.read::<u16>(Field::Family) == AF_INET {
+    pub fn addresses(&self, family: u16, local: &mut [u8; 16], remote: &mut [u8; 16]) {
+        if family == AF_INET {
             local[..4].copy_from_slice(&self.read::<u32>(Field::LocalV4).to_ne_bytes());
             remote[..4].copy_from_slice(&self.read::<u32>(Field::RemoteV4).to_ne_bytes());
         } else {
@@ -473,6 +499,19 @@ impl Context {
     #[inline(always)]
     pub fn at(address: u64, offsets: &'static Offsets) -> Option<Self> {
         NonNull::new(address as *mut c_void).map(|start| Self { start, offsets })
+    }
+
+    /// The `task_struct` of the thread that the program runs in.
+    #[inline(always)]
+    pub fn of_this_thread(offsets: &'static Offsets) -> Option<Self> {
+        // SAFETY: the helper has no arguments.
+        Self::at(unsafe { bpf_get_current_task() }, offsets)
+    }
+
+    /// What a member points to.
+    #[inline(always)]
+    pub fn follow(self, field: Field) -> Option<Self> {
+        Self::at(self.member(field), self.offsets)
     }
 
     /// The structure that has this member at an address; `None` for 0.

@@ -51,7 +51,7 @@ type Watched = silence::Watched<bpf_timer>;
 
 /// The subflows under watch, by the cookies of their sockets, from their establishment to their end.
 #[btf_map]
-static WATCHED: HashMap<u64, Watched, MAX_WATCHED, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+static WATCHED: HashMap<u64, Watched, MAX_WATCHED> = HashMap::new();
 
 /// Kept beside each subflow's socket, so that most of its events cost no more than a glance.
 #[derive(Clone, Copy)]
@@ -131,22 +131,27 @@ fn begin(socket: Socket, tcp: &Structure, cookie: u64, active: bool) -> bool {
         return false;
     };
     glance.cookie = cookie;
-    glance.touched_ns = now_ns();
-    if !watch(socket, tcp, context, cookie) {
+    if kernel::element(&WATCHED, cookie).is_none() && !watch(socket, tcp, context, cookie) {
         count(&COUNTERS, Counter::NotWatched.index());
     }
+    see_to_timer(glance, now_ns());
     true
 }
 
-/// Finds room for a subflow, and starts its timer.
+/// Finds room for a subflow; false when there is none.
 #[inline(always)]
 fn watch(socket: Socket, tcp: &Structure, context: Context, cookie: u64) -> bool {
     let Some(watched) = kernel::insert_zeros(&WATCHED, cookie) else { return false };
     watched.socket = socket.address();
-    watched.touched_ns = now_ns();
-    watched.subflow = tcp.identity(cookie, context.token().unwrap_or(0));
-    let timer = Timer::at(&raw mut watched.timer);
-    timer.init(&WATCHED, look) && timer.start(SOON_NS)
+    let subflow = &mut watched.subflow;
+    subflow.cookie = cookie;
+    subflow.token = context.token().unwrap_or(0);
+    subflow.family = tcp.read(Field::Family);
+    subflow.ifindex = tcp.read(Field::BoundTo);
+    subflow.local_port = tcp.read(Field::LocalPort);
+    subflow.remote_port = u16::from_be(tcp.read(Field::RemotePort));
+    tcp.addresses(subflow.family, &mut subflow.local, &mut subflow.remote);
+    true
 }
 
 /// Something of the subflow's was acknowledged or retransmitted: its timer has to run.
@@ -155,22 +160,31 @@ fn moved(ctx: &SockOpsContext) {
     let Some(socket) = Socket::of(ctx) else { return };
     let Some(glance) = socket.kept(&GLANCES) else { return };
     let now = now_ns();
-    if now - glance.touched_ns < TOUCH_EVERY_NS {
+    if now - glance.touched_ns < TOUCH_EVERY_NS || see_to_timer(glance, now) {
         return;
     }
-    glance.touched_ns = now;
-    match kernel::element(&WATCHED, glance.cookie) {
-        Some(watched) => {
-            watched.touched_ns = now;
-            Timer::at(&raw mut watched.timer).start(SOON_NS);
-        }
-        // There was no room for it when it began.
-        None => {
-            let Some(tcp) = socket.tcp(&OFFSETS) else { return };
-            let Some(context) = tcp.subflow() else { return };
-            watch(socket, &tcp, context, glance.cookie);
-        }
+    // There was no room for it when it began.
+    if let Some(tcp) = socket.tcp(&OFFSETS)
+        && let Some(context) = tcp.subflow()
+        && watch(socket, &tcp, context, glance.cookie)
+    {
+        see_to_timer(glance, now);
     }
+}
+
+/// Has a subflow looked at soon; false when it is not watched. Where the kernel has no memory for a timer at the moment,
+/// which happens because it does not wait for any (`kmalloc_nolock`), the next event is another chance.
+#[inline(always)]
+fn see_to_timer(glance: &mut Glance, now: u64) -> bool {
+    glance.touched_ns = now;
+    let Some(watched) = kernel::element(&WATCHED, glance.cookie) else { return false };
+    watched.touched_ns = now;
+    let timer = Timer::at(&raw mut watched.timer);
+    let runs = timer.start(SOON_NS) || (timer.init(&WATCHED, look) && timer.start(SOON_NS));
+    if !runs {
+        glance.touched_ns = 0;
+    }
+    true
 }
 
 /// The state of the socket changes; the second argument is the new one.

@@ -2,7 +2,9 @@
 
 pub mod congestion;
 pub mod coupled;
+pub mod owner;
 pub mod path_stats;
+pub mod probe;
 pub mod silence;
 pub mod struct_ops;
 
@@ -68,6 +70,16 @@ pub enum Error {
         program: &'static str,
         /// The root of the cgroup hierarchy.
         cgroup: PathBuf,
+        /// What the kernel says.
+        source: Box<ProgramError>,
+    },
+    /// The program is loaded but the kernel does not call it.
+    #[error("attaching the program {program} of the eBPF object {object} to its tracepoint")]
+    Trace {
+        /// The object.
+        object: &'static str,
+        /// The program.
+        program: &'static str,
         /// What the kernel says.
         source: Box<ProgramError>,
     },

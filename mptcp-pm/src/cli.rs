@@ -7,6 +7,7 @@ mod doctor;
 mod generate;
 mod monitor;
 mod pm;
+mod service;
 pub mod show;
 #[cfg(test)]
 mod tests;
@@ -78,6 +79,8 @@ fn run(command: Command) -> Result<Outcome> {
         Command::Status(args) => status(&args).map(Outcome::from),
         Command::Metrics(daemon) => metrics(&daemon.socket).map(Outcome::from),
         Command::Reload(daemon) => reload(&daemon.socket).map(Outcome::from),
+        Command::Service(command) => service::change(command).map(Outcome::from),
+        Command::Explain(args) => service::explain(&args).map(Outcome::from),
         Command::Config(ConfigCommand::Check { file }) => check_config(&file).map(Outcome::from),
         Command::Completions { shell } => Ok(generate::completions(shell).into()),
         Command::Man { dir: None } => generate::man_page().map(Outcome::from),
@@ -147,6 +150,10 @@ fn reload(socket: &Path) -> Result<String> {
 
 fn check_config(file: &Path) -> Result<String> {
     let config = Config::load(file)?;
-    let uplinks = config.uplinks.len();
-    Ok(format!("{}: right, profile {}, {uplinks} uplink rules\n", file.display(), config.profile.name()))
+    let (uplinks, applications) = (config.uplinks.len(), config.applications.len());
+    Ok(format!(
+        "{}: right, profile {}, {uplinks} uplink rules, {applications} application rules\n",
+        file.display(),
+        config.profile.name()
+    ))
 }

@@ -1,6 +1,7 @@
 //! The configuration: what the owner of the machine wants, resolved from one TOML file and checked whole.
 //!
 //! `packaging/mptcp-pm.toml` explains every key. [`Config::default`] is what happens without a file.
+mod application;
 mod error;
 mod matching;
 mod resolve;
@@ -15,8 +16,10 @@ use std::path::{Path, PathBuf};
 use mptcp_common::coupled::Algorithm;
 use serde::{Deserialize, Serialize};
 
+use crate::core::service::Service;
 use crate::core::world::{EndpointFlags, Link};
 
+pub use application::{ApplicationMatch, ApplicationRule, CgroupGlob, Ports};
 pub use error::{Error, Problem};
 pub use matching::{Match, NameGlob};
 
@@ -36,10 +39,16 @@ pub struct Config {
     pub profile: Profile,
     /// Who manages the paths of each connection (`manager`).
     pub manager: Manager,
+    /// The service type of connections that no rule is about (`service`); without it the profile's.
+    pub service: Option<Service>,
+    /// What is wanted for the connections of applications (`[[application]]`); the first that matches one holds.
+    pub applications: Vec<ApplicationRule>,
     /// The congestion control of MPTCP subflows (`congestion`); none keeps what the system gives them.
     pub congestion: Option<Algorithm>,
     /// What is known about uplinks (`[[uplink]]`); the first that matches an interface holds.
     pub uplinks: Vec<UplinkRule>,
+    /// What receive buffers begin with (`buffers`).
+    pub buffers: Buffers,
     /// VPN and other uplinks may serve the same connection (`share-with-vpn`).
     pub vpn: bool,
     /// Fixed limits of the kernel's path manager (`[limits]`).
@@ -71,6 +80,14 @@ impl Profile {
             Self::Site => "site",
         }
     }
+
+    /// The service type of its connections, unless the configuration says otherwise.
+    pub const fn service(self) -> Service {
+        match self {
+            Self::Light => Service::Handover,
+            Self::Heavy | Self::Site => Service::Aggregate,
+        }
+    }
 }
 
 /// Who manages the paths of each connection.
@@ -92,6 +109,16 @@ impl Manager {
             Self::Daemon => "daemon",
         }
     }
+}
+
+/// What the receive buffers of new connections begin with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Buffers {
+    /// Enough for several paths, where there are several.
+    #[default]
+    Enlarge,
+    /// What the system says.
+    Keep,
 }
 
 /// The part that an uplink plays.
@@ -202,6 +229,19 @@ impl Config {
     /// [`Error::Refused`] with all that is wrong; of a text that is no TOML, what TOML itself refuses.
     pub fn parse(text: &str, file_name: &str) -> Result<Self, Error> {
         resolve::config(text).map_err(|problems| Error::Refused { file: file_name.to_owned(), problems })
+    }
+
+    /// Reads and resolves a file, or else the default one, which alone may be missing.
+    ///
+    /// # Errors
+    /// Those of [`Config::load`].
+    pub fn load_or_default(file: Option<&Path>) -> Result<Self, Error> {
+        let default = Path::new(DEFAULT_FILE);
+        match file {
+            Some(file) => Self::load(file),
+            None if default.exists() => Self::load(default),
+            None => Ok(Self::default()),
+        }
     }
 
     /// Reads and resolves a file.

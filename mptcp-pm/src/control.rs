@@ -11,6 +11,7 @@
 //! | `{"request":"status"}` | all | `{"ok":{…}}`: as `mptcp-pm status --json` prints it |
 //! | `{"request":"metrics"}` | all | `{"ok":"…"}`: as `mptcp-pm metrics` prints them |
 //! | `{"request":"reload"}` | uid 0 | `{"ok":…}`: the configuration is read again and holds |
+//! | `{"request":"service","token":1,"service":"single"}` | uid 0 | `{"ok":…}`: it has that type; with `null` what the rules say |
 //! | `{"request":"monitor"}` | all | `{"ok":{"ebpf":[…]}}` as in the status, then one line for each event |
 //!
 //! What fails is answered by `{"error":{"message":"…","remedy":"…"}}`. A line that is no request is answered so

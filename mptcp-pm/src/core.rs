@@ -38,6 +38,7 @@ use self::policy::{Capacity, Desired};
 use self::reading::Source;
 use self::report::{EndpointReport, Finding, Owner, Report};
 use self::retry::{Pacer, Retries, Verdict};
+use self::service::Rules;
 use self::subflows::Aims;
 use self::world::{Change, Endpoint, EndpointFlags, Link, Observation, Snapshot};
 use crate::config::{Config, Manager};
@@ -101,6 +102,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 impl Core {
     /// A core that knows nothing yet: its first actions read the kernel.
     pub fn new(config: Config) -> Self {
+        let mut paths = Paths::default();
+        paths.set_rules(Rules::of(&config));
         Self {
             config,
             world: World::default(),
@@ -115,7 +118,7 @@ impl Core {
             routing: Source::new(Pacer::new(RESYNC_EVERY)),
             endpoints: Source::new(Pacer::new(OBSERVE_EVERY)),
             sockets: Source::new(Pacer::new(LOOK_EVERY)),
-            paths: Paths::default(),
+            paths,
             hearing: false,
             measuring: false,
             meanwhile: Vec::new(),
@@ -152,6 +155,10 @@ impl Core {
                 self.sockets.look();
             }
             Event::Connection(token, notice) => self.connection(token, notice, now),
+            // Where the kernel manages the connections, nobody asks whose they are.
+            Event::Owned(token, owner) if self.manages() => self.paths.owned(token, owner),
+            Event::Owned(..) => {}
+            Event::Service(token, service) => self.paths.set_service(token, service),
             Event::ConnectionsLost => self.sockets.look(),
             Event::Connections(seen) => {
                 self.paths.replace(seen);
@@ -227,6 +234,11 @@ impl Core {
         }
     }
 
+    /// The connections whose paths are the daemon's business.
+    pub fn connections(&self) -> &Paths {
+        &self.paths
+    }
+
     /// Whether subflows should be read often: transfers may be about to become long.
     pub const fn is_growing(&self) -> bool {
         self.paths.is_growing()
@@ -282,6 +294,7 @@ impl Core {
     }
 
     fn configured(&mut self, config: Config) {
+        self.paths.set_rules(Rules::of(&config));
         self.config = config;
         self.retries.forgive_all();
         self.paths.forgive_all();
@@ -681,6 +694,17 @@ impl Core {
         }
     }
 
+    /// Service types that are asked for and cannot act.
+    fn without_effect(&self) -> Option<Finding> {
+        let asked = self.config.service.is_some() || !self.config.applications.is_empty();
+        let by_kernel = self.config.manager == Manager::Kernel && !self.stopping;
+        (asked && by_kernel).then(|| Finding {
+            object: "service types".to_owned(),
+            reason: "without effect while the kernel manages the paths: set manager = \"daemon\"".to_owned(),
+            given_up: true,
+        })
+    }
+
     fn findings(&self) -> Vec<Finding> {
         let failed = self.retries.troubles().map(|(subject, reason, given_up)| Finding {
             object: subject.to_string(),
@@ -692,10 +716,12 @@ impl Core {
             reason: format!("the kernel manages their paths: {reason}"),
             given_up: true,
         });
-        let unread = [&self.routing, &self.endpoints, &self.sockets].into_iter().filter_map(|source| {
+        // Of connections nothing is read unless they are the daemon's business.
+        let sockets = self.manages().then_some(&self.sockets);
+        let unread = [&self.routing, &self.endpoints].into_iter().chain(sockets).filter_map(|source| {
             let reason = source.error()?.to_owned();
             Some(Finding { object: Subject::Knowledge.to_string(), reason, given_up: !source.is_due() })
         });
-        failed.chain(unread).chain(unable).collect()
+        failed.chain(unread).chain(unable).chain(self.without_effect()).collect()
     }
 }

@@ -23,7 +23,8 @@ use crate::clock::{Jumps, sleep_until};
 use crate::config::{Config, Control};
 use crate::control::{Call, Failure, Reply, Request, Server};
 use crate::core::Core;
-use crate::core::action::Action;
+use crate::core::action::{Action, Token};
+use crate::core::connections::Manager;
 use crate::core::event::Event;
 use crate::executor::Executor;
 use crate::instance::Instance;
@@ -33,6 +34,7 @@ use crate::metrics::{Endpoint, Scrape};
 use crate::netlink::mptcp::Mptcp;
 use crate::netlink::route::Routes;
 use crate::netlink::watch::{Notice, Watch};
+use crate::owners::Owners;
 use crate::prober::Prober;
 use crate::rivals;
 use crate::state::StateFile;
@@ -60,12 +62,7 @@ pub struct Options {
 impl Options {
     /// Reads the configuration. Only the default file may be missing.
     fn load(&self) -> anyhow::Result<Config> {
-        let default = PathBuf::from(crate::config::DEFAULT_FILE);
-        let mut config = match &self.config {
-            Some(file) => Config::load(file)?,
-            None if default.exists() => Config::load(&default)?,
-            None => Config::default(),
-        };
+        let mut config = Config::load_or_default(self.config.as_deref())?;
         if let Some(socket) = &self.socket {
             config.control.socket.clone_from(socket);
         }
@@ -137,6 +134,7 @@ struct Daemon {
     signals: Signals,
     jumps: Jumps,
     measure: Measure,
+    owners: Owners,
     /// The uplinks may be others than those that `measure` knows.
     moved: bool,
     start: Instant,
@@ -196,6 +194,7 @@ impl Daemon {
             signals,
             jumps,
             measure: Measure::new(),
+            owners: Owners::new(),
             moved: true,
             start: Instant::now(),
             ready: false,
@@ -210,6 +209,7 @@ impl Daemon {
 
     fn load_programs(&mut self, congestion: Option<Algorithm>) {
         self.measure.start();
+        self.owners.start();
         self.measure.couple(congestion);
         self.core.handle(Event::Measuring(self.measure.measures()), self.start.elapsed());
         // The kernel's types were in memory meanwhile; what lies above them would keep it.
@@ -242,6 +242,7 @@ impl Daemon {
             event = self.listener.next(!self.core.manages()) => self.happened(event),
             Some(call) = self.calls.recv() => self.answer(call).await,
             due = self.measure.due() => self.measured(due),
+            owned = self.owners.next() => self.feed(owned),
             alarm = self.executor.alarms.next() => self.alarmed(alarm),
             answer = self.executor.prober.answer() => self.feed(answer),
             // Who has gone does not want to know.
@@ -276,9 +277,17 @@ impl Daemon {
     /// Takes in what the kernel has told meanwhile, before the next plan is made: an address and its routes come in
     /// several messages, and so does the echo of what we did. Where this fails, so does the next wait, which says so.
     fn hear_waiting(&mut self) {
+        self.hear_owners();
         for _ in 0..AT_ONCE {
             let Ok(Some(change)) = self.watch.waiting() else { return };
             self.heard(Notice::Change(change));
+        }
+    }
+
+    /// Whose connections are is known before anything is decided for them.
+    fn hear_owners(&mut self) {
+        while let Some(owned) = self.owners.waiting() {
+            self.core.handle(owned, self.start.elapsed());
         }
     }
 
@@ -287,6 +296,7 @@ impl Daemon {
         let mut next = Some(event);
         for _ in 0..AT_ONCE {
             let Some(event) = next else { return };
+            self.hear_owners();
             self.core.handle(event, self.start.elapsed());
             next = self.listener.waiting(!self.core.manages());
         }
@@ -362,6 +372,14 @@ impl Daemon {
             },
             // The server does the rest.
             Request::Monitor {} => Reply::Ok(serde_json::json!({ "ebpf": self.features() })),
+            Request::Service { token, service } => match self.may_serve(token).await {
+                Ok(()) => {
+                    self.feed(Event::Service(token, service));
+                    self.act().await;
+                    Reply::Ok(serde_json::json!({}))
+                }
+                Err(failure) => Reply::Error(failure),
+            },
             Request::Reload {} => match self.reload() {
                 Ok(()) => {
                     self.act().await;
@@ -377,6 +395,25 @@ impl Daemon {
         let _ = call.reply.send(reply);
     }
 
+    /// Whether a service type acts on a connection.
+    async fn may_serve(&self, token: Token) -> Result<(), Failure> {
+        if let Some(manager) = self.core.connections().manager(token) {
+            return if manager == Manager::Kernel { Err(unserved(token)) } else { Ok(()) };
+        }
+        Err(match Connections::has_fallen_back(token).await {
+            Ok(Some(false)) => unserved(token),
+            Ok(Some(true)) => Failure::new(
+                format!("connection {token:#010x} has fallen back to TCP and has one path"),
+                "see `mptcp-pm doctor` for the reasons",
+            ),
+            Ok(None) => Failure::new(
+                format!("no MPTCP connection has the token {token:#010x}"),
+                "see `mptcp-pm status` for those that there are",
+            ),
+            Err(error) => Failure::new(error.to_string(), "try again"),
+        })
+    }
+
     /// What a scrape shows; connections where the configuration asks for them.
     fn exposition(&mut self) -> Exposition {
         self.tell_places();
@@ -388,8 +425,9 @@ impl Daemon {
     }
 
     fn features(&self) -> Vec<Feature> {
+        let always = [self.measure.feature(), self.owners.feature()];
         let others = [self.executor.alarms.feature(), self.measure.coupling()];
-        std::iter::once(self.measure.feature()).chain(others.into_iter().flatten()).collect()
+        always.into_iter().chain(others.into_iter().flatten()).collect()
     }
 
     async fn status(&self) -> Reply {
@@ -397,8 +435,13 @@ impl Daemon {
         let endpoints: Vec<_> = report.endpoints.iter().map(|report| &report.endpoint).collect();
         let status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            connections: Connections::read(&report.uplinks, &endpoints, &self.measure.stats().connections())
-                .await,
+            connections: Connections::read(
+                &report.uplinks,
+                &endpoints,
+                &self.measure.stats().connections(),
+                self.core.connections().served().collect(),
+            )
+            .await,
             report,
             paths: self.measure.stats().paths(),
             ebpf: self.features(),
@@ -459,4 +502,12 @@ impl Daemon {
             }
         }
     }
+}
+
+/// A connection that service types do not act on.
+fn unserved(token: Token) -> Failure {
+    Failure::new(
+        format!("the kernel manages the paths of connection {token:#010x}, for all connections alike"),
+        "use manager = \"daemon\", for connections made from then on",
+    )
 }

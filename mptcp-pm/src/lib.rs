@@ -15,6 +15,8 @@ mod listener;
 mod measure;
 pub mod metrics;
 pub mod netlink;
+mod owners;
+pub mod probe;
 mod prober;
 mod rivals;
 pub mod socket_file;

@@ -131,7 +131,6 @@ async fn serve(listener: std::net::TcpListener, talk: Talk) -> Result<()> {
     let listener = TcpListener::from_std(listener)?;
     loop {
         let (mut stream, _) = listener.accept().await.context("accept")?;
-        stream.set_nodelay(true).context("send at once")?;
         tokio::spawn(async move {
             let mut message = vec![0; talk.message];
             while stream.read_exact(&mut message).await.is_ok() && stream.write_all(&message).await.is_ok() {}
@@ -153,7 +152,6 @@ async fn all_talk(to: SocketAddr, talk: Talk, mark: Arc<Mark>) -> Result<()> {
 
 async fn exchange(to: SocketAddr, talk: Talk, mark: Arc<Mark>, connection: usize) -> Result<()> {
     let mut stream = connect(to).await.context("connect")?;
-    stream.set_nodelay(true).context("send at once")?;
     let mut turns = tokio::time::interval(talk.interval);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (message, mut answers) = (vec![7; talk.message], vec![0; talk.in_a_row * talk.message]);

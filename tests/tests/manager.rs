@@ -30,8 +30,13 @@ fn in_charge(run: &Running) -> Result<()> {
 }
 
 fn manager(host: &Host) -> Result<String> {
-    let file = "/proc/sys/net/mptcp/path_manager";
-    Ok(host.run(|| std::fs::read_to_string(file))?.trim().to_owned())
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/mptcp/{name}"));
+    host.run(|| match (read("path_manager"), read("pm_type")) {
+        (Ok(name), _) => Ok(name.trim().to_owned()),
+        // Before Linux 6.15 it is a number.
+        (_, Ok(number)) => Ok(if number.trim() == "1" { "userspace" } else { "kernel" }.to_owned()),
+        (Err(error), _) => Err(error.into()),
+    })
 }
 
 /// Messages over a connection that begins at an address.

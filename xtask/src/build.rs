@@ -1,5 +1,10 @@
 //! Builds the eBPF objects, then the daemon that carries them; clippy over both.
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, bail};
 use object::build::elf::{Builder, SectionData};
@@ -33,6 +38,22 @@ pub fn for_tests() -> Result<()> {
     ensure(setup::BUILD)?;
     objects()?;
     process::run(process::cargo().args(["build", "--all-targets"]))
+}
+
+/// The same; returns the test programs by name.
+pub fn test_programs() -> Result<BTreeMap<String, PathBuf>> {
+    for_tests()?;
+    let messages =
+        process::output(process::cargo().args(["build", "--all-targets", "--message-format=json"]))?;
+    Ok(messages.lines().filter_map(test_program).collect())
+}
+
+/// The test that a line of cargo's messages tells of, if it does.
+fn test_program(message: &str) -> Option<(String, PathBuf)> {
+    let message: serde_json::Value = serde_json::from_str(message).ok()?;
+    let is_test = message["target"]["kind"][0] == "test";
+    let of = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+    of(&message["target"]["name"]).zip(of(&message["executable"]).map(PathBuf::from)).filter(|_| is_test)
 }
 
 /// Clippy with warnings denied, on the host and for the BPF target.

@@ -5,8 +5,11 @@ mod process;
 mod run;
 mod setup;
 mod tidy;
+mod vm;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
@@ -28,6 +31,19 @@ enum Command {
     Test {
         /// Run only tests whose names contain one of these
         filters: Vec<String>,
+        /// On other kernels instead: try what each can do, run the tests of the path manager there, compare what the
+        /// verifier has to do, and print a table
+        #[arg(long, conflicts_with = "filters")]
+        vm: bool,
+        /// Only on the kernel of this series, 6.12 for example
+        #[arg(long, requires = "vm")]
+        kernel: Option<String>,
+        /// Only load the eBPF objects; where the kernel cannot be brought, say so and leave it out
+        #[arg(long, requires = "vm")]
+        quick: bool,
+        /// Make what the verifier has to do now the baseline
+        #[arg(long, requires = "vm")]
+        bless: bool,
     },
     /// Show the daemon at work on an emulated network
     Demo {
@@ -46,6 +62,21 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Run a command as root under another kernel, on this machine's files; nothing that it writes stays
+    Vm {
+        /// The kernel's series, 6.12 for example; the newest one if none is named
+        #[arg(long, default_value = "7", conflicts_with = "all")]
+        kernel: String,
+        /// Each of 6.1, 6.12, 6.18 and 7, one after the other
+        #[arg(long)]
+        all: bool,
+        /// Seconds until the guest is ended
+        #[arg(long, default_value_t = 600)]
+        limit: u64,
+        /// The command and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
     /// Clippy with warnings denied, for the host crates and for the eBPF programs
     Lint,
     /// Check what a compiler cannot
@@ -54,7 +85,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match execute(Command::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -62,14 +93,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn execute(command: Command) -> Result<()> {
+fn execute(command: Command) -> Result<ExitCode> {
     match command {
         Command::Setup => setup::all(),
         Command::Build { release } => build::all(release),
-        Command::Test { filters } => run::test(&filters),
+        Command::Test { vm: true, kernel, quick, bless, .. } => {
+            vm::matrix::run(&vm::matrix::Options { series: kernel.as_deref(), quick, bless })
+        }
+        Command::Test { filters, .. } => run::test(&filters),
         Command::Demo { args } => run::demo(&args),
         Command::Bench { dev, name, args } => run::bench(&name, !dev, &args),
+        Command::Vm { kernel, all, limit, command } => {
+            let series = if all { setup::kernels::SERIES.to_vec() } else { vec![kernel.as_str()] };
+            return vm::command(&series, &command, Duration::from_secs(limit));
+        }
         Command::Lint => build::lint(),
         Command::Tidy => tidy::all(),
     }
+    .map(|()| ExitCode::SUCCESS)
 }

@@ -66,7 +66,8 @@ fn tell_prometheus(tests: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn require_root(what: &str) -> Result<()> {
+/// Fails unless this process is root.
+pub fn require_root(what: &str) -> Result<()> {
     if !geteuid().is_root() {
         bail!("{what} need root, for network namespaces and eBPF: become root and run this again");
     }

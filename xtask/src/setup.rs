@@ -1,4 +1,6 @@
 //! Brings what the machine lacks, step by step; a step that is done costs a look at the file system.
+pub mod emulator;
+pub mod kernels;
 pub mod mptcpd;
 pub mod prometheus;
 
@@ -26,6 +28,8 @@ pub enum Step {
     Mptcpd,
     /// The server that scrapes the metrics in a test
     Prometheus,
+    /// What boots other kernels
+    Emulator,
 }
 
 /// What building needs.
@@ -36,7 +40,9 @@ pub const TEST: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step
 pub const DEMO: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages];
 /// What benchmarks need.
 pub const BENCH: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Mptcpd];
-/// Everything.
+/// What other kernels need, beside themselves.
+pub const VM: &[Step] = &[Step::Emulator];
+/// Everything but what other kernels need, which only those bring who ask for one.
 const ALL: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Mptcpd, Step::Prometheus];
 
 /// Does every step, reports each, and fails at the end when one of them failed.
@@ -74,6 +80,7 @@ impl Step {
             Self::Packages => "packages",
             Self::Mptcpd => "mptcpd",
             Self::Prometheus => "prometheus",
+            Self::Emulator => "emulator",
         }
     }
 
@@ -84,6 +91,7 @@ impl Step {
             Self::Packages => Ok(packages::is_done()),
             Self::Mptcpd => mptcpd::is_done(),
             Self::Prometheus => prometheus::is_done(),
+            Self::Emulator => emulator::is_done(),
         }
     }
 
@@ -94,6 +102,7 @@ impl Step {
             Self::Packages => packages::bring(),
             Self::Mptcpd => mptcpd::bring(),
             Self::Prometheus => prometheus::bring(),
+            Self::Emulator => emulator::bring(),
         }
     }
 }

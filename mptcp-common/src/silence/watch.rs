@@ -185,17 +185,12 @@ impl Watch {
         if look.segments_in != self.segments_in || self.looked_ns == 0 {
             self.hear(look, &mut outcome);
         }
-        let mut next_ns = u64::MAX;
-        if look.in_flight > 0 {
-            next_ns = self.judge(look, &mut outcome);
-        } else {
-            self.since_ns = 0;
-        }
-        next_ns = smaller(next_ns, self.follow_inflow(look, heard_before_ns, &mut outcome));
+        let quiet_ns = self.follow_inflow(look, heard_before_ns, &mut outcome);
+        let overdue_ns = self.judge(look, &mut outcome);
         self.data_segments_in = look.data_segments_in;
         self.segments_in = look.segments_in;
         self.looked_ns = look.now_ns;
-        outcome.again_ns = self.plan(look, next_ns);
+        outcome.again_ns = self.plan(look, smaller(quiet_ns, overdue_ns));
         outcome
     }
 
@@ -233,6 +228,10 @@ impl Watch {
     /// Something is on its way: is the answer overdue? Returns when it will be.
     #[inline(always)]
     fn judge(&mut self, look: &Look, outcome: &mut Outcome) -> u64 {
+        if look.in_flight == 0 {
+            self.since_ns = 0;
+            return u64::MAX;
+        }
         let wait = self.wait(look);
         let now = look.now_ns;
         let again_ns = now + again(now.saturating_sub(self.since_ns));
@@ -246,6 +245,10 @@ impl Watch {
         let late_ns = larger(self.due_ns + half_ns, patient_ns);
         if now < late_ns {
             return late_ns;
+        }
+        if outcome.told.is_some() {
+            // One thing at a time.
+            return now;
         }
         if self.was_away(look) {
             return now + half_ns;
@@ -288,8 +291,11 @@ impl Watch {
         let now = look.now_ns;
         let segments = look.data_segments_in.wrapping_sub(self.data_segments_in);
         if segments != 0 && self.looked_ns != 0 {
-            let gap_us = self.heard_ns.saturating_sub(heard_before_ns) / 1000 / segments as u64;
-            self.usual_gap_us = larger(gap_us, self.usual_gap_us - self.usual_gap_us / 8);
+            // Before the first of them nothing flowed.
+            if self.steady > 0 {
+                let gap_us = self.heard_ns.saturating_sub(heard_before_ns) / 1000 / segments as u64;
+                self.usual_gap_us = larger(gap_us, self.usual_gap_us - self.usual_gap_us / 8);
+            }
             self.steady = if self.steady < STEADY { self.steady + 1 } else { STEADY };
         }
         if self.told == Kind::Quiet as u32 {
@@ -303,7 +309,7 @@ impl Watch {
             self.heard_ns + Wait::of(look, false).gap_us(self.usual_gap_us) * 1000,
             self.heard_ns + look.patience_us as u64 * 1000,
         );
-        if now < quiet_ns {
+        if now < quiet_ns || outcome.told.is_some() {
             return quiet_ns;
         }
         if self.steady >= STEADY && look.may_receive {

@@ -1,4 +1,5 @@
-//! What the loaders of objects that aya loads have in common: maps, programs at the root cgroup, iterators.
+//! What the loaders of objects that aya loads have in common: maps, programs at the root cgroup and at tracepoints,
+//! iterators.
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -6,7 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use aya::maps::Map;
 use aya::programs::links::CgroupAttachMode;
 use aya::programs::sock_ops::SockOpsLink;
-use aya::programs::{Iter, ProgramError, SockOps};
+use aya::programs::tp_btf::BtfTracePointLink;
+use aya::programs::{BtfTracePoint, Iter, ProgramError, SockOps};
 use aya::{Btf, Ebpf};
 use nix::time::{ClockId, clock_getres};
 
@@ -48,6 +50,25 @@ impl Object {
             Err(error) => Box::new(error),
         };
         Err(Error::Attach { object, program: name, cgroup: root, source })
+    }
+
+    /// Loads a program and attaches it to a tracepoint, until the link is dropped.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn attach_to_tracepoint(
+        &mut self,
+        types: &Btf,
+        name: &'static str,
+        tracepoint: &str,
+    ) -> Result<BtfTracePointLink, Error> {
+        let object = self.name;
+        let refused = |source| load_error(object, name, source);
+        let found = self.ebpf.program_mut(name).ok_or(Error::Mismatch { object, part: name })?;
+        let program: &mut BtfTracePoint = found.try_into().map_err(refused)?;
+        program.load(tracepoint, types).map_err(refused)?;
+        let attached = program.attach().and_then(|id| program.take_link(id));
+        attached.map_err(|source| Error::Trace { object, program: name, source: Box::new(source) })
     }
 
     /// Loads an iterator program, to be attached.

@@ -58,6 +58,11 @@ impl Btf {
         Some(Self { bytes, types, strings })
     }
 
+    /// All of it, as the kernel shows it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The offset of a structure's member in bits; members of unnamed structures and unions inside count as its own. A
     /// dot leads into a member that is itself a structure.
     pub fn bit(&self, structure: &str, field: &str) -> Option<u32> {

@@ -19,7 +19,7 @@ const CONNECTIONS: &str = "CONNECTIONS";
 const NON_RESTRICTED: u32 = 1;
 
 /// Without these the programs would do harm, not just less.
-const NEEDED: [Field; 13] = [
+pub(super) const NEEDED: [Field; 13] = [
     Field::CongestionPrivate,
     Field::UlpData,
     Field::Window,

@@ -14,6 +14,12 @@ pub fn get(object: &'static str) -> Result<&'static [u8], Error> {
     found.map(|(_, bytes)| *bytes).ok_or(Error::NotBuilt { object })
 }
 
+/// The names of all of them.
+#[cfg(test)]
+pub fn names() -> impl Iterator<Item = &'static str> {
+    OBJECTS.iter().map(|(name, _)| *name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -57,6 +57,18 @@ impl Types {
 }
 
 #[cfg(test)]
+impl Types {
+    /// This kernel's, as those of one that lacks what has this name.
+    pub fn without(name: &str) -> Self {
+        let mut bytes = fs::read(VMLINUX).expect("a kernel with BTF");
+        let wanted = [b"\0", name.as_bytes(), b"\0"].concat();
+        let place = bytes.windows(wanted.len()).position(|bytes| bytes == wanted);
+        bytes[place.unwrap_or_else(|| panic!("this kernel has no {name} to be hidden")) + 1] = b'-';
+        Self(Btf::parse(bytes).expect("BTF with another name in it"))
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

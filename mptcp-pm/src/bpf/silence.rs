@@ -21,7 +21,7 @@ const WATCHING: &str = "silence";
 const ADOPTING: &str = "adopt";
 
 /// Without these it would give false alarms, or none.
-const NEEDED: [Field; 21] = [
+pub(super) const NEEDED: [Field; 21] = [
     Field::State,
     Field::Cookie,
     Field::Family,
@@ -145,11 +145,9 @@ impl Silence {
     /// `Error::Map`, when the kernel refuses to write the map: it has room for 256 interfaces.
     pub fn set_patience(&mut self, ifindex: u32, patience: Duration) -> Result<(), Error> {
         let micros = u32::try_from(patience.as_micros()).unwrap_or(u32::MAX);
-        let written = match micros {
-            0 => match self.patience.remove(&ifindex) {
-                Err(MapError::KeyNotFound) => Ok(()),
-                removed => removed,
-            },
+        let written = match (micros, self.patience.get(&ifindex, 0)) {
+            (0, Err(MapError::KeyNotFound)) => Ok(()),
+            (0, _) => self.patience.remove(&ifindex),
             _ => self.patience.insert(ifindex, micros, 0),
         };
         written.map_err(|source| map_error("PATIENCE", source))

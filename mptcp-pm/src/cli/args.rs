@@ -1,5 +1,6 @@
 //! The command line as it is written; what it means is decided elsewhere.
 pub mod pm;
+pub mod service;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -118,6 +119,12 @@ pub enum Command {
     Withdraw(pm::WithdrawArgs),
     /// Make a subflow backup or active (MP_PRIO)
     Priority(pm::PriorityArgs),
+    /// Set the service type of a connection by hand
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
+    /// Say which rule of the configuration decides on a connection
+    #[command(after_long_help = service::EXPLAIN_JSON)]
+    Explain(service::ExplainArgs),
     /// Find out why there is no second subflow
     #[command(after_long_help = DOCTOR_JSON)]
     Doctor(DoctorArgs),
@@ -208,6 +215,9 @@ pub struct DoctorArgs {
     /// The configuration by which to judge [default: /etc/mptcp-pm/mptcp-pm.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Tell what this kernel can do and what not, found out by trying: needs root
+    #[arg(long, conflicts_with = "config")]
+    pub kernel: bool,
 }
 
 /// How a command prints.

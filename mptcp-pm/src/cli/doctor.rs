@@ -1,5 +1,6 @@
 //! Why is there no second subflow here? Looks at this network namespace, and names each cause with its remedy.
 mod facts;
+mod kernel;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -53,6 +54,9 @@ impl Finding {
 
 /// Looks for causes; fails when there is one.
 pub(super) fn run(args: &DoctorArgs) -> Result<Outcome> {
+    if args.kernel {
+        return kernel::show(&args.output).map(Outcome::from);
+    }
     let facts = block_on(Facts::gather(args.config.as_deref()))?;
     let findings = rules::apply(&facts);
     let output =

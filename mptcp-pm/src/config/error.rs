@@ -59,6 +59,11 @@ impl<'t> Problems<'t> {
         self.found.push((at, Problem { line, column, what, remedy }));
     }
 
+    /// The line of a byte of the text, from 1.
+    pub(super) fn line(&self, at: usize) -> usize {
+        place(self.text, at).0
+    }
+
     /// All mistakes in the order of the text.
     pub(super) fn finish(mut self) -> Vec<Problem> {
         self.found.sort_by_key(|(at, _)| *at);

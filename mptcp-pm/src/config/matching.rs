@@ -46,7 +46,7 @@ impl NameGlob {
 
     /// Whether the pattern has no special character, and so matches only itself.
     pub fn is_plain(&self) -> bool {
-        !self.pattern().contains(['*', '?', '[', ']', '{', '}', '\\', '!'])
+        is_plain(self.pattern())
     }
 }
 
@@ -81,12 +81,18 @@ impl Match {
 }
 
 impl NameGlob {
-    fn covers(&self, narrower: &Self) -> bool {
+    pub(super) fn covers(&self, narrower: &Self) -> bool {
         self == narrower || (narrower.is_plain() && self.matches(narrower.pattern()))
     }
 }
 
-fn covers<T>(wide: &Option<T>, narrow: &Option<T>, covers: impl Fn(&T, &T) -> bool) -> bool {
+/// Whether a pattern has no special character.
+pub(super) fn is_plain(pattern: &str) -> bool {
+    !pattern.contains(['*', '?', '[', ']', '{', '}', '\\', '!'])
+}
+
+/// Whether what a condition allows is allowed by the other too, or there is no other.
+pub(super) fn covers<T>(wide: &Option<T>, narrow: &Option<T>, covers: impl Fn(&T, &T) -> bool) -> bool {
     match (wide, narrow) {
         (None, _) => true,
         (Some(_), None) => false,

@@ -1,4 +1,6 @@
 //! From the parsed TOML to the configuration: what each key means, and which keys contradict each other.
+mod application;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -8,8 +10,8 @@ use toml::de::{DeTable, DeValue};
 use super::error::{Problems, Refusal, refuse};
 use super::values::{Fields, boolean, choice, count, string, words, wrong_type};
 use super::{
-    Config, Control, DEFAULT_GROUP, LimitsSetting, Listen, Manager, Match, Metrics, NameGlob, Problem,
-    Profile, Role, UplinkRule,
+    Buffers, Config, Control, DEFAULT_GROUP, LimitsSetting, Listen, Manager, Match, Metrics, NameGlob,
+    Problem, Profile, Role, UplinkRule,
 };
 use crate::core::world::EndpointFlags;
 
@@ -42,15 +44,30 @@ pub(super) fn config(text: &str) -> Result<Config, Vec<Problem>> {
 
 fn file(fields: Fields, problems: &mut Problems) -> Config {
     fields.expect(
-        &["profile", "manager", "congestion", "share-with-vpn", "uplink", "limits", "control", "metrics"],
+        &[
+            "profile",
+            "manager",
+            "service",
+            "congestion",
+            "share-with-vpn",
+            "buffers",
+            "uplink",
+            "application",
+            "limits",
+            "control",
+            "metrics",
+        ],
         problems,
     );
     let control = fields.table("control", problems).map(|table| control(table, problems)).unwrap_or_default();
     Config {
         profile: fields.read("profile", problems, profile).unwrap_or_default(),
         manager: fields.read("manager", problems, manager).unwrap_or_default(),
+        service: fields.read("service", problems, application::service),
         congestion: fields.read("congestion", problems, congestion).unwrap_or_default(),
         uplinks: uplinks(fields, problems),
+        buffers: fields.read("buffers", problems, buffers).unwrap_or_default(),
+        applications: application::applications(fields, problems),
         vpn: fields.read("share-with-vpn", problems, boolean).unwrap_or_default(),
         limits: fields.table("limits", problems).map(|table| limits(table, problems)).unwrap_or_default(),
         metrics: fields.table("metrics", problems).and_then(|table| metrics(table, &control, problems)),
@@ -60,6 +77,10 @@ fn file(fields: Fields, problems: &mut Problems) -> Config {
 
 fn profile(value: &DeValue) -> Result<Profile, Refusal> {
     choice(value, &[Profile::Light, Profile::Heavy, Profile::Site].map(|profile| (profile.name(), profile)))
+}
+
+fn buffers(value: &DeValue) -> Result<Buffers, Refusal> {
+    choice(value, &[("enlarge", Buffers::Enlarge), ("keep", Buffers::Keep)])
 }
 
 fn manager(value: &DeValue) -> Result<Manager, Refusal> {

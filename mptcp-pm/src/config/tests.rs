@@ -57,6 +57,11 @@ fn the_sample_with_its_settings_uncommented_uses_every_key() {
     assert_eq!(config.uplinks[1].matching.mac, Some(MAC));
     assert_eq!(config.uplinks[1].flags, Some(EndpointFlags::SUBFLOW));
     assert_eq!(config.uplinks[1].provider.as_deref(), Some("Example Fibre"));
+    assert_eq!(config.service, Some(Service::Handover));
+    let services: Vec<_> = config.applications.iter().map(|rule| rule.service).collect();
+    assert_eq!(services, [Service::Interactive, Service::Aggregate, Service::Handover, Service::Single]);
+    let line = |rule: &ApplicationRule| SAMPLE.lines().nth(rule.line - 1);
+    assert!(config.applications.iter().all(|rule| line(rule) == Some("#:[[application]]")));
 }
 
 #[test]
@@ -123,11 +128,12 @@ fn globs_know_classes_and_alternatives() {
 fn mistakes_are_refused_with_place_and_remedy() {
     let cases = [
         ("profil = \"light\"", "test.toml:1:1: unknown key \"profil\": known here: profile, manager"),
+        ("service = \"fast\"", "1:11: unknown value \"fast\": use one of \"handover\", \"interactive\""),
         ("profile = 3", "1:11: wrong type, integer: expected a string"),
         ("\nprofile = \"tiny\"", "2:11: unknown value \"tiny\": use one of \"light\", \"heavy\", \"site\""),
         ("manager = \"both\"", "1:11: unknown value \"both\": use one of \"kernel\", \"daemon\""),
         ("share-with-vpn = \"yes\"", "1:18: wrong type, string: expected true or false"),
-        ("share_with_vpn = true", "known here: profile, manager, share-with-vpn"),
+        ("share_with_vpn = true", "known here: profile, manager, service, share-with-vpn"),
         ("limits = 3", "1:10: wrong type, integer: expected a table"),
         ("[limits]\nsubflows = 65", "2:12: 65 is out of range: use a whole number from 0 to 64"),
         ("[limits]\nsubflows = -1", "2:12: -1 is out of range"),
@@ -233,6 +239,99 @@ fn a_table_that_can_never_apply_is_refused() {
     assert!(both("name = \"wl*\", kind = \"wwan\"", "name = \"wl*\"").is_ok());
 }
 
+fn application(conditions: &str) -> String {
+    format!("[[application]]\nmatch = {{ {conditions} }}\nservice = \"single\"\n")
+}
+
+#[test]
+fn mistakes_in_an_application_are_refused_with_place_and_remedy() {
+    let cases = [
+        (
+            "[[application]]\nservice = \"single\"",
+            "test.toml:1:1: [[application]] without match: add match = {",
+        ),
+        ("[[application]]\nmatch = { uid = 0 }", "1:1: [[application]] without service: add service = "),
+        ("[[application]]\nmatch = { uid = 0 }\nservice = 1", "3:11: wrong type, integer: expected a string"),
+        ("[application]\nservice = \"single\"", "expected tables: begin each with [[application]]"),
+        (
+            &application(""),
+            "2:9: match without a condition: give it process, uid, user, cgroup, remote or port",
+        ),
+        (&application("name = \"a\""), "2:11: unknown key \"name\": known here: process, uid, user, cgroup"),
+        (&application("process = \"a[\""), "2:21: bad pattern \"a[\""),
+        (
+            &application("process = \"/usr/bin/curl\""),
+            "a path is no name of a process: \"/usr/bin/curl\": write",
+        ),
+        (
+            &application("process = \"chromium-browser\""),
+            "no process is called \"chromium-browser\": the kernel keeps 15 bytes of a name: \
+             write \"chromium-browse\"",
+        ),
+        (&application("uid = -1"), "2:17: -1 is out of range"),
+        (&application("uid = 4294967295"), "out of range: use a whole number from 0 to 4294967294"),
+        (&application("user = \"no such user\""), "2:18: no user is called \"no such user\": see `getent"),
+        (&application("uid = 0, user = \"root\""), "2:27: uid and user both say who: remove one of the two"),
+        (&application("cgroup = \"user.slice\""), "2:20: no path of a cgroup: \"user.slice\": begin with /"),
+        (&application("cgroup = \"/user.slice/\""), "no path of a cgroup: \"/user.slice/\""),
+        (&application("cgroup = \"/user[\""), "bad pattern \"/user[\""),
+        (&application("remote = \"example.org\""), "2:20: no address and no prefix: \"example.org\""),
+        (&application("remote = \"192.0.2.1/24\""), "has bits beyond its prefix: write \"192.0.2.0/24\""),
+        (&application("port = 0"), "2:18: port 0 is no port"),
+        (&application("port = 65536"), "65536 is out of range"),
+        (
+            &application("port = \"http\""),
+            "no port and no range of ports: \"http\": write 443 or \"8000-8099\"",
+        ),
+        (&application("port = \"1-+5\""), "no port and no range of ports"),
+        (&application("port = \"90-80\""), "no port is from 90 to 80: write \"80-90\""),
+        (&application("port = [80]"), "2:18: wrong type, array: expected a port: 443 or \"8000-8099\""),
+    ];
+    for (text, expected) in cases {
+        let message = refusal(text);
+        assert!(message.contains(expected), "{text:?}: {message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+    }
+}
+
+#[test]
+fn an_application_is_found_by_the_name_of_its_user() {
+    let config = parse(&application("user = \"root\""));
+    assert_eq!(config.applications[0].matching.uid, Some(0));
+    assert_eq!(config, parse(&application("uid = 0")));
+}
+
+#[test]
+fn an_application_that_can_never_apply_is_refused() {
+    let both = |first: &str, second: &str| {
+        Config::parse(&(application(first) + &application(second)), "test.toml")
+            .map_err(|error| error.to_string())
+    };
+    let never = "test.toml:4:1: never applies: [[application]] number 1 matches all of it first";
+    for (first, second) in [
+        ("process = \"c*\"", "process = \"curl\""),
+        ("process = \"c*\"", "process = \"c*\", uid = 3"),
+        ("uid = 0", "user = \"root\""),
+        ("cgroup = \"/a\"", "cgroup = \"/a/b\""),
+        ("cgroup = \"/*\"", "cgroup = \"/a/b\", port = 1"),
+        ("remote = \"192.0.2.0/24\"", "remote = \"192.0.2.9\""),
+        ("port = \"80-90\"", "port = \"81-90\""),
+    ] {
+        let message = both(first, second).expect_err("must be refused");
+        assert!(message.starts_with(never), "{first} {second}: {message}");
+    }
+    for (first, second) in [
+        ("process = \"curl\"", "process = \"c*\""),
+        ("process = \"curl\", uid = 3", "process = \"curl\""),
+        ("cgroup = \"/a/b\"", "cgroup = \"/a\""),
+        ("cgroup = \"/a\"", "cgroup = \"/ab\""),
+        ("remote = \"192.0.2.9\"", "remote = \"192.0.2.0/24\""),
+        ("port = \"80-90\"", "port = \"85-91\""),
+    ] {
+        assert!(both(first, second).is_ok(), "{first} {second}");
+    }
+}
+
 #[test]
 fn all_mistakes_are_reported_at_once_in_the_order_of_the_text() {
     let text = "profile = 1\n[[uplink]]\nmatch = { name = \"a\" }\nrole = \"x\"\nmeterd = true\n[limit]\n";
@@ -256,9 +355,15 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 /// Pieces of which half-right files are made.
-const PIECES: [&str; 24] = [
+const PIECES: [&str; 30] = [
     "[[uplink]]",
     "[uplink]",
+    "[[application]]",
+    "process",
+    "port",
+    "\"1-2\"",
+    "service = \"single\"",
+    "cgroup = \"/a\"",
     "[limits]",
     "[control]",
     "[metrics]",

@@ -2,6 +2,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::core::service::Service;
+
 /// The longest line of a request, in bytes with its end.
 pub const MAX_REQUEST: usize = 64 * 1024;
 
@@ -17,6 +19,13 @@ pub enum Request {
     Metrics {},
     /// Read the configuration again.
     Reload {},
+    /// Give a living connection a service type by hand; `null` leaves it to the rules again.
+    Service {
+        /// The connection's local token.
+        token: u32,
+        /// The service type.
+        service: Option<Service>,
+    },
     /// Tell from now on what happens to paths; the last request of its connection.
     Monitor {},
 }
@@ -26,7 +35,7 @@ impl Request {
     pub const fn changes(self) -> bool {
         match self {
             Self::Ping {} | Self::Status {} | Self::Metrics {} | Self::Monitor {} => false,
-            Self::Reload {} => true,
+            Self::Reload {} | Self::Service { .. } => true,
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::retry::Retries;
-use super::service::Service;
+use super::service::{Owner, Service, Why};
 use super::steering::{Part, Steering};
 use super::world::EndpointFlags;
 
@@ -121,6 +121,8 @@ pub struct Seen {
     pub established: bool,
     /// Its subflows.
     pub subflows: Vec<Subflow>,
+    /// Whose it is, as far as its socket tells.
+    pub owner: Owner,
     /// The local addresses that the kernel knows by an id in it, where it tells.
     pub addresses: Vec<(u8, IpAddr, EndpointFlags)>,
 }
@@ -140,6 +142,10 @@ pub struct Connection {
     pub established: bool,
     /// What its application wants of it.
     pub service: Service,
+    /// Who has decided that.
+    pub why: Why,
+    /// Whose it is, as far as that is known.
+    pub owner: Owner,
     /// Its subflows, those that are being established included.
     pub subflows: Vec<Subflow>,
     /// What the peer has announced, by id.
@@ -167,6 +173,8 @@ impl Connection {
             deny_join_id0: false,
             established: false,
             service: Service::default(),
+            why: Why::Profile,
+            owner: Owner::default(),
             subflows: vec![initial],
             peer: BTreeMap::new(),
             ids: Ids::default(),
@@ -185,6 +193,7 @@ impl Connection {
         (self.ends, self.server_side) = (seen.ends, seen.server_side);
         self.established |= seen.established;
         self.subflows = seen.subflows;
+        self.owner.complete(seen.owner);
         self.steering.retain(|ends| self.subflows.iter().any(|subflow| subflow.ends == *ends));
         self.closing.clear();
         for (id, addr, flags) in seen.addresses {

@@ -7,6 +7,7 @@ use super::action::Action;
 use super::alarm::{Alarm, Figures, Probe};
 use super::connections::{Notice, Seen, Token};
 use super::owned::Owned;
+use super::service::{Owner, Service};
 use super::world::{Change, Observation, Snapshot};
 use crate::config::Config;
 
@@ -30,6 +31,10 @@ pub enum Event {
     /// Something happened to a connection. Where the kernel manages it, only that a way has failed a subflow is of
     /// interest: it does not try that again as long as the endpoint stays.
     Connection(Token, Notice),
+    /// Whose a connection is; that may be known before it begins.
+    Owned(Token, Owner),
+    /// Somebody gives a connection a service type by hand, or leaves it to the rules again.
+    Service(Token, Option<Service>),
     /// Events of connections were lost: what is known of them may be wrong.
     ConnectionsLost,
     /// All connections, in answer to [`Action::LookAtConnections`].

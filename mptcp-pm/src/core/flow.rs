@@ -33,7 +33,8 @@ impl Flow {
     /// What has moved in all by now. Tells whether that is more than before.
     pub fn advance(&mut self, moved: u64, backlogged: bool, slowest: Duration, now: Duration) -> bool {
         let more = moved > self.moved;
-        if now.saturating_sub(self.last) > PAUSE + slowest {
+        // Between two readings that both saw something move nobody looked: that is no pause.
+        if !more && now.saturating_sub(self.last) > PAUSE + slowest {
             (self.began, self.long) = (None, false);
         }
         if more {

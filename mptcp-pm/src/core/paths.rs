@@ -1,5 +1,9 @@
 //! The paths of all connections: takes in what happens to them, and gives one thing to do after the other.
 //! The work for an event is that of one connection; a change of the uplinks looks at each connection once.
+mod services;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,7 +13,7 @@ use super::alarm::{Alarm, Figures, Kind, Probe};
 use super::connections::{Connection, Ends, Loss, Manager, Notice, Seen, Subflow, Token};
 use super::event::{Failure, FailureKind};
 use super::health::{self, Health, Request};
-use super::service::Service;
+use super::service::{Rules, Service};
 use super::steering::Surroundings;
 use super::subflows::{self, Aims, Next};
 
@@ -20,6 +24,10 @@ const MEASURE_EVERY: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Default)]
 pub struct Paths {
     connections: BTreeMap<Token, Connection>,
+    /// Which service type each of them has.
+    rules: Rules,
+    /// Whose those are that have not begun yet.
+    early: services::Early,
     aims: Aims,
     health: Health,
     /// Addresses that were in use before: what lives on them is lost, even where they are still there.
@@ -98,7 +106,8 @@ impl Paths {
     fn begun(&mut self, token: Token, ends: Ends, server_side: bool) {
         let known = self.connections.get(&token).is_some_and(|connection| connection.ends == ends);
         if !known {
-            self.connections.insert(token, self.beginning(ends, server_side));
+            self.connections.insert(token, Connection::new(ends, server_side));
+            self.claim(token);
         }
     }
 
@@ -108,7 +117,7 @@ impl Paths {
         for mut seen in seen {
             let token = seen.token;
             let known = before.remove(&token).filter(|connection| connection.ends == seen.ends);
-            let mut connection = known.unwrap_or_else(|| self.beginning(seen.ends, seen.server_side));
+            let mut connection = known.unwrap_or_else(|| Connection::new(seen.ends, seen.server_side));
             self.takes_backup = self.takes_backup.or_else(|| verdict(&connection.subflows, &seen.subflows));
             let fresh = |subflow: &&mut Subflow| !subflow.established && self.takes_backup != Some(false);
             for subflow in seen.subflows.iter_mut().filter(fresh) {
@@ -117,6 +126,7 @@ impl Paths {
             }
             connection.update(seen);
             self.connections.insert(token, connection);
+            self.claim(token);
         }
         self.unsure = false;
         self.look_at_all();
@@ -258,10 +268,6 @@ impl Paths {
             self.look_at_all();
         }
         self.health.next()
-    }
-
-    fn beginning(&self, ends: Ends, server_side: bool) -> Connection {
-        Connection { service: self.aims.service, ..Connection::new(ends, server_side) }
     }
 
     fn look_at(&mut self, token: Token) {

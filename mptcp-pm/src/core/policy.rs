@@ -11,14 +11,13 @@ use super::action::NewEndpoint;
 use super::observed::World;
 use super::owned::Owned;
 use super::routes::{default_net, leaves_by};
-use super::service::Service;
 use super::subflows::Aims;
 use super::uplink::{self, Class, Unused, Uplink};
 use super::world::{
     Endpoint, EndpointFlags, Family, Hop, IfIndex, Limits, MAIN_TABLE, OUR_PROTOCOL, Route, RouteKind, Rule,
     Sysctl,
 };
-use crate::config::{Config, Profile, Role};
+use crate::config::{Buffers, Config, Profile, Role};
 
 /// The tables of the uplinks start here; an uplink's is this plus the index of its interface.
 pub const TABLE_BASE: u32 = 0x4d50_0000;
@@ -92,7 +91,7 @@ pub fn desire(world: &World, config: &Config, owned: &Owned, capacity: Capacity)
         limits,
         rules: places.iter().flat_map(rules).collect(),
         routes: used.iter().flat_map(|uplink| routes(uplink, world)).collect(),
-        sysctls: sysctls(&used, world),
+        sysctls: sysctls(&used, world, config),
         endpoints,
         stranded,
         uplinks,
@@ -102,7 +101,7 @@ pub fn desire(world: &World, config: &Config, owned: &Owned, capacity: Capacity)
 /// The sysctls that matter for these links; the core asks for them.
 pub fn relevant_sysctls(world: &World) -> Vec<Sysctl> {
     let names = world.links.values().filter(|link| !link.loopback).map(|link| link.name.clone());
-    [Sysctl::Enabled, Sysctl::PathManager, Sysctl::PathManagerType]
+    [Sysctl::Enabled, Sysctl::PathManager, Sysctl::PathManagerType, Sysctl::ReceiveBuffer]
         .into_iter()
         .chain(std::iter::once("all".to_owned()).chain(names).map(Sysctl::ReversePathFilter))
         .collect()
@@ -216,7 +215,7 @@ fn aims(
     limits: Option<Limits>,
 ) -> Aims {
     let ways = ways(places, uplinks, |uplink| wishes(uplink, config));
-    let mut aims = Aims { ways, limits, service: service(config), ..Aims::default() };
+    let mut aims = Aims { ways, limits, ..Aims::default() };
     let is_lost = |uplink: &&Uplink| uplink.unused.as_ref().is_some_and(|unused| unused.lost);
     let lost: BTreeSet<IfIndex> = uplinks.iter().filter(is_lost).map(|uplink| uplink.ifindex).collect();
     for address in world.addresses.values() {
@@ -320,14 +319,6 @@ fn wishes(uplink: &Uplink, config: &Config) -> EndpointFlags {
     }
     let stands_by = uplink.role.map_or(uplink.metered, |role| role == Role::Backup);
     if stands_by { base(config) | EndpointFlags::BACKUP } else { base(config) }
-}
-
-/// What applications want, where nobody says it.
-const fn service(config: &Config) -> Service {
-    match config.profile {
-        Profile::Light => Service::Handover,
-        Profile::Heavy | Profile::Site => Service::Aggregate,
-    }
 }
 
 /// See [`Desired::stranded`]. What the owner switched off, or what would leak beside a VPN, is not lost but unwanted.
@@ -457,7 +448,7 @@ fn is_link_scoped(net: &IpNet) -> bool {
 }
 
 /// MPTCP on, the kernel's path manager in charge, and no strict reverse path filter where several ways are in use.
-fn sysctls(used: &[&Uplink], world: &World) -> BTreeMap<Sysctl, String> {
+fn sysctls(used: &[&Uplink], world: &World, config: &Config) -> BTreeMap<Sysctl, String> {
     let mut wanted = BTreeMap::new();
     if used.is_empty() {
         return wanted;
@@ -467,6 +458,11 @@ fn sysctls(used: &[&Uplink], world: &World) -> BTreeMap<Sysctl, String> {
     if world.sysctl(&Sysctl::PathManager).is_none() {
         wanted.insert(Sysctl::PathManagerType, "0".into());
     }
+    // One path does as well with what the kernel begins with.
+    if config.buffers == Buffers::Enlarge && used.len() > 1 {
+        let greater = world.sysctl(&Sysctl::ReceiveBuffer).and_then(greater_buffer);
+        wanted.extend(greater.map(|value| (Sysctl::ReceiveBuffer, value)));
+    }
     let everywhere = strictness(world, "all");
     for uplink in used {
         if everywhere.max(strictness(world, &uplink.name)) == 1 {
@@ -474,6 +470,19 @@ fn sysctls(used: &[&Uplink], world: &World) -> BTreeMap<Sysctl, String> {
         }
     }
     wanted
+}
+
+/// What the receive buffer of a connection begins with: twice what is under way over 100 Mbit/s and 160 ms, since the
+/// kernel counts its bookkeeping too (`tcp_adv_win_scale`). It takes no memory before data is there.
+const RECEIVE_BUFFER: u64 = 4 << 20;
+
+/// MPTCP's window grows as the application reads, and data that waits for a slower path keeps it from reading: until
+/// then a short transfer is held up by the window, not by its paths (`mptcp_rcv_space_adjust`, net/mptcp/protocol.c).
+/// Never beyond the greatest size, and never smaller than it was. The kernel separates the three sizes by tabs.
+fn greater_buffer(present: &str) -> Option<String> {
+    let sizes: Vec<u64> = present.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
+    let [least, initial, greatest] = sizes[..] else { return None };
+    Some(format!("{least}\t{}\t{greatest}", initial.max(RECEIVE_BUFFER.min(greatest))))
 }
 
 fn strictness(world: &World, interface: &str) -> u8 {

@@ -1,5 +1,12 @@
-//! What an application wants of its connection: the service types, in the words that Apple gave them.
+//! What an application wants of its connection: the service types, in the words that Apple gave them; and who decides
+//! on that of a connection.
+mod decide;
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
+
+pub use decide::{Owner, PassedOver, Rules, Served, Subject, Why};
 
 /// A service type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -17,6 +24,9 @@ pub enum Service {
 }
 
 impl Service {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Handover, Self::Interactive, Self::Aggregate, Self::Single];
+
     /// Its word in the configuration.
     pub const fn name(self) -> &'static str {
         match self {

@@ -22,8 +22,6 @@ pub struct Aims {
     pub elsewhere: BTreeSet<IpAddr>,
     /// How many further subflows and announced addresses a connection may have.
     pub limits: Option<Limits>,
-    /// What applications want where nobody has said it.
-    pub service: Service,
     /// Subflows are measured: what rests on delays and on the length of transfers can be decided.
     pub measured: bool,
 }

@@ -295,6 +295,8 @@ pub enum Sysctl {
     PathManager,
     /// `net.mptcp.pm_type`, its older form: 0 is the kernel's path manager.
     PathManagerType,
+    /// `net.ipv4.tcp_rmem`: the least receive buffer of a TCP socket, the one that it begins with, and the greatest; bytes.
+    ReceiveBuffer,
     /// `net.ipv4.conf.NAME.rp_filter`: 1 drops what comes in by another interface than the best one out.
     /// The kernel uses the greater one of the interface's and of `all`.
     ReversePathFilter(String),
@@ -306,6 +308,7 @@ impl fmt::Display for Sysctl {
             Self::Enabled => f.write_str("net.mptcp.enabled"),
             Self::PathManager => f.write_str("net.mptcp.path_manager"),
             Self::PathManagerType => f.write_str("net.mptcp.pm_type"),
+            Self::ReceiveBuffer => f.write_str("net.ipv4.tcp_rmem"),
             Self::ReversePathFilter(interface) => write!(f, "net.ipv4.conf.{interface}.rp_filter"),
         }
     }

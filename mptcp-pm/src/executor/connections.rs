@@ -7,6 +7,7 @@ use super::{other, refused};
 use crate::core::action::{Step, Token};
 use crate::core::connections::{Ends, Manager, Seen, Subflow};
 use crate::core::event::{Failure, FailureKind};
+use crate::core::service::Owner;
 use crate::core::world::EndpointFlags;
 use crate::netlink::diag::{self, Diag};
 use crate::netlink::diag_wire::{MptcpFlags, State, SubflowFlags};
@@ -46,6 +47,7 @@ async fn seen(mptcp: &mut Mptcp, connection: &diag::Connection) -> Option<Seen> 
         server_side: is_server_side(connection),
         established: flags.clone().any(|flags| flags.contains(SubflowFlags::FULLY_ESTABLISHED)),
         subflows: connection.subflows.iter().filter_map(subflow).collect(),
+        owner: Owner { uid: Some(connection.socket.uid), ..Owner::default() },
         addresses: addresses.iter().map(|known| (known.id, known.addr, known.flags)).collect(),
     })
 }

@@ -7,12 +7,13 @@ use netlink_packet_core::{
     NetlinkPayload, NlasIterator, parse_string, parse_u32,
 };
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use netlink_sys::AsyncSocket;
 use nix::errno::Errno;
 use rtnetlink::Handle;
 
 use super::convert;
-use crate::core::world::{Family, Route, Rule};
+use crate::core::world::{Family, IfIndex, Route, Rule};
 
 /// A connection that writes routes and rules. Its other half is a task of the runtime, which ends with it.
 #[derive(Clone, Debug)]
@@ -75,6 +76,9 @@ const ADD: Operation =
 const DELETE: Operation =
     Operation { name: "delete", flags: 0, already_so: &[Errno::ESRCH, Errno::ENOENT, Errno::ENODEV] };
 
+/// Interfaces are set up as they are found.
+const SET_UP: Operation = Operation { name: "set up", flags: 0, already_so: &[] };
+
 impl Routes {
     /// Connects in the network namespace of the calling thread; to be called within a tokio runtime.
     pub async fn open() -> Result<Self, Error> {
@@ -110,6 +114,16 @@ impl Routes {
     pub async fn delete_rule(&self, rule: &Rule) -> Result<Outcome, Error> {
         let message = RouteNetlinkMessage::DelRule(convert::rule_message(rule));
         self.execute(&DELETE, &RuleText(rule), message).await
+    }
+
+    /// Sets an interface up.
+    pub async fn set_up(&self, ifindex: IfIndex) -> Result<(), Error> {
+        let mut link = LinkMessage::default();
+        link.header.index = ifindex;
+        link.header.flags = LinkFlags::Up;
+        link.header.change_mask = LinkFlags::Up;
+        let object = format!("interface {ifindex}");
+        self.execute(&SET_UP, &object, RouteNetlinkMessage::SetLink(link)).await.map(drop)
     }
 
     async fn execute(

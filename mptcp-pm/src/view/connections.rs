@@ -4,16 +4,20 @@ mod reason;
 mod tests;
 mod text;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
 use super::figures::Figures;
+use crate::core::connections::Token;
+use crate::core::service::{Owner, Served, Service, Why};
 use crate::core::uplink::Uplink;
 use crate::core::world::{Endpoint, IfIndex};
 use crate::interfaces;
 use crate::netlink::diag::{self, Diag};
 use crate::netlink::diag_wire::{MptcpFlags, State, SubflowFlags};
+use crate::netlink::transport;
 use crate::stats::Lookup;
 
 pub(super) use text::{connection as paragraphs, text};
@@ -47,6 +51,12 @@ pub struct Connection {
     pub opened_by: Option<Opener>,
     /// It has fallen back to plain TCP.
     pub fallback: bool,
+    /// Its service type; none where the kernel manages its paths.
+    #[serde(default)]
+    pub service: Option<Decided>,
+    /// Whose it is, as far as that is known.
+    #[serde(default)]
+    pub owner: Owner,
     /// Bytes sent, where this kernel counts them.
     pub bytes_sent: Option<u64>,
     /// Bytes received, likewise.
@@ -57,6 +67,17 @@ pub struct Connection {
     pub reason: Option<String>,
     /// What its living subflows deliver together; none where nothing is measured.
     pub figures: Option<Figures>,
+}
+
+/// A service type, and who has decided on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decided {
+    /// The service type.
+    #[serde(rename = "type")]
+    pub service: Service,
+    /// Who has decided.
+    #[serde(flatten)]
+    pub why: Why,
 }
 
 /// Who opened a connection.
@@ -124,13 +145,20 @@ pub(super) struct Surroundings<'a> {
     pub(super) addresses: Vec<(String, Option<IpAddr>)>,
     /// What is measured.
     pub(super) figures: &'a Lookup<'a>,
+    /// Which service types there are, for the connections that the daemon manages.
+    pub(super) served: BTreeMap<Token, Served>,
 }
 
 impl Connections {
     /// Reads sock_diag. What cannot be read is noted: the rest of the status does not depend on it.
-    pub async fn read(uplinks: &[Uplink], endpoints: &[&Endpoint], figures: &Lookup<'_>) -> Self {
+    pub async fn read(
+        uplinks: &[Uplink],
+        endpoints: &[&Endpoint],
+        figures: &Lookup<'_>,
+        served: BTreeMap<Token, Served>,
+    ) -> Self {
         let addresses = interfaces::addresses().unwrap_or_default();
-        let surroundings = Surroundings { uplinks, endpoints, addresses, figures };
+        let surroundings = Surroundings { uplinks, endpoints, addresses, figures, served };
         let read = match Diag::open() {
             Ok(mut diag) => diag.connections().await,
             Err(error) => Err(error),
@@ -139,6 +167,16 @@ impl Connections {
             Ok(read) => Self::of(&read.known, &surroundings),
             Err(error) => Self { note: Some(error.to_string()), ..Self::default() },
         }
+    }
+
+    /// Whether a connection has fallen back to plain TCP; none when there is none with this token.
+    ///
+    /// # Errors
+    /// When sock_diag cannot be read.
+    pub async fn has_fallen_back(token: Token) -> Result<Option<bool>, transport::Error> {
+        let known = Diag::open()?.connections().await?.known;
+        let found = known.iter().find(|connection| connection.info.token == token);
+        Ok(found.map(|connection| connection.info.flags.contains(MptcpFlags::FALLBACK)))
     }
 
     fn of(known: &[diag::Connection], surroundings: &Surroundings<'_>) -> Self {
@@ -157,6 +195,9 @@ impl Connection {
             .map(|subflow| Subflow::new(subflow, seen.info.token, surroundings))
             .collect();
         subflows.sort_by_key(|subflow| (subflow.kind == Kind::Join, subflow.local_id, subflow.remote_id));
+        let served = surroundings.served.get(&seen.info.token);
+        let mut owner = served.map(|served| served.owner.clone()).unwrap_or_default();
+        owner.complete(Owner { uid: Some(seen.socket.uid), ..Owner::default() });
         let mut connection = Self {
             token: seen.info.token,
             local: seen.socket.local,
@@ -164,6 +205,8 @@ impl Connection {
             state: word(seen.socket.state),
             opened_by: opener(&seen.subflows),
             fallback: seen.info.flags.contains(MptcpFlags::FALLBACK),
+            service: served.and_then(|served| served.service).map(|(service, why)| Decided { service, why }),
+            owner,
             bytes_sent: seen.info.bytes_sent,
             bytes_received: seen.info.bytes_received,
             subflows,

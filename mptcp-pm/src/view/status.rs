@@ -3,9 +3,10 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::connections::{self, Connections};
+use super::connections::{self, Connection, Connections};
 use super::figures::live;
 use super::paths::{Paths, UplinkFigures};
+use crate::config::Manager;
 use crate::core::report::{EndpointReport, Owner, Report};
 use crate::core::uplink::{FamilyAccess, Uplink};
 
@@ -67,7 +68,8 @@ pub fn text(status: &Status) -> String {
         );
     }
     let title = format!("connections ({})", status.connections.total);
-    section(&mut out, &title, connections::text(&status.connections).into_iter());
+    let unserved = unserved(status).into_iter();
+    section(&mut out, &title, connections::text(&status.connections).into_iter().chain(unserved));
     section(
         &mut out,
         "not as wanted",
@@ -78,6 +80,19 @@ pub fn text(status: &Status) -> String {
     );
     section(&mut out, "ebpf", status.ebpf.iter().map(feature).chain(lost(&status.paths)));
     out
+}
+
+/// Connections that service types do not act on although the daemon is to manage them; none when there are none.
+fn unserved(status: &Status) -> Option<String> {
+    let is_unserved = |connection: &&Connection| {
+        connection.service.is_none() && !connection.fallback && connection.state == "established"
+    };
+    let count = match status.report.manager {
+        Manager::Daemon => status.connections.listed.iter().filter(is_unserved).count(),
+        Manager::Kernel => 0,
+    };
+    let why = "service types do not act where the kernel manages the paths";
+    (count > 0).then(|| format!("{why}: {count} of these, which are older"))
 }
 
 fn section(out: &mut String, title: &str, lines: impl Iterator<Item = String>) {
@@ -232,6 +247,9 @@ mod tests {
             "connections (5):\n  0x12345678 192.0.2.7:40000 > 203.0.113.9:443, opened by us, 1.20 kB out,";
         assert!(text.contains(head), "{text}");
         assert!(text.contains("\n    wlan0 initial: carrying, rtt 21.5 ms, 42.0 Mbit/s, "), "{text}");
+        let belongs =
+            "    interactive by rule 2, line 14, firefox (process 4711), user 1000, in\n        /user.slice/";
+        assert!(text.contains(belongs), "{text}");
         assert!(text.contains("\n  and 4 more\n"), "{text}");
         assert!(text.contains("\nnot used:\n  wwan0 has no carrier\n"), "{text}");
     }
@@ -242,6 +260,7 @@ mod tests {
         let figures = &mut status.paths.uplinks[0].figures;
         (figures.sent_bytes, figures.retransmitted_bytes) = (1_000_000, 5000);
         status.connections.listed[0].subflows[0].figures = Some(figures.clone());
+        status.connections.listed[0].service = None;
         status.paths.lost.closings = 7;
         let text = text(&status);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
@@ -251,6 +270,7 @@ mod tests {
         let expected = "\n    wlan0 initial: carrying, rtt 21.5 ms (min 20.1), 1.70 kbit/s out, 41.9\n        \
             Mbit/s in, 0.50 % resent, 1.40 kB out, 34.6 MB in\n";
         assert!(text.contains(expected), "{text}");
+        assert!(text.contains("where the kernel manages the paths: 1 of"), "{text}");
         assert!(
             text.contains("\n  lost on the way from the kernel: 7 closings (ring buffer full)\n"),
             "{text}"

@@ -1,5 +1,5 @@
 //! A thread in a network namespace of its own, with loopback up, that runs one test.
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use mptcp_pm::netlink::{
     mptcp::{Events, Notice},
@@ -24,6 +24,19 @@ pub fn set_mptcp(name: &str, value: &str) {
     // procfs looks below `net` in the namespace of the thread that asks.
     let path = format!("/proc/sys/net/mptcp/{name}");
     fs::write(&path, value).unwrap_or_else(|error| panic!("write {value} to {path}: {error}"));
+}
+
+/// Leaves new connections to the userspace path manager.
+pub fn leave_to_userspace() {
+    match is_before_6_15() {
+        true => set_mptcp("pm_type", "1"),
+        false => set_mptcp("path_manager", "userspace"),
+    }
+}
+
+/// Whether this kernel has the older name of the setting, as kernels have that say less of what they refuse.
+pub fn is_before_6_15() -> bool {
+    !Path::new("/proc/sys/net/mptcp/path_manager").exists()
 }
 
 /// A socket that speaks MPTCP.

@@ -29,7 +29,7 @@ struct Scene {
 }
 
 async fn scene(local: &str, remote: &str) -> Scene {
-    namespace::set_mptcp("path_manager", "userspace");
+    namespace::leave_to_userspace();
     let mptcp = Mptcp::open().await.unwrap();
     let mut events = Events::open().await.unwrap();
     let (client, server, listener) = connect(local.parse().unwrap(), remote.parse().unwrap());

@@ -17,13 +17,13 @@ pub struct Apt {
 }
 
 impl Apt {
-    /// Derives the sources from the machine's own, adds a suite if one is named, and brings the package lists.
-    pub fn open(extra_suite: Option<&str>) -> Result<Self> {
+    /// Derives the sources from the machine's own, adds suites, and brings the package lists.
+    pub fn open(extra_suites: &[&str]) -> Result<Self> {
         if paths::command("apt-get").is_none() {
             bail!("this machine has no apt-get, and only Debian's packages are known here");
         }
         let apt = Self { home: paths::cache()?.join("apt") };
-        apt.write_sources(&machine_sources(extra_suite)?)?;
+        apt.write_sources(&machine_sources(extra_suites)?)?;
         println!("apt: reading the lists of this machine's Debian mirror into {}", apt.home.display());
         // A mirror may lack one of the suites; what matters is whether the package is found afterwards.
         let out = process::attempt(apt.tool("apt-get").args(["--quiet", "update"]))?;
@@ -41,6 +41,20 @@ impl Apt {
         let out = process::output(self.tool("apt-cache").args(["madison", package]))?;
         let column = |line: &str| line.split('|').nth(1).map(|version| version.trim().to_owned());
         Ok(out.lines().filter_map(column).collect())
+    }
+
+    /// The packages on offer whose names begin so.
+    pub fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let out = process::output(self.tool("apt-cache").args(["pkgnames", prefix]))?;
+        Ok(out.lines().map(str::to_owned).collect())
+    }
+
+    /// The packages that a package depends on and that are on offer.
+    pub fn dependencies(&self, package: &str) -> Result<Vec<String>> {
+        let out = process::output(self.tool("apt-cache").args(["depends", "--important", package]))?;
+        let name = |line: &str| line.trim().strip_prefix("Depends: ").map(str::to_owned);
+        // What nobody offers stands in angle brackets.
+        Ok(out.lines().filter_map(name).filter(|name| !name.starts_with('<')).collect())
     }
 
     /// These packages, and those of their dependencies that this machine lacks.
@@ -98,15 +112,15 @@ impl Apt {
     }
 }
 
-/// The main-archive sources of this machine, with a suite added to each if one is named.
-fn machine_sources(extra_suite: Option<&str>) -> Result<Vec<Source>> {
+/// The main-archive sources of this machine, with suites added to each.
+fn machine_sources(extra_suites: &[&str]) -> Result<Vec<Source>> {
     let own_suite = own_suite()?;
     let mut found = Vec::new();
     for file in source_files() {
         let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
         found.extend(match file.extension().and_then(|ending| ending.to_str()) {
-            Some("sources") => sources::from_deb822(&text, &own_suite, extra_suite),
-            _ => sources::from_list(&text, &own_suite, extra_suite),
+            Some("sources") => sources::from_deb822(&text, &own_suite, extra_suites),
+            _ => sources::from_list(&text, &own_suite, extra_suites),
         });
     }
     if found.is_empty() {
@@ -127,7 +141,8 @@ fn source_files() -> Vec<PathBuf> {
     files
 }
 
-fn own_suite() -> Result<String> {
+/// The suite that this machine has its packages from.
+pub fn own_suite() -> Result<String> {
     let text = fs::read_to_string("/etc/os-release").context("reading /etc/os-release")?;
     let name = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
     Ok(name.context("/etc/os-release has no VERSION_CODENAME")?.trim_matches('"').to_owned())

@@ -23,7 +23,7 @@ pub(super) fn bring() -> Result<()> {
     let libraries = with_plugins(&root.join("usr/lib"))?;
     let plugins = format!("--plugin-dir={}/mptcpd", libraries.display());
     let program = root.join("usr/libexec/mptcpd");
-    Script { name: "mptcpd", program, libraries: Some(&libraries), arguments: vec![plugins] }.make()
+    Script { name: "mptcpd", program, libraries: &[libraries], arguments: vec![plugins] }.make()
 }
 
 fn with_plugins(lib: &Path) -> Result<PathBuf> {

@@ -35,6 +35,6 @@ pub(super) fn bring() -> Result<()> {
     )?;
     let bin = root.join("usr/bin");
     PROGRAMS.iter().try_for_each(|&name| {
-        Script { name, program: bin.join(name), libraries: None, arguments: Vec::new() }.make()
+        Script { name, program: bin.join(name), libraries: &[], arguments: Vec::new() }.make()
     })
 }

@@ -59,7 +59,7 @@ fn by_debian(sysroot: &Path) -> Result<()> {
 }
 
 fn download(release: &str, into: &Path) -> Result<()> {
-    let apt = Apt::open(Some(SUITE))?;
+    let apt = Apt::open(&[SUITE])?;
     let versions = apt.versions("rust-src")?;
     let Some(version) = versions.iter().find(|version| is_of(version, release)) else {
         bail!(

@@ -1,4 +1,4 @@
-//! Reads a machine's apt sources and derives those of a private apt: same mirror, same keyring, one more suite.
+//! Reads a machine's apt sources and derives those of a private apt: same mirror, same keyring, other suites beside the own.
 
 /// One source of Debian's main archive, ready to be written to a file with this ending.
 #[derive(Debug, PartialEq, Eq)]
@@ -9,17 +9,17 @@ pub struct Source {
     pub text: String,
 }
 
-/// The main-archive sources in a one-line file (`deb [options] uri suite components`), with a suite added if one is named.
-pub fn from_list(text: &str, own_suite: &str, extra_suite: Option<&str>) -> Vec<Source> {
-    text.lines().filter_map(|line| one_line(line, own_suite, extra_suite)).collect()
+/// The main-archive sources in a one-line file (`deb [options] uri suite components`), with suites added to its own.
+pub fn from_list(text: &str, own_suite: &str, extra_suites: &[&str]) -> Vec<Source> {
+    text.lines().filter_map(|line| one_line(line, own_suite, extra_suites)).collect()
 }
 
-/// The main-archive sources in a deb822 file, with a suite added if one is named.
-pub fn from_deb822(text: &str, own_suite: &str, extra_suite: Option<&str>) -> Vec<Source> {
-    stanzas(text).iter().filter_map(|stanza| deb822(stanza, own_suite, extra_suite)).collect()
+/// The main-archive sources in a deb822 file, with suites added to its own.
+pub fn from_deb822(text: &str, own_suite: &str, extra_suites: &[&str]) -> Vec<Source> {
+    stanzas(text).iter().filter_map(|stanza| deb822(stanza, own_suite, extra_suites)).collect()
 }
 
-fn one_line(line: &str, own_suite: &str, extra_suite: Option<&str>) -> Option<Source> {
+fn one_line(line: &str, own_suite: &str, extra_suites: &[&str]) -> Option<Source> {
     let rest = line.trim().strip_prefix("deb")?.strip_prefix([' ', '\t'])?.trim_start();
     let rest = rest.split_once(" #").map_or(rest, |(before, _)| before);
     let (options, rest) = match rest.strip_prefix('[') {
@@ -31,8 +31,8 @@ fn one_line(line: &str, own_suite: &str, extra_suite: Option<&str>) -> Option<So
     if !is_debian(suite, own_suite) || !words.any(|component| component == "main") {
         return None;
     }
-    let line = |suite: &str| format!("deb {options}{uri} {suite} main\n");
-    Some(Source { format: "list", text: line(suite) + &extra_suite.map(line).unwrap_or_default() })
+    let line = |suite| format!("deb {options}{uri} {suite} main\n");
+    Some(Source { format: "list", text: all(suite, extra_suites).map(line).collect() })
 }
 
 /// The fields of one deb822 stanza; a continued value keeps its line breaks (an inline key has many).
@@ -56,18 +56,23 @@ fn stanzas(text: &str) -> Vec<Stanza> {
     stanzas
 }
 
-fn deb822(stanza: &Stanza, own_suite: &str, extra_suite: Option<&str>) -> Option<Source> {
+fn deb822(stanza: &Stanza, own_suite: &str, extra_suites: &[&str]) -> Option<Source> {
     let has = |field: &str, word: &str| value(stanza, field).split_whitespace().any(|one| one == word);
     let suite = value(stanza, "suites").split_whitespace().find(|suite| is_debian(suite, own_suite))?;
     if value(stanza, "enabled") == "no" || !has("types", "deb") || !has("components", "main") {
         return None;
     }
-    let suites = [Some(suite), extra_suite].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let suites = all(suite, extra_suites).collect::<Vec<_>>().join(" ");
     let mut text = format!("Types: deb\nSuites: {suites}\nComponents: main\n");
     for (name, value) in stanza.iter().filter(|(name, _)| !REPLACED.contains(&name.as_str())) {
         text.push_str(&format!("{name}: {value}\n"));
     }
     Some(Source { format: "sources", text })
+}
+
+/// A suite, and the others that are not the same.
+fn all<'a>(suite: &'a str, others: &[&'a str]) -> impl Iterator<Item = &'a str> {
+    std::iter::once(suite).chain(others.iter().copied().filter(move |other| *other != suite))
 }
 
 /// The fields that the private source states itself.
@@ -108,7 +113,7 @@ Components: main
 
     #[test]
     fn deb822_keeps_mirror_and_keyring() {
-        let sources = from_deb822(DEB822, "bookworm", Some("later"));
+        let sources = from_deb822(DEB822, "bookworm", &["later", "bookworm"]);
         assert_eq!(
             sources,
             [Source {
@@ -123,7 +128,7 @@ Components: main
     #[test]
     fn an_inline_key_survives() {
         let text = "Types: deb\nURIs: file:/d\nSuites: sid\nComponents: main\nSigned-By:\n KEY\n .\n MORE\n";
-        let sources = from_deb822(text, "forky", Some("later"));
+        let sources = from_deb822(text, "forky", &["later"]);
         assert!(sources[0].text.ends_with("signed-by: \n KEY\n .\n MORE\n"), "{}", sources[0].text);
     }
 
@@ -133,7 +138,7 @@ Components: main
                     deb-src http://mirror.example/debian bookworm main\n\
                     deb [signed-by=/k.gpg arch=amd64] http://mirror.example/debian bookworm main contrib # why\n\
                     deb http://other.example/docker bookworm stable\n";
-        let sources = from_list(text, "bookworm", Some("later"));
+        let sources = from_list(text, "bookworm", &["later", "bookworm"]);
         assert_eq!(
             sources,
             [Source {

@@ -28,7 +28,7 @@ pub(super) enum Which {
 
 /// Unpacks packages into a folder of the cache, in place of what is there, and returns its path.
 pub(super) fn unpack(name: &str, packages: &[&str], which: Which) -> Result<PathBuf> {
-    let apt = Apt::open(None)?;
+    let apt = Apt::open(&[])?;
     let packages = match which {
         Which::WithDependencies => {
             apt.with_missing_dependencies(packages).with_context(|| format!("asking apt for {name}"))?
@@ -50,8 +50,8 @@ pub(super) struct Script<'a> {
     pub(super) name: &'a str,
     /// The unpacked program.
     pub(super) program: PathBuf,
-    /// Where its libraries are, if they came with it.
-    pub(super) libraries: Option<&'a Path>,
+    /// Where its libraries are that came with it.
+    pub(super) libraries: &'a [PathBuf],
     /// Its first arguments.
     pub(super) arguments: Vec<String>,
 }
@@ -67,8 +67,8 @@ impl Script<'_> {
     fn check(&self) -> Result<()> {
         let mut ldd = Command::new("ldd");
         ldd.arg(&self.program);
-        if let Some(libraries) = self.libraries {
-            ldd.env("LD_LIBRARY_PATH", libraries);
+        if !self.libraries.is_empty() {
+            ldd.env("LD_LIBRARY_PATH", self.library_path());
         }
         match process::output(&mut ldd)?.lines().find(|line| line.contains("not found")) {
             Some(line) => bail!("the unpacked {} lacks a library: {}", self.name, line.trim()),
@@ -76,14 +76,22 @@ impl Script<'_> {
         }
     }
 
+    fn library_path(&self) -> String {
+        let paths: Vec<String> = self.libraries.iter().map(|path| path.display().to_string()).collect();
+        paths.join(":")
+    }
+
     fn write(&self, file: &Path) -> Result<()> {
-        let libraries = self.libraries.map(|path| format!("LD_LIBRARY_PATH='{}' ", path.display()));
+        let libraries = match self.library_path() {
+            path if path.is_empty() => path,
+            path => format!("LD_LIBRARY_PATH='{path}' "),
+        };
         let arguments: String = self.arguments.iter().map(|argument| format!("'{argument}' ")).collect();
         let text = format!(
             "#!/bin/sh\n# Starts Debian's {} where `cargo xtask setup` has unpacked it.\n\
              {}exec '{}' {arguments}\"$@\"\n",
             self.name,
-            libraries.unwrap_or_default(),
+            libraries,
             self.program.display()
         );
         let dir = file.parent().context("the script's path has no folder")?;

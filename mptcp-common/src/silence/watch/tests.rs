@@ -317,9 +317,13 @@ fn an_inflow_with_gaps_is_quiet_after_longer_ones() {
 fn few_bytes_that_come_now_and_then_are_no_steady_inflow() {
     let mut model = Model::new(20_000, 1000);
     for number in 1..20 {
-        model.receive(START + number * 700 * MS);
+        model.receive(START + number * 3_000 * MS);
+        model.socket.touched_ns = START + number * 3_000 * MS;
+        model.look(model.socket.touched_ns + MS);
     }
     assert_eq!(model.kinds(), []);
+    model.until(START + 60_000 * MS);
+    assert!(model.looks < 20 * 60, "{} looks", model.looks);
 }
 
 #[test]

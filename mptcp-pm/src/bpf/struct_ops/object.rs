@@ -65,7 +65,7 @@ impl Object {
     }
 
     /// Loads one of its programs. To be done before a map is taken and dropped.
-    pub(super) fn load(&self, program: &'static str, what: Use) -> Result<OwnedFd, Error> {
+    pub(in crate::bpf) fn load(&self, program: &'static str, what: Use) -> Result<OwnedFd, Error> {
         let code = self.parsed.programs.get(program).and_then(|found| {
             let function = self.parsed.functions.get(&found.function_key())?;
             Some((&function.instructions, &found.license))

@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use aya_obj::generated::bpf_insn;
+use aya_obj::generated::{bpf_insn, bpf_prog_info};
 use nix::{errno::Errno, libc};
 
 use super::{bpf, link, make};
@@ -12,6 +12,7 @@ use super::{bpf, link, make};
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_PROG_LOAD: libc::c_int = 5;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_BTF_LOAD: libc::c_int = 18;
 const BPF_MAP_FREEZE: libc::c_int = 22;
 
@@ -109,6 +110,31 @@ pub fn load_program(
     // SAFETY: the attributes are those of the command; instructions, license and log, to which they refer with their
     // sizes, outlive the call, and the log is ours to be written to.
     unsafe { make(BPF_PROG_LOAD, &attributes) }
+}
+
+/// For `BPF_OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+struct GetInfo {
+    object: u32,
+    length: u32,
+    info: u64,
+}
+
+/// How many instructions the verifier went through until it took a program in; 0 before Linux 5.16, which does not say.
+///
+/// # Errors
+/// Those of `BPF_OBJ_GET_INFO_BY_FD` in bpf(2).
+pub fn verified_instructions(program: BorrowedFd<'_>) -> Result<u32, Errno> {
+    // SAFETY: it is plain numbers, of which 0 is one.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    let attributes = GetInfo {
+        object: program.as_raw_fd() as u32,
+        length: size_of_val(&info) as u32,
+        info: (&raw mut info).expose_provenance() as u64,
+    };
+    // SAFETY: the attributes are those of the command; the kernel writes at most `length` bytes to `info`, which outlives
+    // the call. As all of it is zero, it asks for no lists to be written elsewhere.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &attributes) }.map(|_| info.verified_insns)
 }
 
 /// For `BPF_MAP_UPDATE_ELEM`.

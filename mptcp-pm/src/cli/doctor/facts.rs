@@ -95,7 +95,8 @@ impl Facts {
         Ok(Self {
             blackhole_timeout: timeout.ok().and_then(|text| text.trim().parse().ok()),
             in_blackhole: counters.get(BLACKHOLES).is_some_and(|times| *times > 0) && is_in_blackhole(),
-            connections: Connections::read(&desired.uplinks, &endpoints, &Lookup::default()).await,
+            connections: Connections::read(&desired.uplinks, &endpoints, &Lookup::default(), BTreeMap::new())
+                .await,
             counters,
             programs: Programs {
                 daemon: instance::is_claimed(),

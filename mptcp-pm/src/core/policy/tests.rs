@@ -123,7 +123,7 @@ fn the_reverse_path_filter_is_loosened_where_it_is_strict() {
         let values = &mut world.observation.as_mut().unwrap().sysctls;
         values.insert(Sysctl::ReversePathFilter("all".into()), all.into());
         values.insert(Sysctl::ReversePathFilter("eth0".into()), own.into());
-        let wanted = sysctls(&[&uplink(None, false)], &world);
+        let wanted = sysctls(&[&uplink(None, false)], &world, &Config::default());
         let value = wanted.get(&Sysctl::ReversePathFilter("eth0".into())).map(String::as_str);
         assert_eq!(value, expected, "all {all}, own {own}");
     }

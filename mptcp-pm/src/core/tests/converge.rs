@@ -40,7 +40,9 @@ proptest! {
         prop_assert!(wrong.is_empty(), "{wrong:#?}\n{:#?}", machine.core.report());
         // A default route whose gateway has lost its network cannot be copied.
         let mut findings = machine.core.report().findings.into_iter();
-        prop_assert!(findings.all(|finding| finding.reason == "network is unreachable"));
+        for finding in findings {
+            prop_assert_eq!(&finding.reason, "network is unreachable", "{}", finding.object);
+        }
         prop_assert_eq!(&machine.file, &machine.core.intended);
 
         machine.log.clear();

@@ -47,7 +47,12 @@ const BY_KERNEL: u8 = 2;
 
 impl Kernel {
     pub fn new(release: Release) -> Self {
-        let sysctls = [(Sysctl::Enabled, "1"), (Sysctl::PathManagerType, "0"), (strict("all"), "0")];
+        let sysctls = [
+            (Sysctl::Enabled, "1"),
+            (Sysctl::PathManagerType, "0"),
+            (Sysctl::ReceiveBuffer, RECEIVE_BUFFER),
+            (strict("all"), "0"),
+        ];
         let mut sysctls: BTreeMap<_, _> =
             sysctls.into_iter().map(|(key, value)| (key, value.to_owned())).collect();
         if release != Release::V6_1 {
@@ -373,6 +378,9 @@ impl Kernel {
 }
 
 /// The reverse path filter of an interface.
+/// What `net.ipv4.tcp_rmem` is on most machines.
+pub const RECEIVE_BUFFER: &str = "4096\t131072\t6291456";
+
 pub fn strict(name: &str) -> Sysctl {
     Sysctl::ReversePathFilter(name.to_owned())
 }

@@ -279,6 +279,7 @@ impl Machine {
                 Sysctl::ReversePathFilter(_) | Sysctl::Enabled => "1",
                 Sysctl::PathManager => "kernel",
                 Sysctl::PathManagerType => "0",
+                Sysctl::ReceiveBuffer => super::kernel::RECEIVE_BUFFER,
             };
             // Nobody saw under which name an interface was known before, or two had the same one in turn: a value
             // that was meant for the first may have met the second.

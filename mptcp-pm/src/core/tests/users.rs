@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use crate::config::{Config, Profile};
 use crate::core::action::{NewEndpoint, Step};
 use crate::core::connections::{Ends, Loss, Manager, Notice, Seen, Subflow, Token};
 use crate::core::event::{Failure, FailureKind};
 use crate::core::health::Request;
 use crate::core::paths::Paths;
 use crate::core::retry::MAX_ATTEMPTS;
-use crate::core::service::Service;
+use crate::core::service::{Owner, Rules};
 use crate::core::subflows::Aims;
 use crate::core::world::{EndpointFlags, Limits};
 
@@ -98,20 +99,26 @@ impl Users {
             next_token: 1,
             next_port: 40000,
         };
-        users.paths.aim(users.aims());
+        users.begin();
         users
     }
 
     /// The daemon starts again: it knows nothing.
     pub fn restart(&mut self) {
         self.paths = Paths::default();
-        self.paths.aim(self.aims());
+        self.begin();
         self.told.clear();
         self.lost = true;
         // What an id meant before and means no more is not known to it.
         for known in self.connections.values_mut() {
             known.meant.clone_from(&known.entries);
         }
+    }
+
+    fn begin(&mut self) {
+        let profile = if self.light { Profile::Light } else { Profile::Heavy };
+        self.paths.set_rules(Rules::of(&Config { profile, ..Config::default() }));
+        self.paths.aim(self.aims());
     }
 
     fn address(&self, uplink: u8) -> IpAddr {
@@ -129,7 +136,6 @@ impl Users {
         };
         Aims {
             ways: order.iter().map(way).collect(),
-            service: if self.light { Service::Handover } else { Service::Aggregate },
             elsewhere: [IpAddr::from([10, 9, 0, 2])].into(),
             limits: Some(Limits { subflows: 8, add_addr_accepted: 2 }),
             ..Aims::default()
@@ -314,6 +320,7 @@ impl Users {
             server_side: known.server_side,
             established: known.established,
             subflows: known.subflows.clone(),
+            owner: Owner::default(),
             addresses: known.entries.iter().map(|(id, a)| (*id, *a, EndpointFlags::empty())).collect(),
         };
         self.connections.iter().map(seen).collect()

@@ -49,7 +49,13 @@ fn sample(port: u16, received: u64) -> Sample {
 
 fn listed(stats: &Stats) -> Connection {
     let figures = &stats.connections();
-    let surroundings = Surroundings { uplinks: &[], endpoints: &[], addresses: Vec::new(), figures };
+    let surroundings = Surroundings {
+        uplinks: &[],
+        endpoints: &[],
+        addresses: Vec::new(),
+        figures,
+        served: BTreeMap::new(),
+    };
     Connections::of(&[seen()], &surroundings).listed.remove(0)
 }
 

@@ -1,5 +1,6 @@
 //! Connections as paragraphs for people.
-use super::{Connection, Connections, Kind, Opener, Subflow};
+use super::{Connection, Connections, Decided, Kind, Opener, Subflow};
+use crate::core::service::Why;
 use crate::view::figures::{live, scaled, short};
 
 /// One paragraph for each connection, one for each subflow; a leading indent is kept when it is wrapped.
@@ -28,7 +29,29 @@ pub(in crate::view) fn connection(connection: &Connection) -> Vec<String> {
         connection.token, connection.local, connection.remote
     );
     let reason = connection.reason.iter().map(|reason| format!("  {reason}"));
-    [head].into_iter().chain(connection.subflows.iter().map(subflow)).chain(reason).collect()
+    [head]
+        .into_iter()
+        .chain(belongs(connection))
+        .chain(connection.subflows.iter().map(subflow))
+        .chain(reason)
+        .collect()
+}
+
+/// What the connection is for and whose it is; none where its service type does not act.
+fn belongs(connection: &Connection) -> Option<String> {
+    let Decided { service, why } = connection.service?;
+    let why = match why {
+        Why::Hand => "set by hand".to_owned(),
+        Why::Rule { rule, line } => format!("by rule {rule}, line {line}"),
+        Why::Configuration => "by default".to_owned(),
+        Why::Profile => "by profile".to_owned(),
+    };
+    let owner = &connection.owner;
+    let process = owner.process.as_ref().map(|name| format!(", {name}")).unwrap_or_default();
+    let pid = owner.pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+    let uid = owner.uid.map(|uid| format!(", user {uid}")).unwrap_or_default();
+    let cgroup = owner.cgroup.as_ref().map(|path| format!(", in {path}")).unwrap_or_default();
+    Some(format!("  {} {why}{process}{pid}{uid}{cgroup}", service.name()))
 }
 
 /// `, lia: grows at 0.25 of uncoupled`

@@ -1,0 +1,106 @@
+//! The service types of all connections: whose each one is, what the rules say of it, what was set by hand.
+use std::collections::VecDeque;
+
+use super::Paths;
+use crate::core::connections::{Connection, Manager, Token};
+use crate::core::service::{Owner, Rules, Served, Service, Subject, Why};
+
+/// As many owners are kept of connections that have not begun yet; some never do, because the peer does not speak MPTCP.
+const MOST_EARLY: usize = 1024;
+
+/// Owners of connections that have not begun yet, the latest last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Early(VecDeque<(Token, Owner)>);
+
+impl Early {
+    fn keep(&mut self, token: Token, owner: Owner) {
+        if self.0.len() == MOST_EARLY {
+            self.0.pop_front();
+        }
+        self.0.push_back((token, owner));
+    }
+
+    fn take(&mut self, token: Token) -> Option<Owner> {
+        let place = self.0.iter().rposition(|(early, _)| *early == token)?;
+        self.0.remove(place).map(|(_, owner)| owner)
+    }
+}
+
+impl Paths {
+    /// What holds from now on, for living connections too.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+        let tokens: Vec<Token> = self.connections.keys().copied().collect();
+        tokens.into_iter().for_each(|token| self.classify(token));
+    }
+
+    /// Whose a connection is. That may be known before it begins.
+    pub fn owned(&mut self, token: Token, owner: Owner) {
+        match self.connections.get_mut(&token) {
+            Some(connection) => {
+                connection.owner = owner;
+                self.classify(token);
+            }
+            None => self.early.keep(token, owner),
+        }
+    }
+
+    /// Gives a connection a service type by hand, or leaves it to the rules again.
+    pub fn set_service(&mut self, token: Token, service: Option<Service>) {
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        match service {
+            Some(service) => self.serve(token, service, Why::Hand),
+            None => {
+                connection.why = Why::Profile;
+                self.classify(token);
+            }
+        }
+    }
+
+    /// Who manages a connection; none for one that is not known.
+    pub fn manager(&self, token: Token) -> Option<Manager> {
+        self.connections.get(&token).map(|connection| connection.manager)
+    }
+
+    /// What is known of each connection's service type.
+    pub fn served(&self) -> impl Iterator<Item = (Token, Served)> {
+        self.connections.iter().map(|(token, connection)| (*token, served(connection)))
+    }
+
+    /// A connection is known from now on, and belongs to whom it was told before.
+    pub(super) fn claim(&mut self, token: Token) {
+        let early = self.early.take(token);
+        if let Some(connection) = self.connections.get_mut(&token) {
+            if let Some(owner) = early {
+                connection.owner = owner;
+            }
+            self.classify(token);
+        }
+    }
+
+    fn serve(&mut self, token: Token, service: Service, why: Why) {
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        let is_new = service != connection.service;
+        (connection.service, connection.why) = (service, why);
+        if is_new {
+            self.growing |= super::is_growing(connection);
+            self.look_at(token);
+        }
+    }
+
+    /// Asks the rules, unless somebody has decided by hand.
+    fn classify(&mut self, token: Token) {
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        if connection.why == Why::Hand {
+            return;
+        }
+        let subject = Subject::new(&connection.owner, &connection.ends, connection.server_side);
+        let (service, why) = self.rules.decide(&subject);
+        self.serve(token, service, why);
+    }
+}
+
+fn served(connection: &Connection) -> Served {
+    let acts = connection.manager != Manager::Kernel;
+    Served { service: acts.then_some((connection.service, connection.why)), owner: connection.owner.clone() }
+}

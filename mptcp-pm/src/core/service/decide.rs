@@ -1,0 +1,133 @@
+//! Which service type a connection has: the first rule that matches decides, or else the configuration's default.
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Service;
+use crate::config::{ApplicationRule, Config};
+use crate::core::connections::Ends;
+
+/// Whose a connection is, as far as that is known: who opened it, or who listens for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The name of the process (`/proc/PID/comm`), at most 15 bytes.
+    pub process: Option<String>,
+    /// Its id.
+    pub pid: Option<u32>,
+    /// The user.
+    pub uid: Option<u32>,
+    /// The path of the cgroup, from the root of its hierarchy: `/system.slice/ssh.service`.
+    pub cgroup: Option<String>,
+}
+
+impl Owner {
+    /// Takes over what is not known here.
+    pub fn complete(&mut self, other: Self) {
+        self.process = self.process.take().or(other.process);
+        self.pid = self.pid.or(other.pid);
+        self.uid = self.uid.or(other.uid);
+        self.cgroup = self.cgroup.take().or(other.cgroup);
+    }
+}
+
+/// What rules are about. What is not known matches no condition.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Whose the connection is.
+    pub owner: &'a Owner,
+    /// The address of the other end.
+    pub remote: Option<IpAddr>,
+    /// The port of the service: of the other end, or our own where we have accepted.
+    pub port: Option<u16>,
+}
+
+impl<'a> Subject<'a> {
+    /// A connection.
+    pub fn new(owner: &'a Owner, ends: &Ends, server_side: bool) -> Self {
+        let end = if server_side { ends.local } else { ends.remote };
+        Self { owner, remote: Some(ends.remote.ip()), port: Some(end.port()) }
+    }
+}
+
+/// Who has decided on a service type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "kebab-case")]
+pub enum Why {
+    /// Somebody, with `mptcp-pm service set`.
+    Hand,
+    /// An `[[application]]` table.
+    Rule {
+        /// Its number, from 1.
+        rule: usize,
+        /// Its line in the configuration.
+        line: usize,
+    },
+    /// The key `service` of the configuration.
+    Configuration,
+    /// The profile.
+    Profile,
+}
+
+/// What is known of a connection's service type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// It; none where the kernel manages the connection, so that none can act.
+    pub service: Option<(Service, Why)>,
+    /// Whose the connection is.
+    pub owner: Owner,
+}
+
+/// A rule that comes before the one that decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PassedOver {
+    /// Its number, from 1.
+    pub rule: usize,
+    /// Its line in the configuration.
+    pub line: usize,
+    /// The key of its first condition that does not hold.
+    pub condition: &'static str,
+}
+
+/// What the configuration says of service types.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    applications: Vec<ApplicationRule>,
+    /// Where no rule matches.
+    default: (Service, Why),
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self::of(&Config::default())
+    }
+}
+
+impl Rules {
+    /// Those of a configuration.
+    pub fn of(config: &Config) -> Self {
+        let default = match config.service {
+            Some(service) => (service, Why::Configuration),
+            None => (config.profile.service(), Why::Profile),
+        };
+        Self { applications: config.applications.clone(), default }
+    }
+
+    /// The rules that do not match, as far as the first one that does.
+    pub fn passed_over(&self, subject: &Subject<'_>) -> Vec<PassedOver> {
+        let numbered = self.applications.iter().zip(1..);
+        let passed_over = numbered.map_while(|(rule, number)| {
+            let condition = rule.matching.mismatch(subject)?;
+            Some(PassedOver { rule: number, line: rule.line, condition })
+        });
+        passed_over.collect()
+    }
+
+    /// The service type, and why.
+    pub fn decide(&self, subject: &Subject<'_>) -> (Service, Why) {
+        let mut numbered = self.applications.iter().zip(1..);
+        let found = numbered.find(|(rule, _)| rule.matching.mismatch(subject).is_none());
+        found.map_or(self.default, |(rule, number)| {
+            (rule.service, Why::Rule { rule: number, line: rule.line })
+        })
+    }
+}
