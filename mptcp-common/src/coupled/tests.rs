@@ -1,4 +1,6 @@
 //! The integer arithmetic beside the formulas in floating point, over random connections.
+mod equilibrium;
+
 use std::vec;
 use std::vec::Vec;
 
@@ -254,8 +256,15 @@ fn an_idle_sender_is_not_limited_by_its_window() {
 }
 
 #[test]
+fn no_more_is_believed_to_have_arrived_than_was_on_its_way() {
+    let window = reno::Window { size: 10, counted: 0, threshold: 5, clamp: 100 };
+    let believed = |acked, most| reno::believed(acked, &window, most);
+    assert_eq!([believed(0, 0), believed(9, 0), believed(30, 33)], [0, 9, 30]);
+    assert_eq!([believed(u32::MAX, 0), believed(34, 33)], [10, 33]);
+}
+
+#[test]
 fn losses_halve_and_can_be_undone() {
     assert_eq!([0, 3, 5, 100, 101].map(reno::after_loss), [2, 2, 2, 50, 50]);
     assert_eq!((reno::undone(50, 100), reno::undone(120, 100)), (100, 120));
 }
-mod equilibrium;

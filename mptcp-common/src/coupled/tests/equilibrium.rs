@@ -5,7 +5,7 @@ use super::super::*;
 
 /// A round-trip time, eighths of a microsecond: 40 ms.
 const RTT: u32 = 320_000;
-const ROUNDS: usize = 30_000;
+const ROUNDS: usize = 12_000;
 
 /// A subflow that loses packets at random.
 struct Subflow {
