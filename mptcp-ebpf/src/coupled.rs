@@ -230,8 +230,8 @@ static NOTHING: Paths = [Figures { rate: 0, quality: 0, window: 0, token: 0, one
 #[inline(always)]
 fn avoid(ctx: *mut c_void, increase: impl FnOnce(&Paths, &Figures) -> i64) {
     let Some(sender) = Sender::of(ctx) else { return };
-    let acked = argument(ctx, 2) as u32;
     let mut window = sender.window();
+    let acked = reno::believed(argument(ctx, 2) as u32, &window, sender.0.read(Field::MostInFlight));
     let increase = sender.increase(window.size, acked, increase);
     if !sender.is_limited(&window) {
         return;

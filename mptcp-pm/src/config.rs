@@ -47,7 +47,7 @@ pub struct Config {
     pub congestion: Option<Algorithm>,
     /// What is known about uplinks (`[[uplink]]`); the first that matches an interface holds.
     pub uplinks: Vec<UplinkRule>,
-    /// What receive buffers begin with (`buffers`).
+    /// What the buffers of connections are (`buffers`).
     pub buffers: Buffers,
     /// VPN and other uplinks may serve the same connection (`share-with-vpn`).
     pub vpn: bool,
@@ -111,12 +111,12 @@ impl Manager {
     }
 }
 
-/// What the receive buffers of new connections begin with.
+/// What the buffers of connections are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Buffers {
     /// Enough for several paths, where there are several.
     #[default]
-    Enlarge,
+    Fit,
     /// What the system says.
     Keep,
 }

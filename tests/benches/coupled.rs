@@ -42,11 +42,11 @@ use tests::bench::Report;
 type Scenario = (usize, fn(&mut Report, usize) -> Result<()>);
 
 const SCENARIOS: [Scenario; 6] = [
-    (3, fairness::measure),
+    (2, fairness::measure),
     (2, pooling::measure),
-    (3, harm::measure),
+    (2, harm::measure),
     (1, response::measure),
-    (8, cost::measure),
+    (6, cost::measure),
     (1, crowd::measure),
 ];
 

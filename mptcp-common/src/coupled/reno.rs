@@ -64,6 +64,13 @@ pub fn is_limited(flagged: bool, window: &Window, most: u32) -> bool {
     flagged || (window.is_in_slow_start() && window.size < most.wrapping_mul(2))
 }
 
+/// What to believe of an acknowledgement of so many packets: more than were on their way at most, whether the window or
+/// `most` (`max_packets_out`) says so, cannot have arrived. A window that grows by what is not so grows without bound.
+#[inline(always)]
+pub fn believed(acked: u32, window: &Window, most: u32) -> u32 {
+    least(acked, if window.size > most { window.size } else { most })
+}
+
 /// The slow start threshold after a loss: `tcp_reno_ssthresh`.
 #[inline(always)]
 pub fn after_loss(window: u32) -> u32 {

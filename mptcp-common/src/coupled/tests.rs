@@ -1,4 +1,6 @@
 //! The integer arithmetic beside the formulas in floating point, over random connections.
+mod equilibrium;
+
 use std::vec;
 use std::vec::Vec;
 
@@ -251,6 +253,14 @@ fn an_idle_sender_is_not_limited_by_its_window() {
     let avoiding = reno::Window { threshold: 5, ..slow };
     assert!(reno::is_limited(true, &avoiding, 0) && !reno::is_limited(false, &avoiding, 10));
     assert!(reno::is_limited(false, &slow, 6) && !reno::is_limited(false, &slow, 5));
+}
+
+#[test]
+fn no_more_is_believed_to_have_arrived_than_was_on_its_way() {
+    let window = reno::Window { size: 10, counted: 0, threshold: 5, clamp: 100 };
+    let believed = |acked, most| reno::believed(acked, &window, most);
+    assert_eq!([believed(0, 0), believed(9, 0), believed(30, 33)], [0, 9, 30]);
+    assert_eq!([believed(u32::MAX, 0), believed(34, 33)], [10, 33]);
 }
 
 #[test]

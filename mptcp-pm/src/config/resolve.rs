@@ -80,7 +80,7 @@ fn profile(value: &DeValue) -> Result<Profile, Refusal> {
 }
 
 fn buffers(value: &DeValue) -> Result<Buffers, Refusal> {
-    choice(value, &[("enlarge", Buffers::Enlarge), ("keep", Buffers::Keep)])
+    choice(value, &[("fit", Buffers::Fit), ("keep", Buffers::Keep)])
 }
 
 fn manager(value: &DeValue) -> Result<Manager, Refusal> {

@@ -297,9 +297,17 @@ pub enum Sysctl {
     PathManagerType,
     /// `net.ipv4.tcp_rmem`: the least receive buffer of a TCP socket, the one that it begins with, and the greatest; bytes.
     ReceiveBuffer,
+    /// `net.ipv4.tcp_notsent_lowat`: how much a TCP socket takes beyond what is under way; bytes.
+    Unsent,
     /// `net.ipv4.conf.NAME.rp_filter`: 1 drops what comes in by another interface than the best one out.
     /// The kernel uses the greater one of the interface's and of `all`.
     ReversePathFilter(String),
+}
+
+impl Sysctl {
+    /// Those that there is one of.
+    pub const SINGLE: [Self; 5] =
+        [Self::Enabled, Self::PathManager, Self::PathManagerType, Self::ReceiveBuffer, Self::Unsent];
 }
 
 impl fmt::Display for Sysctl {
@@ -309,6 +317,7 @@ impl fmt::Display for Sysctl {
             Self::PathManager => f.write_str("net.mptcp.path_manager"),
             Self::PathManagerType => f.write_str("net.mptcp.pm_type"),
             Self::ReceiveBuffer => f.write_str("net.ipv4.tcp_rmem"),
+            Self::Unsent => f.write_str("net.ipv4.tcp_notsent_lowat"),
             Self::ReversePathFilter(interface) => write!(f, "net.ipv4.conf.{interface}.rp_filter"),
         }
     }
@@ -324,16 +333,13 @@ impl TryFrom<String> for Sysctl {
     type Error = String;
 
     fn try_from(name: String) -> Result<Self, String> {
-        match name.as_str() {
-            "net.mptcp.enabled" => Ok(Self::Enabled),
-            "net.mptcp.path_manager" => Ok(Self::PathManager),
-            "net.mptcp.pm_type" => Ok(Self::PathManagerType),
-            other => other
-                .strip_prefix("net.ipv4.conf.")
-                .and_then(|rest| rest.strip_suffix(".rp_filter"))
-                .map(|interface| Self::ReversePathFilter(interface.to_owned()))
-                .ok_or_else(|| format!("unknown sysctl {other:?}")),
+        if let Some(single) = Self::SINGLE.into_iter().find(|single| single.to_string() == name) {
+            return Ok(single);
         }
+        let interface = name.strip_prefix("net.ipv4.conf.").and_then(|rest| rest.strip_suffix(".rp_filter"));
+        interface
+            .map(|interface| Self::ReversePathFilter(interface.to_owned()))
+            .ok_or_else(|| format!("unknown sysctl {name:?}"))
     }
 }
 

@@ -56,7 +56,7 @@ fn panel(
         .x_label_area_size(24)
         .y_label_area_size(44)
         .build_cartesian_2d(0.0..end, 0.0..top)?;
-    chart.configure_mesh().light_line_style(WHITE).x_labels(15).y_labels(6).draw()?;
+    chart.configure_mesh().light_line_style(TRANSPARENT).x_labels(15).y_labels(6).draw()?;
     for change in changes {
         chart.draw_series(LineSeries::new([(*change, 0.0), (*change, top)], BLACK.mix(0.4)))?;
     }

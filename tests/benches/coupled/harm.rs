@@ -29,7 +29,7 @@ pub fn measure(report: &mut Report, times: usize) -> Result<()> {
             ours.add(rates(&lab, &[Flow::mptcp(control)], SETTLE, TIME)?[0] / 1e6);
         }
         let best = tcp[0].max(tcp[1]) / 1e6;
-        ours.report(report, &format!("3: {control}, Mbit/s; peer: TCP on the better"), Some(best));
+        ours.report(report, &format!("3: {control}, Mbit/s"), Some(("TCP on the better", best)));
         let both = (tcp[0] + tcp[1]) / 1e6;
         report.row(format!("3: {control}, Mbit/s; peer: TCP on both"), ours.median(), Some(both));
     }

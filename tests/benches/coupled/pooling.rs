@@ -28,9 +28,10 @@ pub fn measure(report: &mut Report, times: usize) -> Result<()> {
             theirs.add(mean(&rates[EACH..]) / share);
         }
         let model = model(control);
-        ours.report(report, &format!("2: {control}'s rate, of a way's share; peer: model"), model);
+        let named = |peer: f64| ("model", peer);
+        ours.report(report, &format!("2: {control}, of a way's share"), model.map(named));
         let rest = model.map(|model| 2.0 - model);
-        theirs.report(report, &format!("2: TCP's beside {control}; peer: model"), rest);
+        theirs.report(report, &format!("2: TCP beside {control}"), rest.map(named));
     }
     Ok(())
 }

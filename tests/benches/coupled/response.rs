@@ -40,8 +40,8 @@ pub fn measure(report: &mut Report, times: usize) -> Result<()> {
             chart::draw(control, &run, &TIMES[..2])?;
         }
         for ((ours, peer), way) in ours.iter().zip(&peers).zip(["down", "up"]) {
-            let case = format!("4: {control} follows {way}, RTTs; peer: one Reno flow");
-            ours.report(report, &case, Some(peer.median()));
+            let case = format!("4: {control} follows {way}, RTTs");
+            ours.report(report, &case, Some(("one Reno flow", peer.median())));
         }
     }
     Ok(())

@@ -14,8 +14,9 @@ impl Spread {
     fn at(&self, share: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
-        let rank = ((sorted.len().saturating_sub(1)) as f64 * share).round() as usize;
-        sorted.get(rank).copied().unwrap_or(f64::NAN)
+        let rank = sorted.len().saturating_sub(1) as f64 * share;
+        let at = |rank: f64| sorted.get(rank as usize).copied().unwrap_or(f64::NAN);
+        (at(rank.floor()) + at(rank.ceil())) / 2.0
     }
 
     pub fn median(&self) -> f64 {
@@ -23,8 +24,9 @@ impl Spread {
     }
 
     /// Adds the median, and the least and the greatest of several; the peer is what the median is compared with.
-    pub fn report(&self, report: &mut Report, case: &str, peer: Option<f64>) {
-        report.row(case, self.median(), peer);
+    pub fn report(&self, report: &mut Report, case: &str, peer: Option<(&str, f64)>) {
+        let name = peer.map(|(name, _)| format!("; peer: {name}")).unwrap_or_default();
+        report.row(format!("{case}{name}"), self.median(), peer.map(|(_, peer)| peer));
         if self.0.len() > 1 {
             report.row(format!("{case}, least"), self.at(0.0), None);
             report.row(format!("{case}, greatest"), self.at(1.0), None);
