@@ -49,10 +49,8 @@ static LICENSE: [u8; 4] = *b"GPL\0";
 #[sock_ops]
 pub fn control(ctx: SockOpsContext) -> u32 {
     match ctx.op() {
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB | BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
-            if use_wanted(&ctx) {
-                call_also_at(&ctx, BPF_SOCK_OPS_RTT_CB_FLAG);
-            }
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB | BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB if use_wanted(&ctx) => {
+            call_also_at(&ctx, BPF_SOCK_OPS_RTT_CB_FLAG);
         }
         BPF_SOCK_OPS_RTT_CB => {
             use_wanted(&ctx);
