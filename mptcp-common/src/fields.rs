@@ -85,6 +85,9 @@ fields! {
     Threshold = "tcp_sock" "snd_ssthresh";
     SegmentSize = "tcp_sock" "mss_cache";
     InFlight = "tcp_sock" "packets_out";
+    Sacked = "tcp_sock" "sacked_out";
+    Lost = "tcp_sock" "lost_out";
+    Repeated = "tcp_sock" "retrans_out";
     Unacknowledged = "tcp_sock" "snd_una";
     NextToSend = "tcp_sock" "snd_nxt";
     AnswerReceived = "tcp_sock" "rcv_tstamp";

@@ -243,6 +243,7 @@ fn see(socket: Context, watched: &Watched, now_ns: u64) -> Option<Look> {
         segments_in: socket.member(Field::SegmentsIn),
         data_segments_in: socket.member(Field::DataSegmentsIn),
         in_flight,
+        awaited: awaited(socket, in_flight),
         rtt_us: round_trip(socket),
         deviation_us: socket.member::<u32>(Field::RttDeviation) >> 2,
         patience_us: patience(watched.subflow.ifindex, socket),
@@ -251,6 +252,13 @@ fn see(socket: Context, watched: &Watched, now_ns: u64) -> Option<Look> {
         is_lossy: is_lossy(socket),
         may_receive: state == TCP_ESTABLISHED,
     })
+}
+
+/// How many segments may still be on their way, as `tcp_packets_in_flight` (include/net/tcp.h) has it.
+#[inline(always)]
+fn awaited(socket: Context, in_flight: u32) -> u32 {
+    let is_known = socket.member::<u32>(Field::Sacked) + socket.member::<u32>(Field::Lost);
+    in_flight.saturating_sub(is_known) + socket.member::<u32>(Field::Repeated)
 }
 
 /// The smoothed round-trip time, which is kept eight times as large; of who only receives, the receiver's own.

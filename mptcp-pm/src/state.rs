@@ -100,9 +100,15 @@ mod tests {
                 before: Limits { subflows: 2, add_addr_accepted: 0 },
                 ours: vec![Limits { subflows: 8, add_addr_accepted: 2 }],
             }),
-            sysctls: [Sysctl::Enabled, Sysctl::ReversePathFilter("eth0.100".into())]
-                .map(|key| (key, Replaced { before: "0".to_owned(), ours: vec!["1".to_owned()] }))
-                .into(),
+            sysctls: [
+                Sysctl::Enabled,
+                Sysctl::PathManager,
+                Sysctl::PathManagerType,
+                Sysctl::ReceiveBuffer,
+                Sysctl::ReversePathFilter("eth0.100".into()),
+            ]
+            .map(|key| (key, Replaced { before: "0".to_owned(), ours: vec!["1".to_owned()] }))
+            .into(),
         }
     }
 

@@ -114,3 +114,53 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     drop(child.stdout.take());
     assert_eq!(child.wait().expect("ends").code(), Some(0));
 }
+
+/// A configuration with two rules, in a file of its own.
+fn rules() -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let text = "[[application]]\nmatch = { process = \"ssh\", port = 22 }\nservice = \"interactive\"\n\
+                [[application]]\nmatch = { cgroup = \"/system.slice\" }\nservice = \"aggregate\"\n";
+    fs::write(file.path(), text).expect("writes");
+    file
+}
+
+fn explain(file: &tempfile::NamedTempFile, words: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mptcp-pm"));
+    command.args(["explain", "--config"]).arg(file.path()).args(words.split_whitespace());
+    let output = command.output().expect("runs");
+    assert!(output.status.success(), "{words}: {}", stderr(&output));
+    String::from_utf8(output.stdout).expect("is text").replace(&file.path().display().to_string(), "FILE")
+}
+
+#[test]
+fn a_rule_is_explained_from_the_file_alone() {
+    let file = rules();
+    assert_eq!(
+        explain(&file, "--process ssh --remote 192.0.2.9:22"),
+        "FILE:1: rule 1 decides: interactive\n"
+    );
+    let passed = "FILE:1: rule 1 does not match: ";
+    assert_eq!(
+        explain(&file, "--process ssh --remote 192.0.2.9 --cgroup /system.slice/ssh.service"),
+        format!("{passed}port\nFILE:4: rule 2 decides: aggregate\n")
+    );
+    assert_eq!(
+        explain(&file, "--uid 0 --accepted-on 22"),
+        format!(
+            "{passed}process\nFILE:4: rule 2 does not match: cgroup\n\
+             no rule matches; the profile light says handover\n"
+        )
+    );
+    let object: Value =
+        serde_json::from_str(&explain(&file, "--cgroup /system.slice --json")).expect("is JSON");
+    let expected = json!({
+        "service": "aggregate",
+        "by": "rule",
+        "rule": 2,
+        "line": 4,
+        "passed_over": [{"rule": 1, "line": 1, "condition": "process"}],
+    });
+    assert_eq!(object, expected);
+    fs::write(file.path(), "service = \"single\"\n").expect("writes");
+    assert_eq!(explain(&file, ""), "no rule matches; FILE says service = \"single\"\n");
+}

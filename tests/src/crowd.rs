@@ -13,8 +13,6 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-/// Between the beginnings of two connections, so that they neither begin nor talk at the same moment.
-const GAP: Duration = Duration::from_millis(1);
 const PORT: u16 = 4711;
 
 /// What each connection carries: messages, and an answer of the same length to each.
@@ -26,6 +24,8 @@ pub struct Talk {
     pub in_a_row: usize,
     /// From the beginning of one exchange to that of the next; the next waits for the answers.
     pub interval: Duration,
+    /// Between the beginnings of two connections, so that they talk one after the other; zero lets all talk at once.
+    pub gap: Duration,
 }
 
 /// The connections, and the threads of both ends.
@@ -142,7 +142,11 @@ async fn all_talk(to: SocketAddr, talk: Talk, mark: Arc<Mark>) -> Result<()> {
     let mut talkers = tokio::task::JoinSet::new();
     for connection in 0..mark.answered.len() {
         talkers.spawn(exchange(to, talk, mark.clone(), connection));
-        tokio::time::sleep(GAP).await;
+        // The server's turn, and that of those who talk already.
+        tokio::task::yield_now().await;
+        if !talk.gap.is_zero() {
+            tokio::time::sleep(talk.gap).await;
+        }
     }
     match talkers.join_next().await {
         Some(ended) => ended.context("a connection")?.context("a connection that was to go on"),
@@ -153,7 +157,10 @@ async fn all_talk(to: SocketAddr, talk: Talk, mark: Arc<Mark>) -> Result<()> {
 async fn exchange(to: SocketAddr, talk: Talk, mark: Arc<Mark>, connection: usize) -> Result<()> {
     let mut stream = connect(to).await.context("connect")?;
     let mut turns = tokio::time::interval(talk.interval);
-    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    if !talk.gap.is_zero() {
+        // Those that an outage has held up do not talk at once after it.
+        turns.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    }
     let (message, mut answers) = (vec![7; talk.message], vec![0; talk.in_a_row * talk.message]);
     loop {
         turns.tick().await;

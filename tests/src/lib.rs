@@ -84,6 +84,7 @@ mod rng;
 pub mod running;
 pub mod scenario;
 mod scratch;
+pub mod stand_in;
 pub mod terminal;
 pub mod traffic;
 

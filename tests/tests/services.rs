@@ -367,3 +367,28 @@ fn where_the_kernel_manages_the_status_says_once_that_types_do_not_act() -> Resu
     assert_eq!(status["findings"], json!([finding]));
     daemon.stop()
 }
+
+/// The service type decides which subflows there are and what they are for, also when it is changed by hand.
+#[test]
+fn each_subflow_has_its_part_and_the_status_says_why() -> Result<()> {
+    let stage = Stage::start("")?;
+    let talker = stage.talk(Who::default())?;
+    let look = || Ok(connection(&stage.daemon.status()?, talker.port).cloned().unwrap_or_default());
+    let roles = |seen: &Value| -> Vec<Value> {
+        let subflows = seen["subflows"].as_array().into_iter().flatten();
+        subflows.map(|subflow| subflow["role"].clone()).collect()
+    };
+    let both = |seen: &Value| roles(seen) == [json!("carries"), json!("stands-by")];
+    let seen = stage.daemon.await_that("one carries, one stands by", look, both)?;
+    let reasons = seen["subflows"].as_array().into_iter().flatten().map(|subflow| &subflow["reason"]);
+    assert!(reasons.clone().all(Value::is_string), "{seen}");
+    let text = stage.succeed(&["status"])?;
+    let one_line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for reason in reasons.filter_map(Value::as_str) {
+        assert!(one_line.contains(&format!("({reason})")), "{reason}: {text}");
+    }
+    stage.succeed(&["service", "set", &seen["token"].to_string(), "single"])?;
+    let one = |seen: &Value| seen["subflows"].as_array().is_some_and(|subflows| subflows.len() == 1);
+    stage.daemon.await_that("a single subflow", look, one)?;
+    Ok(())
+}

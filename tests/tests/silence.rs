@@ -117,7 +117,7 @@ fn who_is_idle_is_not_looked_at_and_not_suspected() -> Result<()> {
 fn a_message_into_a_path_that_went_silent_meanwhile_is_noticed() -> Result<()> {
     let mut net = Net::start()?;
     let options = Options { interval: Duration::from_secs(5), ..messages() };
-    let traffic = net.traffic(MESSAGES, options)?;
+    let traffic = net.traffic_of(MESSAGES, options, 1000)?;
     net.await_rest()?;
     net.outage(WIFI)?;
     let alarms = net.told_until(Kind::Silent)?;

@@ -1,5 +1,6 @@
 //! Set-up, build, checks, demonstration and benchmarks: `cargo xtask COMMAND`.
 mod build;
+mod conformance;
 mod paths;
 mod process;
 mod run;
@@ -77,6 +78,15 @@ enum Command {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
+    /// Run the kernel's own MPTCP tests with this project's code in place of the kernel's tools, and compare
+    Conformance {
+        /// On the kernel of this series, 6.12 for example, instead of this machine's
+        #[arg(long)]
+        kernel: Option<String>,
+        /// The scripts, as in `pm_netlink.sh` or 'pm_netlink.sh -i'
+        #[arg(default_values = conformance::SCRIPTS)]
+        scripts: Vec<String>,
+    },
     /// Clippy with warnings denied, for the host crates and for the eBPF programs
     Lint,
     /// Check what a compiler cannot
@@ -107,6 +117,7 @@ fn execute(command: Command) -> Result<ExitCode> {
             let series = if all { setup::kernels::SERIES.to_vec() } else { vec![kernel.as_str()] };
             return vm::command(&series, &command, Duration::from_secs(limit));
         }
+        Command::Conformance { kernel, scripts } => conformance::run(kernel.as_deref(), &scripts),
         Command::Lint => build::lint(),
         Command::Tidy => tidy::all(),
     }

@@ -3,6 +3,7 @@ pub mod emulator;
 pub mod kernels;
 pub mod mptcpd;
 pub mod prometheus;
+pub mod selftests;
 
 mod apt;
 mod bpf_linker;
@@ -30,6 +31,8 @@ pub enum Step {
     Prometheus,
     /// What boots other kernels
     Emulator,
+    /// The kernel's own MPTCP tests
+    Selftests,
 }
 
 /// What building needs.
@@ -42,7 +45,9 @@ pub const DEMO: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages];
 pub const BENCH: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Mptcpd];
 /// What other kernels need, beside themselves.
 pub const VM: &[Step] = &[Step::Emulator];
-/// Everything but what other kernels need, which only those bring who ask for one.
+/// What the kernel's own tests need.
+pub const CONFORMANCE: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Selftests];
+/// Everything but what other kernels and the kernel's own tests need, which only those bring who ask for them.
 const ALL: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Mptcpd, Step::Prometheus];
 
 /// Does every step, reports each, and fails at the end when one of them failed.
@@ -81,6 +86,7 @@ impl Step {
             Self::Mptcpd => "mptcpd",
             Self::Prometheus => "prometheus",
             Self::Emulator => "emulator",
+            Self::Selftests => "selftests",
         }
     }
 
@@ -92,6 +98,7 @@ impl Step {
             Self::Mptcpd => mptcpd::is_done(),
             Self::Prometheus => prometheus::is_done(),
             Self::Emulator => emulator::is_done(),
+            Self::Selftests => selftests::is_done(),
         }
     }
 
@@ -103,6 +110,7 @@ impl Step {
             Self::Mptcpd => mptcpd::bring(),
             Self::Prometheus => prometheus::bring(),
             Self::Emulator => emulator::bring(),
+            Self::Selftests => selftests::bring(),
         }
     }
 }

@@ -13,7 +13,7 @@ const OBJECT: &str = "congestion";
 const WANTED: &str = "WANTED";
 
 /// Without these nobody could tell whose choice a congestion control is.
-const NEEDED: [Field; 8] = [
+pub(super) const NEEDED: [Field; 8] = [
     Field::CongestionOps,
     Field::CongestionName,
     Field::Namespace,

@@ -18,7 +18,7 @@ const TRACEPOINT: &str = "inet_sock_set_state";
 const RING: &str = "OWNERS";
 
 /// What the program cannot do without.
-const NEEDED: [Field; 6] = [
+pub(super) const NEEDED: [Field; 6] = [
     Field::Namespace,
     Field::NamespaceCookie,
     Field::IsMptcp,

@@ -11,7 +11,7 @@ use super::btf::Kind;
 use super::offsets::Types;
 use super::struct_ops::Object;
 use super::sys::program::{self, Use};
-use super::{Error, attach, coupled, netns, objects, silence};
+use super::{Error, attach, congestion, coupled, netns, objects, owner, silence};
 use crate::probe::Feature;
 
 /// What a program is loaded as.
@@ -21,6 +21,8 @@ enum As {
     SockOps,
     /// Going over something, by the kernel's name for it.
     Iterator(&'static str),
+    /// At a tracepoint, by its name.
+    Tracepoint(&'static str),
     /// A member of `tcp_congestion_ops`.
     Congestion(&'static str),
 }
@@ -51,6 +53,18 @@ const OBJECTS: &[Programs] = &[
         without: "a path that goes silent is left when the kernel's own retransmission notices",
         needs: &silence::NEEDED,
         programs: &[("silence", As::SockOps), ("adopt", As::Iterator("tcp"))],
+    },
+    Programs {
+        object: "owner",
+        without: "rules for applications do not apply, and `status` does not say whose a connection is",
+        needs: &owner::NEEDED,
+        programs: &[("owner", As::Tracepoint("inet_sock_set_state"))],
+    },
+    Programs {
+        object: "congestion",
+        without: "no connection gets a congestion control from the daemon",
+        needs: &congestion::NEEDED,
+        programs: &[("control", As::SockOps), ("change", As::Iterator("tcp"))],
     },
     Programs {
         object: "coupled",
@@ -217,6 +231,9 @@ fn load_one(
         (Some(Program::SockOps(program)), As::SockOps) => program.load().and_then(|()| program.fd()),
         (Some(Program::Iter(program)), As::Iterator(over)) => {
             program.load(over, types).and_then(|()| program.fd())
+        }
+        (Some(Program::BtfTracePoint(program)), As::Tracepoint(tracepoint)) => {
+            program.load(tracepoint, types).and_then(|()| program.fd())
         }
         _ => return Err(Error::Mismatch { object, part: name }),
     };

@@ -197,8 +197,12 @@ impl Health {
         self.requests.push_back(Request::Ask(Probe { local: way, ifindex: *ifindex, remote }));
     }
 
-    /// Data has moved somewhere.
-    pub const fn moved(&mut self, now: Duration) {
+    /// Data has moved somewhere: somebody would use the ways that are dead.
+    pub fn moved(&mut self, now: Duration) {
+        if self.moved + INTEREST <= now {
+            let waiting = self.ways.values_mut().filter_map(|way| way.next.as_mut());
+            waiting.for_each(|(at, _)| *at = (*at).min(now));
+        }
         self.moved = now;
     }
 
@@ -273,11 +277,11 @@ impl Health {
     }
 
     /// The next thing to do.
-    pub fn next(&mut self) -> Option<Request> {
+    pub fn request(&mut self) -> Option<Request> {
         self.requests.pop_front()
     }
 
-    /// When [`Self::advance`] has something to do; zero when [`Self::next`] has.
+    /// When [`Self::advance`] has something to do; zero when [`Self::request`] has.
     pub fn deadline(&self) -> Option<Duration> {
         if !self.requests.is_empty() {
             return Some(Duration::ZERO);
@@ -348,8 +352,10 @@ impl Way {
 
     /// How long it is until a dead way is asked again.
     fn pause(&self, interest: bool) -> Duration {
-        let most = if interest { ASK_AT_MOST } else { ASK_IDLE };
-        (ASK_FIRST + ASK_FIRST * self.failed / 4).min(most)
+        match interest {
+            true => (ASK_FIRST + ASK_FIRST * self.failed / 4).min(ASK_AT_MOST),
+            false => ASK_IDLE,
+        }
     }
 
     /// Its subflows may use it again. A short silence was a pause: the next one is borne.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::figures::Figures;
 use crate::core::connections::Token;
 use crate::core::service::{Owner, Served, Service, Why};
+use crate::core::steering::Part;
 use crate::core::uplink::Uplink;
 use crate::core::world::{Endpoint, IfIndex};
 use crate::interfaces;
@@ -119,6 +120,12 @@ pub struct Subflow {
     pub backup_by_us: bool,
     /// The peer asked for backup.
     pub backup_by_peer: bool,
+    /// The part that the daemon has it play; none where it does not decide.
+    #[serde(default)]
+    pub role: Option<Part>,
+    /// Why it plays that.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// The state of its socket (RFC 9293), as in `established`.
     pub state: String,
     /// The smoothed round-trip time in milliseconds.
@@ -222,6 +229,8 @@ impl Subflow {
     fn new(seen: &diag::Subflow, token: u32, surroundings: &Surroundings<'_>) -> Self {
         let flags = seen.info.flags;
         let tcp = seen.tcp.as_ref();
+        let served = surroundings.served.get(&token);
+        let part = served.and_then(|served| served.part(seen.socket.local, seen.socket.remote));
         let joined = flags.intersects(SubflowFlags::JOIN_LOC | SubflowFlags::JOIN_REM);
         Self {
             local: seen.socket.local,
@@ -232,6 +241,8 @@ impl Subflow {
             kind: if joined { Kind::Join } else { Kind::Initial },
             backup_by_us: flags.contains(SubflowFlags::BKUP_LOC),
             backup_by_peer: flags.contains(SubflowFlags::BKUP_REM),
+            role: part.map(|(part, _)| part),
+            reason: part.map(|(_, why)| why.to_owned()),
             state: word(seen.socket.state),
             rtt_ms: tcp.map(|tcp| tcp.rtt.as_secs_f64() * 1e3).filter(|rtt| *rtt > 0.0),
             delivery_bps: tcp.map(|tcp| tcp.delivery_rate.saturating_mul(8)).filter(|rate| *rate > 0),

@@ -246,7 +246,10 @@ mod tests {
         let head =
             "connections (5):\n  0x12345678 192.0.2.7:40000 > 203.0.113.9:443, opened by us, 1.20 kB out,";
         assert!(text.contains(head), "{text}");
-        assert!(text.contains("\n    wlan0 initial: carrying, rtt 21.5 ms, 42.0 Mbit/s, "), "{text}");
+        assert!(
+            text.contains("\n    wlan0 initial: carrying (the lowest delay), rtt 21.5 ms, 42.0 Mbit/s, "),
+            "{text}"
+        );
         let belongs =
             "    interactive by rule 2, line 14, firefox (process 4711), user 1000, in\n        /user.slice/";
         assert!(text.contains(belongs), "{text}");
@@ -267,8 +270,8 @@ mod tests {
         let expected = "\nuplinks:\n  wlan0: 192.0.2.7 via 192.0.2.1\n    \
             rtt 21.5 ms (min 20.1), 1.70 kbit/s out, 41.9 Mbit/s in, 0.50 % resent\n";
         assert!(text.contains(expected), "{text}");
-        let expected = "\n    wlan0 initial: carrying, rtt 21.5 ms (min 20.1), 1.70 kbit/s out, 41.9\n        \
-            Mbit/s in, 0.50 % resent, 1.40 kB out, 34.6 MB in\n";
+        let expected = "\n    wlan0 initial: carrying (the lowest delay), rtt 21.5 ms (min 20.1), 1.70\n        \
+            kbit/s out, 41.9 Mbit/s in, 0.50 % resent, 1.40 kB out, 34.6 MB in\n";
         assert!(text.contains(expected), "{text}");
         assert!(text.contains("where the kernel manages the paths: 1 of"), "{text}");
         assert!(

@@ -16,8 +16,8 @@ use tests::{Family, Lab, Scenario};
 /// How long reader and daemon are measured, a look each second.
 const LOOKS: u32 = 20;
 const SECOND: Duration = Duration::from_secs(1);
-/// Two messages in a row each second: while the first is not acknowledged, the kernel prefers the other subflow.
-const TALK: Talk = Talk { message: 100, in_a_row: 2, interval: SECOND };
+/// Two messages in a row each second, all connections at the same moment: while the first is not acknowledged, the kernel prefers the other subflow.
+const TALK: Talk = Talk { message: 100, in_a_row: 2, interval: SECOND, gap: Duration::ZERO };
 
 /// Opens the connections beside the daemon, then looks each second.
 pub fn measure(report: &mut Report, connections: usize) -> Result<()> {

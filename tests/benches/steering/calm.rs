@@ -88,6 +88,7 @@ fn repetition(network: &Network, weather: Weather, job: Job, congestion: Congest
         thread::sleep((begin + second * SECOND).saturating_duration_since(Instant::now()));
         seen.push(changes(network)?);
     }
+    network.goes_on(&transfer)?;
     let rate = transfer.progress().rate(from, transfer.elapsed()) / 1e6;
     let most = seen.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
     Ok([rate, (seen[seen.len() - 1] - seen[0]) as f64, most as f64])

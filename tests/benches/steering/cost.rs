@@ -46,7 +46,7 @@ pub fn play(run: &mut Run) -> Result<()> {
     run.begin("cost", "see each case", ROUNDS);
     for cables in run.options.pick::<Cables>() {
         let figures = ["CPU ms/GB", "of it the daemon, CPU ms/GB", "whole machine, CPU ms/GB", "Gbit/s"];
-        let ours = run.options.ours.clone().unwrap_or_else(|| "profile = \"heavy\"".to_owned());
+        let ours = run.options.ours.clone().unwrap_or_else(|| "service = \"aggregate\"".to_owned());
         let mut all = [Vec::new(), Vec::new()];
         run.measure(cables.word(), figures, |side| {
             let result = repetition(side, cables, &ours)?;

@@ -19,7 +19,8 @@ use tests::pair::{Begin, LINKS};
 const ROUNDS: usize = 5;
 const CONNECTIONS: usize = 1000;
 /// 5000 messages a second are what two processors carry beside the emulator without being busy.
-const TALK: Talk = Talk { message: 100, in_a_row: 1, interval: Duration::from_millis(200) };
+const TALK: Talk =
+    Talk { message: 100, in_a_row: 1, interval: Duration::from_millis(200), gap: Duration::from_millis(1) };
 /// They talk for this long before, once all subflows are there.
 const BEFORE: Duration = Duration::from_secs(2);
 /// Answers that had arrived before the loss have been read by then, and none can have come by the other path.

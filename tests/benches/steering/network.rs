@@ -1,13 +1,13 @@
 //! A fresh network for one side: nothing carries over from one repetition to the next.
 
 use crate::options::{Options, Side, Words};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::sync::Arc;
 use std::time::Duration;
 use tests::by_hand::{self, Role};
 use tests::daemon::{Daemon, await_that};
 use tests::pair::{Begin, INTERFACES, Pair, Path};
-use tests::traffic::Options as Traffic;
+use tests::traffic::{Options as Traffic, Transfer};
 use tests::{Family, Host, Lab, kernel};
 
 /// Unless a cell says otherwise.
@@ -96,6 +96,12 @@ impl Network {
         found.map(drop).with_context(|| self.log())
     }
 
+    /// Fails when a transfer is over that was to go on.
+    pub fn goes_on(&self, transfer: &Transfer) -> Result<()> {
+        ensure!(!transfer.is_over(), "the connection has ended; {}", self.log());
+        Ok(())
+    }
+
     /// Waits until no subflow is left of an earlier connection.
     pub fn await_none(&self) -> Result<()> {
         let none = await_that("no subflows", || kernel::subflows(self.client()), Vec::is_empty);
@@ -115,7 +121,7 @@ pub fn roles(client: &Host, [first, second]: [Role; 2]) -> Result<()> {
 }
 
 fn start(lab: &Lab, make: &Make, options: &Options) -> Result<Daemon> {
-    let profile = if make.roles.contains(&Role::Backup) { "light" } else { "heavy" };
-    let ours = options.ours.clone().unwrap_or_else(|| format!("profile = \"{profile}\""));
+    let service = if make.roles.contains(&Role::Backup) { "handover" } else { "aggregate" };
+    let ours = options.ours.clone().unwrap_or_else(|| format!("service = \"{service}\""));
     Daemon::start_in_charge(lab.host("client"), &format!("manager = \"daemon\"\n{ours}\n"), &WAY)
 }

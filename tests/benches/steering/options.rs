@@ -22,7 +22,8 @@ pub struct Options {
     /// Only this side
     #[arg(long, value_parser = Side::parse, value_name = "ours|stock")]
     side: Option<Side>,
-    /// Further lines of the daemon's configuration, in place of the profile that stands for the second path's role
+    /// Lines of the daemon's configuration, in place of the service type that stands for the second path's role:
+    /// "aggregate" where both are in use, "handover" where it is backup
     #[arg(long, value_name = "TOML")]
     pub ours: Option<String>,
     /// Cargo adds this one

@@ -78,6 +78,7 @@ fn repetition(network: &Network, job: Job, congestion: Congestion, outage: Outag
     link.outage(Outage::None)?;
     let back = back_in_use(&network.lab, job, carried);
     thread::sleep(AFTER);
+    network.goes_on(&transfer)?;
     Ok([stall(&transfer, lost, returned), stall(&transfer, returned, transfer.elapsed()), milliseconds(back)])
 }
 

@@ -39,12 +39,16 @@ impl Unwatched {
         Ok(Self { observer, server, runtime, lab })
     }
 
-    /// Traffic that flows by now.
+    /// Traffic that flows by now: of messages so many that the deviation is that of the path.
     pub fn traffic(&self, job: Job, options: Options) -> Result<Transfer> {
-        // Until the deviation is that of the path.
-        let enough = if job == Job::RequestResponse { options.request as u64 * 2 * 40 } else { 4 << 20 };
+        let enough = if job == Job::RequestResponse { 40 * 1000 } else { 4 << 20 };
+        self.traffic_of(job, options, enough)
+    }
+
+    /// Traffic that has moved so many bytes by now.
+    pub fn traffic_of(&self, job: Job, options: Options, bytes: u64) -> Result<Transfer> {
         let traffic = traffic::start(self.lab.host("client"), &self.server, job, options)?;
-        traffic.wait_for(enough, PATIENCE)?;
+        traffic.wait_for(bytes, PATIENCE)?;
         Ok(traffic)
     }
 

@@ -34,8 +34,9 @@ struct Suite {
     needs: Option<&'static str>,
 }
 
-/// Together they take a few minutes under emulation, which is about thirty times as slow.
-const SUITES: [Suite; 5] = [
+/// Together they take a few minutes under emulation, which is about thirty times as slow: too slow for tests that start the
+/// daemon, which wait half a minute for it and no longer.
+const SUITES: [Suite; 3] = [
     Suite { program: "mptcp_netlink", tests: &[], needs: None },
     Suite { program: "ebpf", tests: &[], needs: Some("path_stats") },
     Suite {
@@ -43,19 +44,9 @@ const SUITES: [Suite; 5] = [
         tests: &["they_can_be_chosen", "two_subflows_share"],
         needs: Some("coupled"),
     },
-    Suite {
-        program: "events",
-        tests: &["a_link_that_is_set_down_is_left", "a_removed_address_takes_only"],
-        needs: None,
-    },
-    Suite {
-        program: "manager",
-        tests: &["one_access_carries_in_light", "a_lost_access_is_left"],
-        needs: Some("userspace-path-manager"),
-    },
 ];
 
-const TRIAL: Duration = Duration::from_secs(180);
+const TRIAL: Duration = Duration::from_secs(600);
 const TESTS: Duration = Duration::from_secs(1500);
 
 /// What came out on one kernel: a word by row.
@@ -67,14 +58,20 @@ struct Column {
 /// Runs it all and prints the table; fails when a test fails, a feature could not be tried, or the verifier has much more
 /// to do than before.
 pub fn run(options: &Options) -> Result<()> {
-    super::prepare()?;
+    match super::prepare() {
+        Err(error) if options.quick => {
+            println!("left out: other kernels, because what boots them cannot be brought here: {error:#}");
+            return Ok(());
+        }
+        prepared => prepared?,
+    }
     let programs =
         if options.quick { build::all(false).map(|()| BTreeMap::new()) } else { build::test_programs() }?;
     let (mut columns, mut failures, mut verified) = (Vec::new(), Vec::new(), Baseline::default());
     for series in options.series.map_or(kernels::SERIES.to_vec(), |series| vec![series]) {
         let kernel = match kernels::get(series) {
             Err(error) if options.quick => {
-                println!("left out: Linux {series}, which cannot be brought here: {error:#}");
+                println!("left out: Linux {series}, because it cannot be brought here: {error:#}");
                 continue;
             }
             kernel => kernel?,

@@ -38,6 +38,7 @@ impl Model {
 
     fn look(&mut self, at: u64) {
         self.socket.now_ns = at;
+        self.socket.awaited = self.socket.in_flight;
         let outcome = self.watch.look(&self.socket);
         if let Some((kind, _)) = outcome.told {
             self.told.push((kind, at, outcome));
@@ -270,6 +271,7 @@ fn any_look() -> impl Strategy<Value = Look> {
         segments_in: numbers.0,
         data_segments_in: numbers.1,
         in_flight: numbers.2,
+        awaited: numbers.2,
         rtt_us: numbers.3,
         deviation_us: numbers.4,
         patience_us: numbers.5,

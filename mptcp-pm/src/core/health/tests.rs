@@ -1,1 +1,200 @@
-//! The health of ways, over random histories.
+//! The health of ways: by example, and over random histories.
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::core::connections::Ends;
+
+const WAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 1, 0, 2));
+const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 9, 0, 2));
+const PROBE: Probe = Probe { local: WAY, ifindex: 2, remote: PEER };
+const RTT: Duration = Duration::from_millis(20);
+
+fn at(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn alarm(kind: Kind) -> Alarm {
+    let ends = Ends { local: SocketAddr::new(WAY, 40000), remote: SocketAddr::new(PEER, 443) };
+    let silence = Duration::from_millis(50);
+    Alarm { kind, token: 1, ends, silence, rtt: RTT, deviation: Duration::from_millis(2) }
+}
+
+/// A way whose other end is known to answer.
+fn known() -> Health {
+    let mut health = Health::default();
+    health.exist([(WAY, 2)].into_iter());
+    health.meet(WAY, PEER, EXPECTED_FOR, at(1000));
+    assert_eq!(health.request(), Some(Request::Ask(PROBE)));
+    health.answered(&PROBE, RTT, at(1020));
+    health
+}
+
+/// Lets time pass until then, without answers: what is asked for.
+fn pass(health: &mut Health, now: &mut Duration, end: Duration) -> Vec<(Duration, Request)> {
+    let mut requests = Vec::new();
+    while let Some(deadline) = health.deadline().filter(|deadline| *deadline <= end) {
+        *now = deadline.max(*now);
+        health.advance(*now);
+        while let Some(request) = health.request() {
+            requests.push((*now, request));
+        }
+    }
+    *now = end;
+    requests
+}
+
+/// Gives a way up that has been silent.
+fn died() -> (Health, Duration) {
+    let (mut health, mut now) = (known(), at(2000));
+    assert!(!health.alarm(WAY, &alarm(Kind::Silent), now));
+    assert_eq!(health.state(WAY), State::Suspect);
+    let asked = pass(&mut health, &mut now, at(2100));
+    assert_eq!(asked.len(), 2, "a round is two questions: {asked:?}");
+    assert_eq!(health.state(WAY), State::Dead);
+    (health, now)
+}
+
+#[test]
+fn a_way_whose_end_does_not_answer_is_dead_and_is_let_back_when_it_does() {
+    let (mut health, mut now) = died();
+    health.moved(now);
+    let asked = pass(&mut health, &mut now, at(8000));
+    let longest = asked.windows(2).map(|pair| pair[1].0 - pair[0].0).max();
+    assert!(longest <= Some(ASK_AT_MOST), "asked at {asked:?}");
+    health.answered(&PROBE, RTT, now);
+    assert_eq!(health.state(WAY), State::Good);
+}
+
+#[test]
+fn an_answer_clears_a_suspicion() {
+    let mut health = known();
+    health.alarm(WAY, &alarm(Kind::Late), at(2000));
+    health.answered(&PROBE, RTT, at(2020));
+    assert_eq!(health.state(WAY), State::Good);
+    let mut now = at(2020);
+    pass(&mut health, &mut now, at(9000));
+    assert_eq!(health.state(WAY), State::Good);
+}
+
+#[test]
+fn being_late_alone_is_no_death() {
+    let (mut health, mut now) = (known(), at(2000));
+    health.alarm(WAY, &alarm(Kind::Late), now);
+    pass(&mut health, &mut now, at(2200));
+    assert_eq!(health.state(WAY), State::Suspect);
+    pass(&mut health, &mut now, at(6000));
+    assert_eq!(health.state(WAY), State::Good);
+}
+
+#[test]
+fn the_silence_of_who_never_answered_decides_on_itself_alone() {
+    let mut health = Health::default();
+    health.exist([(WAY, 2)].into_iter());
+    assert!(!health.alarm(WAY, &alarm(Kind::Late), at(1000)));
+    assert!(!health.alarm(WAY, &alarm(Kind::Quiet), at(1000)));
+    assert!(health.alarm(WAY, &alarm(Kind::Silent), at(1000)));
+    assert_eq!((health.state(WAY), health.deadline()), (State::Good, None));
+}
+
+#[test]
+fn a_pause_is_borne_the_next_time_and_a_long_outage_is_not() {
+    let (mut health, now) = died();
+    pass(&mut health, &mut now.clone(), at(2200));
+    health.answered(&PROBE, RTT, at(2200));
+    let Some(Request::Bear(2, pause)) = health.request() else { panic!("is borne") };
+    assert!((at(250)..at(500)).contains(&pause), "{pause:?}");
+    let (mut health, mut now) = died();
+    pass(&mut health, &mut now, at(9000));
+    health.answered(&PROBE, RTT, at(9000));
+    assert_eq!(health.request(), None);
+}
+
+#[test]
+fn a_way_that_dies_again_and_again_has_to_answer_more_often() {
+    let (mut health, mut now) = died();
+    let mut needed = Vec::new();
+    for _ in 0..4 {
+        let mut answers = 0;
+        while health.state(WAY) != State::Good {
+            now += at(100);
+            health.answered(&PROBE, RTT, now);
+            answers += 1;
+        }
+        needed.push(answers);
+        health.alarm(WAY, &alarm(Kind::Silent), now);
+        let end = now + at(100);
+        pass(&mut health, &mut now, end);
+    }
+    assert_eq!(needed, [1, 2, 4, 8]);
+}
+
+#[test]
+fn without_interest_a_dead_way_is_hardly_asked() {
+    let (mut health, mut now) = died();
+    let end = now + INTEREST + at(3_600_000);
+    let asked = pass(&mut health, &mut now, end);
+    let late = asked.iter().filter(|(at, _)| *at > now - at_hours(1) + INTEREST).count();
+    assert!(late <= 75, "{late} questions in an hour");
+}
+
+const fn at_hours(hours: u64) -> Duration {
+    Duration::from_secs(hours * 3600)
+}
+
+#[derive(Clone, Debug)]
+enum Move {
+    Alarm(u8),
+    Answer,
+    Moved,
+    Meet,
+    Wait(u64),
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        4 => (0_u8..4).prop_map(Move::Alarm),
+        2 => Just(Move::Answer),
+        1 => Just(Move::Moved),
+        1 => Just(Move::Meet),
+        4 => (0_u64..3000).prop_map(Move::Wait),
+    ];
+    prop::collection::vec(one, 0..80)
+}
+
+proptest! {
+    /// Whatever happens: no more is asked than a few times a second, what is due is done, and a way whose end answers
+    /// from some time on is used again.
+    #[test]
+    fn it_comes_back_and_never_asks_in_a_storm(moves in moves()) {
+        const KINDS: [Kind; 4] = [Kind::Late, Kind::Silent, Kind::Quiet, Kind::Heard];
+        let (mut health, mut now) = (known(), at(2000));
+        let (mut asked, mut alarms) = (0_u32, 0_u32);
+        for step in moves {
+            match step {
+                Move::Alarm(kind) => {
+                    health.alarm(WAY, &alarm(KINDS[usize::from(kind)]), now);
+                    alarms += 1;
+                }
+                Move::Answer => health.answered(&PROBE, RTT, now),
+                Move::Moved => health.moved(now),
+                Move::Meet => health.meet(WAY, PEER, at(5000), now),
+                Move::Wait(millis) => {
+                    let end = now + at(millis);
+                    asked += pass(&mut health, &mut now, end).len() as u32;
+                }
+            }
+            prop_assert!(health.deadline().is_none_or(|deadline| deadline.is_zero() || deadline + at(3000) > now));
+        }
+        let seconds = (now - at(2000)).as_secs() as u32 + 1;
+        prop_assert!(asked <= seconds * 12 + alarms * 2 + 80, "{} questions in {} s", asked, seconds);
+        for _ in 0..200 {
+            let end = now + at(100);
+            pass(&mut health, &mut now, end);
+            health.answered(&PROBE, RTT, now);
+        }
+        prop_assert_eq!(health.state(WAY), State::Good);
+    }
+}

@@ -2,8 +2,9 @@
 use std::collections::VecDeque;
 
 use super::Paths;
-use crate::core::connections::{Connection, Manager, Token};
+use crate::core::connections::{Connection, Ends, Manager, Subflow, Token};
 use crate::core::service::{Owner, Rules, Served, Service, Subject, Why};
+use crate::core::steering::Part;
 
 /// As many owners are kept of connections that have not begun yet; some never do, because the peer does not speak MPTCP.
 const MOST_EARLY: usize = 1024;
@@ -100,7 +101,16 @@ impl Paths {
     }
 }
 
+/// The part of a subflow that is decided.
+fn part(subflow: &Subflow) -> Option<(Ends, Part, &'static str)> {
+    subflow.part.map(|(part, why)| (subflow.ends, part, why))
+}
+
 fn served(connection: &Connection) -> Served {
     let acts = connection.manager != Manager::Kernel;
-    Served { service: acts.then_some((connection.service, connection.why)), owner: connection.owner.clone() }
+    Served {
+        service: acts.then_some((connection.service, connection.why)),
+        owner: connection.owner.clone(),
+        parts: connection.subflows.iter().filter_map(part).collect(),
+    }
 }

@@ -1,11 +1,12 @@
 //! Which service type a connection has: the first rule that matches decides, or else the configuration's default.
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
 use super::Service;
 use crate::config::{ApplicationRule, Config};
 use crate::core::connections::Ends;
+use crate::core::steering::Part;
 
 /// Whose a connection is, as far as that is known: who opened it, or who listens for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,13 +69,23 @@ pub enum Why {
     Profile,
 }
 
-/// What is known of a connection's service type.
+/// What is known of a connection's service type, and what comes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served {
     /// It; none where the kernel manages the connection, so that none can act.
     pub service: Option<(Service, Why)>,
     /// Whose the connection is.
     pub owner: Owner,
+    /// The part that each of its subflows plays, and why, where that is the daemon's business.
+    pub parts: Vec<(Ends, Part, &'static str)>,
+}
+
+impl Served {
+    /// The part of a subflow, and why.
+    pub fn part(&self, local: SocketAddr, remote: SocketAddr) -> Option<(Part, &'static str)> {
+        let found = self.parts.iter().find(|(ends, ..)| *ends == Ends { local, remote });
+        found.map(|(_, part, why)| (*part, *why))
+    }
 }
 
 /// A rule that comes before the one that decides.

@@ -1,1 +1,180 @@
-//! Which subflow plays which part.
+//! Which subflow plays which part: by example, and for any figures and silences.
+use std::net::SocketAddr;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::core::action::NewEndpoint;
+use crate::core::world::EndpointFlags;
+
+const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 443);
+
+fn address(way: u8) -> IpAddr {
+    [10, way, 0, 2].into()
+}
+
+fn ends(way: u8) -> Ends {
+    Ends { local: SocketAddr::new(address(way), 40000 + u16::from(way)), remote: SERVER }
+}
+
+fn now(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Three ways; the owner wants the last one to stand by.
+fn aims() -> Aims {
+    let way = |way: u8| NewEndpoint {
+        addr: address(way),
+        ifindex: u32::from(way) + 2,
+        flags: match way {
+            2 => EndpointFlags::SUBFLOW | EndpointFlags::BACKUP,
+            _ => EndpointFlags::SUBFLOW,
+        },
+    };
+    Aims { ways: (0..3).map(way).collect(), measured: true, ..Aims::default() }
+}
+
+/// A connection with a subflow on each way, that begins on the second one.
+fn connection(service: Service) -> Connection {
+    let mut connection = Connection::new(ends(1), false);
+    connection.service = service;
+    connection.subflows.extend([0, 2].map(|way| Subflow::new(ends(way), way + 1, true, true)));
+    connection
+}
+
+fn figures(way: u8, rtt: u64, moved: u64) -> Figures {
+    let rtt = Some(now(rtt));
+    Figures { token: 1, ends: ends(way), rtt, least: rtt, acked: moved, received: 0, backlogged: true }
+}
+
+fn measure(connection: &mut Connection, rtts: [u64; 3], moved: u64, at: Duration) {
+    for (way, rtt) in (0..3).zip(rtts) {
+        connection.steering.measure(&figures(way, rtt, moved), at);
+    }
+    connection.steering.measured(at);
+}
+
+/// The ways that carry.
+fn carrying(connection: &mut Connection, at: Duration) -> Vec<u8> {
+    let (aims, health) = (aims(), Health::default());
+    decide(1, connection, &Surroundings { aims: &aims, health: &health, now: at });
+    let carries = |subflow: &&Subflow| subflow.part.is_some_and(|(part, _)| part == Part::Carries);
+    let mut ways: Vec<u8> = (0..3)
+        .filter(|way| connection.subflows.iter().filter(carries).any(|s| s.ends.local.ip() == address(*way)))
+        .collect();
+    ways.sort_unstable();
+    ways
+}
+
+#[test]
+fn a_handover_takes_the_owners_first_whatever_the_delay() {
+    let mut connection = connection(Service::Handover);
+    measure(&mut connection, [80, 20, 5], 0, now(1000));
+    assert_eq!(carrying(&mut connection, now(1000)), [0]);
+}
+
+#[test]
+fn the_lowest_delay_carries_but_not_what_is_to_stand_by() {
+    let mut connection = connection(Service::Interactive);
+    measure(&mut connection, [20, 80, 5], 0, now(1000));
+    assert_eq!(carrying(&mut connection, now(1000)), [0]);
+}
+
+#[test]
+fn a_little_less_delay_is_no_reason_to_move_and_much_less_is_only_after_a_while() {
+    let mut connection = connection(Service::Interactive);
+    measure(&mut connection, [80, 30, 90], 0, now(1000));
+    assert_eq!(carrying(&mut connection, now(1000)), [1]);
+    measure(&mut connection, [27, 30, 90], 1, now(9000));
+    assert_eq!(carrying(&mut connection, now(9000)), [1], "27 is not enough less than 30");
+    measure(&mut connection, [20, 30, 90], 2, now(9100));
+    assert_eq!(carrying(&mut connection, now(9100)), [0]);
+    measure(&mut connection, [20, 14, 90], 3, now(9200));
+    assert_eq!(carrying(&mut connection, now(9200)), [0], "it has just moved");
+    assert_eq!(carrying(&mut connection, now(10200)), [1]);
+}
+
+#[test]
+fn a_long_transfer_gets_every_good_path_and_a_pause_ends_it() {
+    let mut connection = connection(Service::Aggregate);
+    for step in 0..6 {
+        let at = now(1000 + step * 100);
+        measure(&mut connection, [20, 80, 90], step * 1_000_000, at);
+        let expected: &[u8] = if step < 5 { &[0] } else { &[0, 1] };
+        assert_eq!(carrying(&mut connection, at), expected, "after {} ms", step * 100);
+    }
+    for step in 0..8 {
+        measure(&mut connection, [20, 80, 90], 5_000_000, now(2000 + step * 100));
+    }
+    assert_eq!(carrying(&mut connection, now(2800)), [0]);
+}
+
+#[test]
+fn messages_are_never_long() {
+    let mut connection = connection(Service::Aggregate);
+    for step in 0..500 {
+        measure(&mut connection, [20, 80, 90], step * 2_500, now(1000 + step * 100));
+    }
+    assert_eq!(carrying(&mut connection, now(60_000)), [0]);
+}
+
+#[test]
+fn where_nothing_is_measured_an_aggregate_uses_all() {
+    let mut connection = connection(Service::Aggregate);
+    let aims = Aims { measured: false, ..aims() };
+    let health = Health::default();
+    decide(1, &mut connection, &Surroundings { aims: &aims, health: &health, now: now(1) });
+    let carrying =
+        connection.subflows.iter().filter(|s| s.part.is_some_and(|(part, _)| part == Part::Carries));
+    assert_eq!(carrying.count(), 2);
+}
+
+#[test]
+fn what_is_silent_is_set_aside_at_once_and_trusted_again_after_a_while() {
+    let mut connection = connection(Service::Handover);
+    assert_eq!(carrying(&mut connection, now(1000)), [0]);
+    connection.steering.silent(ends(0), false);
+    assert_eq!(carrying(&mut connection, now(1001)), [1]);
+    connection.steering.heard(&ends(0), now(1100));
+    assert_eq!(carrying(&mut connection, now(1101)), [1]);
+    assert_eq!(connection.steering.deadline(), Some(now(1100) + STAY));
+    assert_eq!(carrying(&mut connection, now(2200)), [0]);
+}
+
+#[test]
+fn parts_do_not_change_more_often_than_once_a_second_in_the_long_run() {
+    let mut connection = connection(Service::Interactive);
+    let mut changes = 0;
+    let mut before = carrying(&mut connection, now(0));
+    for step in 1..6000_u64 {
+        let rtts = if step % 2 == 0 { [100, 10, 90] } else { [10, 100, 90] };
+        measure(&mut connection, rtts, step, now(step * 10));
+        let carrying = carrying(&mut connection, now(step * 10));
+        changes += u32::from(carrying != before);
+        before = carrying;
+    }
+    assert!(changes <= 60 + Pacer::BURST, "{changes} changes in a minute");
+}
+
+proptest! {
+    /// As long as there is a subflow at all, one carries, whatever is silent and whatever was measured.
+    #[test]
+    fn there_is_always_one_that_carries(
+        service in prop::sample::select(&[Service::Handover, Service::Interactive, Service::Aggregate, Service::Single][..]),
+        steps in prop::collection::vec((any::<[bool; 3]>(), [1_u64..500, 1..500, 1..500], 0_u64..3_000_000, 1_u64..2000), 1..40),
+    ) {
+        let mut connection = connection(service);
+        let (mut at, mut moved) = (now(1000), 0);
+        for (silent, rtts, more, wait) in steps {
+            (at, moved) = (at + now(wait), moved + more);
+            for (way, silent) in (0..3).zip(silent) {
+                match silent {
+                    true => connection.steering.silent(ends(way), way == 1),
+                    false => connection.steering.heard(&ends(way), at),
+                }
+            }
+            measure(&mut connection, rtts, moved, at);
+            prop_assert!(!carrying(&mut connection, at).is_empty());
+        }
+    }
+}

@@ -39,7 +39,7 @@ proptest! {
         let wrong = oracle::faults_in(&machine.kernel, &machine.config);
         prop_assert!(wrong.is_empty(), "{wrong:#?}\n{:#?}", machine.core.report());
         // A default route whose gateway has lost its network cannot be copied.
-        let mut findings = machine.core.report().findings.into_iter();
+        let findings = machine.core.report().findings.into_iter();
         for finding in findings {
             prop_assert_eq!(&finding.reason, "network is unreachable", "{}", finding.object);
         }

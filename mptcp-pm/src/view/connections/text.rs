@@ -1,6 +1,7 @@
 //! Connections as paragraphs for people.
 use super::{Connection, Connections, Decided, Kind, Opener, Subflow};
 use crate::core::service::Why;
+use crate::core::steering::Part;
 use crate::view::figures::{live, scaled, short};
 
 /// One paragraph for each connection, one for each subflow; a leading indent is kept when it is wrapped.
@@ -67,12 +68,14 @@ fn subflow(subflow: &Subflow) -> String {
         Kind::Initial => "initial",
         Kind::Join => "join",
     };
-    let part = match (subflow.backup_by_us, subflow.backup_by_peer) {
-        (false, false) => "carrying",
-        (true, false) => "backup",
-        (false, true) => "backup by the peer",
-        (true, true) => "backup by both",
+    let part = match (subflow.role, subflow.backup_by_us, subflow.backup_by_peer) {
+        (Some(Part::SetAside), ..) => "set aside",
+        (_, false, false) => "carrying",
+        (_, true, false) => "backup",
+        (_, false, true) => "backup by the peer",
+        (_, true, true) => "backup by both",
     };
+    let why = subflow.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     let ends = match subflow.kind {
         Kind::Initial => String::new(),
         Kind::Join => format!(" {} > {}", subflow.local, subflow.remote),
@@ -82,7 +85,7 @@ fn subflow(subflow: &Subflow) -> String {
         subflow.figures.as_ref().map_or_else(|| pace(subflow), |figures| format!(", {}", live(figures)));
     let interface = subflow.interface.as_deref().unwrap_or("?");
     let traffic = traffic(subflow.bytes_sent, subflow.bytes_received);
-    format!("  {interface} {kind}{ends}: {part}{state}{pace}{traffic}")
+    format!("  {interface} {kind}{ends}: {part}{why}{state}{pace}{traffic}")
 }
 
 /// What the kernel tells of itself, where nothing is measured.
