@@ -285,6 +285,7 @@ impl<V: Copy, const N: usize> Element<[V; N]> {
 }
 
 /// The value that a key leads to, to be changed where it is. Programs and timers on other CPUs may be changing it too.
+#[expect(clippy::mut_from_ref, reason = "the map is the kernel's memory, not what the reference leads to")]
 #[inline(always)]
 pub fn element<K, V, const N: usize, const F: usize>(
     map: &'static btf_maps::HashMap<K, V, N, F>,
@@ -297,6 +298,7 @@ pub fn element<K, V, const N: usize, const F: usize>(
 
 /// A new value, all zeros, for a key that has none; `None` when it has one, or there is no room. The stack has none for
 /// large values.
+#[expect(clippy::mut_from_ref, reason = "the map is the kernel's memory, not what the reference leads to")]
 #[inline(always)]
 pub fn insert_zeros<K: Copy, V, const N: usize, const F: usize>(
     map: &'static btf_maps::HashMap<K, V, N, F>,
@@ -324,6 +326,7 @@ pub fn forget<T>(value: &mut T) -> &mut T {
 }
 
 /// The value that a timer was called with, likewise.
+#[expect(clippy::not_unsafe_ptr_arg_deref, reason = "only the kernel makes such pointers, and the verifier checks them")]
 #[inline(always)]
 pub fn value<V>(value: *mut V) -> Option<&'static mut V> {
     // SAFETY: as with `element`: the kernel keeps the value while the timer's callback runs.

@@ -5,6 +5,7 @@ pub mod alarm;
 mod cause;
 pub mod connections;
 pub mod event;
+mod findings;
 pub mod flow;
 pub mod health;
 pub mod observed;
@@ -36,11 +37,11 @@ use self::owned::Owned;
 use self::paths::Paths;
 use self::policy::{Capacity, Desired};
 use self::reading::Source;
-use self::report::{EndpointReport, Finding, Owner, Report};
+use self::report::Report;
 use self::retry::{Pacer, Retries, Verdict};
 use self::service::Rules;
 use self::subflows::Aims;
-use self::world::{Change, Endpoint, EndpointFlags, Link, Observation, Snapshot};
+use self::world::{Change, EndpointFlags, Link, Observation, Snapshot};
 use crate::config::{Config, Manager};
 
 #[cfg(test)]
@@ -664,64 +665,5 @@ impl Core {
             }
             Verdict::GivenUp => false,
         }
-    }
-
-    fn endpoint_report(&self, endpoint: &Endpoint) -> EndpointReport {
-        let owner = if endpoint.flags.contains(EndpointFlags::IMPLICIT) {
-            Owner::Kernel
-        } else if self.desired.stranded.contains(endpoint) {
-            Owner::Stranded
-        } else if self.owned.has(endpoint) {
-            Owner::Ours
-        } else {
-            Owner::Foreign
-        };
-        let link = endpoint.ifindex.and_then(|ifindex| self.world.links.get(&ifindex));
-        EndpointReport { endpoint: endpoint.clone(), interface: link.map(|link| link.name.clone()), owner }
-    }
-
-    /// Why the daemon cannot manage connections though it is to; none when it can.
-    fn unable(&self) -> Option<&'static str> {
-        let wanted = self.config.manager == Manager::Daemon;
-        let lacking =
-            self.world.observation.as_ref().is_some_and(|seen| {
-                !seen.sysctls.is_empty() && !seen.sysctls.keys().any(policy::is_in_charge)
-            });
-        match (wanted, self.hearing) {
-            (false, _) => None,
-            (true, false) => Some("the path manager's events cannot be heard"),
-            (true, true) => lacking.then_some("it has no userspace path manager (since 5.19)"),
-        }
-    }
-
-    /// Service types that are asked for and cannot act.
-    fn without_effect(&self) -> Option<Finding> {
-        let asked = self.config.service.is_some() || !self.config.applications.is_empty();
-        let by_kernel = self.config.manager == Manager::Kernel && !self.stopping;
-        (asked && by_kernel).then(|| Finding {
-            object: "service types".to_owned(),
-            reason: "without effect while the kernel manages the paths: set manager = \"daemon\"".to_owned(),
-            given_up: true,
-        })
-    }
-
-    fn findings(&self) -> Vec<Finding> {
-        let failed = self.retries.troubles().map(|(subject, reason, given_up)| Finding {
-            object: subject.to_string(),
-            reason: reason.to_owned(),
-            given_up,
-        });
-        let unable = self.unable().map(|reason| Finding {
-            object: Subject::Connections.to_string(),
-            reason: format!("the kernel manages their paths: {reason}"),
-            given_up: true,
-        });
-        // Of connections nothing is read unless they are the daemon's business.
-        let sockets = self.manages().then_some(&self.sockets);
-        let unread = [&self.routing, &self.endpoints].into_iter().chain(sockets).filter_map(|source| {
-            let reason = source.error()?.to_owned();
-            Some(Finding { object: Subject::Knowledge.to_string(), reason, given_up: !source.is_due() })
-        });
-        failed.chain(unread).chain(unable).chain(self.without_effect()).collect()
     }
 }

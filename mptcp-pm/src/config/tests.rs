@@ -133,7 +133,7 @@ fn mistakes_are_refused_with_place_and_remedy() {
         ("\nprofile = \"tiny\"", "2:11: unknown value \"tiny\": use one of \"light\", \"heavy\", \"site\""),
         ("manager = \"both\"", "1:11: unknown value \"both\": use one of \"kernel\", \"daemon\""),
         ("share-with-vpn = \"yes\"", "1:18: wrong type, string: expected true or false"),
-        ("share_with_vpn = true", "known here: profile, manager, service, share-with-vpn"),
+        ("share_with_vpn = true", "known here: profile, manager, service, congestion, share-with-vpn"),
         ("limits = 3", "1:10: wrong type, integer: expected a table"),
         ("[limits]\nsubflows = 65", "2:12: 65 is out of range: use a whole number from 0 to 64"),
         ("[limits]\nsubflows = -1", "2:12: -1 is out of range"),

@@ -277,11 +277,11 @@ impl Health {
     }
 
     /// The next thing to do.
-    pub fn next(&mut self) -> Option<Request> {
+    pub fn request(&mut self) -> Option<Request> {
         self.requests.pop_front()
     }
 
-    /// When [`Self::advance`] has something to do; zero when [`Self::next`] has.
+    /// When [`Self::advance`] has something to do; zero when [`Self::request`] has.
     pub fn deadline(&self) -> Option<Duration> {
         if !self.requests.is_empty() {
             return Some(Duration::ZERO);

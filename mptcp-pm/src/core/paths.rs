@@ -267,7 +267,7 @@ impl Paths {
         if !self.health.advance(now).is_empty() {
             self.look_at_all();
         }
-        self.health.next()
+        self.health.request()
     }
 
     fn look_at(&mut self, token: Token) {

@@ -27,7 +27,7 @@ fn known() -> Health {
     let mut health = Health::default();
     health.exist([(WAY, 2)].into_iter());
     health.meet(WAY, PEER, EXPECTED_FOR, at(1000));
-    assert_eq!(health.next(), Some(Request::Ask(PROBE)));
+    assert_eq!(health.request(), Some(Request::Ask(PROBE)));
     health.answered(&PROBE, RTT, at(1020));
     health
 }
@@ -38,7 +38,7 @@ fn pass(health: &mut Health, now: &mut Duration, end: Duration) -> Vec<(Duration
     while let Some(deadline) = health.deadline().filter(|deadline| *deadline <= end) {
         *now = deadline.max(*now);
         health.advance(*now);
-        while let Some(request) = health.next() {
+        while let Some(request) = health.request() {
             requests.push((*now, request));
         }
     }
@@ -104,12 +104,12 @@ fn a_pause_is_borne_the_next_time_and_a_long_outage_is_not() {
     let (mut health, now) = died();
     pass(&mut health, &mut now.clone(), at(2200));
     health.answered(&PROBE, RTT, at(2200));
-    let Some(Request::Bear(2, pause)) = health.next() else { panic!("is borne") };
+    let Some(Request::Bear(2, pause)) = health.request() else { panic!("is borne") };
     assert!((at(250)..at(500)).contains(&pause), "{pause:?}");
     let (mut health, mut now) = died();
     pass(&mut health, &mut now, at(9000));
     health.answered(&PROBE, RTT, at(9000));
-    assert_eq!(health.next(), None);
+    assert_eq!(health.request(), None);
 }
 
 #[test]
