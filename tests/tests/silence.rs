@@ -157,7 +157,7 @@ fn healthy(job: Job, set: impl Fn(&mut Settings)) -> Result<()> {
         net.lab.link(WIFI).set(&set);
         let options =
             Options { interval: Duration::from_millis(20), ..Options::duration(Duration::from_secs(10)) };
-        let traffic = net.traffic(job, options)?;
+        let traffic = net.traffic_of(job, options, 1000)?;
         let local = traffic.local();
         traffic.join()?;
         let told: Vec<_> = std::iter::from_fn(|| net.silence.waiting()).collect();
