@@ -326,7 +326,10 @@ pub fn forget<T>(value: &mut T) -> &mut T {
 }
 
 /// The value that a timer was called with, likewise.
-#[expect(clippy::not_unsafe_ptr_arg_deref, reason = "only the kernel makes such pointers, and the verifier checks them")]
+#[expect(
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "only the kernel makes such pointers, and the verifier checks them"
+)]
 #[inline(always)]
 pub fn value<V>(value: *mut V) -> Option<&'static mut V> {
     // SAFETY: as with `element`: the kernel keeps the value while the timer's callback runs.
