@@ -112,7 +112,7 @@ figures! {
     "The congestion window." congestion_window_bytes: Gauge, Bytes;
     "Data on its way: sent and not acknowledged." in_flight_bytes: Gauge, Bytes;
     "How long ago data last got through, either way." idle_seconds: Gauge, Seconds;
-    "How fast the windows of a connection grow that are coupled, of how fast they would uncoupled."
+    "Growth of coupled windows, as a share of uncoupled growth."
         coupled_growth_ratio: Gauge, Ratio;
 }
 
