@@ -16,8 +16,8 @@ use tests::{Family, Host, Rng};
 const HEAVY: &str = "profile = \"heavy\"\nmanager = \"daemon\"\n";
 
 #[test]
-fn a_dozen_ends_are_noticed_by_no_connection() -> Result<()> {
-    rounds(12, 1)
+fn eight_ends_are_noticed_by_no_connection() -> Result<()> {
+    rounds(8, 1)
 }
 
 /// As many as the owner's promise is about; takes some minutes.

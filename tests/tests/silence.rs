@@ -156,7 +156,7 @@ fn healthy(job: Job, set: impl Fn(&mut Settings)) -> Result<()> {
         let mut net = Net::start()?;
         net.lab.link(WIFI).set(&set);
         let options =
-            Options { interval: Duration::from_millis(20), ..Options::duration(Duration::from_secs(10)) };
+            Options { interval: Duration::from_millis(20), ..Options::duration(Duration::from_secs(6)) };
         let traffic = net.traffic_of(job, options, 1000)?;
         let local = traffic.local();
         traffic.join()?;
