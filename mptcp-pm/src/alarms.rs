@@ -1,57 +1,39 @@
 //! The detector of silent subflows, as the core understands it: its alarms are events.
 use std::time::Duration;
 
+use crate::bpf::Kernel;
 use crate::bpf::silence::{self, Silence};
-use crate::core::alarm::{Alarm, Kind};
+use crate::core::alarm::Alarm;
 use crate::core::connections::Ends;
 use crate::core::event::Event;
 use crate::core::world::IfIndex;
+use crate::source::{Source, joined};
 use crate::view::status::Feature;
 
 /// Who notices silence, while somebody acts on it.
 #[derive(Default)]
-pub struct Alarms {
-    source: Option<Silence>,
-    /// Why there is no source, or not all of it.
-    absent: Option<String>,
-    /// It was tried.
-    asked: bool,
-}
+pub struct Alarms(Option<Source<Silence>>);
 
 impl Alarms {
     /// Loads the kernel's programs when somebody acts on alarms, and lets go of them when nobody does any more. A kernel
     /// that cannot run them is asked once.
-    pub fn follow(&mut self, wanted: bool) {
-        match (wanted, &self.source) {
-            (true, None) if !self.asked => self.start(),
-            (false, Some(_)) => *self = Self::default(),
-            _ => {}
-        }
-    }
-
-    fn start(&mut self) {
-        self.asked = true;
-        match Silence::attach() {
-            Ok(source) => {
-                self.absent = (!source.absent().is_empty()).then(|| source.absent().join("; "));
-                self.source = Some(source);
-            }
-            Err(error) => self.absent = Some(format!("{:#}", anyhow::Error::from(error))),
-        }
-        if let Some(reason) = &self.absent {
-            tracing::warn!("eBPF object silence is not wholly at work: {reason}");
+    pub fn follow(&mut self, wanted: bool, kernel: &Kernel) {
+        if !wanted {
+            self.0 = None;
+        } else if self.0.is_none() {
+            let source = self.0.insert(Source::new("silence"));
+            source.begin(Silence::attach(kernel), |source| joined(source.absent()));
         }
     }
 
     /// The next alarm: never one where nobody can tell. Cancelling it loses nothing.
     pub async fn next(&mut self) -> Event {
-        if let Some(source) = &mut self.source {
-            match source.next().await {
+        while let Some(source) = &mut self.0
+            && let Some(silence) = source.get_mut()
+        {
+            match silence.next().await {
                 Ok(alarm) => return event(&alarm),
-                Err(error) => {
-                    tracing::error!("eBPF object silence is given up: {:#}", anyhow::Error::from(error));
-                    self.source = None;
-                }
+                Err(error) => source.give_up(error),
             }
         }
         std::future::pending().await
@@ -59,12 +41,12 @@ impl Alarms {
 
     /// The next alarm, if there is one already.
     pub fn waiting(&mut self) -> Option<Event> {
-        self.source.as_mut()?.waiting().as_ref().map(event)
+        self.silence()?.waiting().as_ref().map(event)
     }
 
     /// Silences up to this length are usual on an interface.
     pub fn bear(&mut self, ifindex: IfIndex, silence: Duration) {
-        if let Some(source) = &mut self.source
+        if let Some(source) = self.silence()
             && let Err(error) = source.set_patience(ifindex, silence)
         {
             tracing::warn!("{:#}", anyhow::Error::from(error));
@@ -73,25 +55,23 @@ impl Alarms {
 
     /// Whether the programs are at work; none where nobody asked for them.
     pub fn feature(&self) -> Option<Feature> {
-        let feature = || Feature { name: "silence".to_owned(), absent: self.absent.clone() };
-        self.asked.then(feature)
+        self.0.as_ref().map(Source::feature)
+    }
+
+    fn silence(&mut self) -> Option<&mut Silence> {
+        self.0.as_mut()?.get_mut()
     }
 }
 
 fn event(alarm: &silence::Alarm) -> Event {
-    let kind = match alarm.kind {
-        silence::Kind::Quiet => Kind::Quiet,
-        silence::Kind::Late => Kind::Late,
-        silence::Kind::Silent => Kind::Silent,
-        silence::Kind::Heard => Kind::Heard,
-    };
-    tracing::debug!(?kind, token = alarm.token, local = %alarm.local, silent = ?alarm.silent, rtt = ?alarm.rtt, "alarm");
+    let silence::Alarm { kind, token, local, silent, rtt, .. } = *alarm;
+    tracing::debug!(?kind, token, %local, ?silent, ?rtt, "alarm");
     Event::Alarm(Alarm {
         kind,
-        token: alarm.token,
-        ends: Ends { local: alarm.local, remote: alarm.remote },
-        silence: alarm.silent,
-        rtt: alarm.rtt,
+        token,
+        ends: Ends { local, remote: alarm.remote },
+        silence: silent,
+        rtt,
         deviation: alarm.deviation,
     })
 }

@@ -11,12 +11,13 @@ pub mod struct_ops;
 mod attach;
 mod btf;
 mod cgroup;
+mod kernel;
 mod netns;
 mod objects;
 mod offsets;
 mod sys;
 
-pub use sys::give_back_memory;
+pub use kernel::Kernel;
 
 use std::{io, path::PathBuf};
 

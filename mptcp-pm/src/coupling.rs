@@ -3,7 +3,7 @@ use mptcp_common::coupled::Figures;
 
 use crate::bpf::congestion::Congestion;
 use crate::bpf::coupled::{Algorithm, Coupled};
-use crate::bpf::{self, Error};
+use crate::bpf::{Error, Kernel};
 use crate::view::status::Feature;
 
 /// The congestion control of this network namespace's MPTCP subflows. Dropping it leaves each as it is: the kernel keeps
@@ -24,23 +24,21 @@ struct Work {
 }
 
 impl Work {
-    fn begin() -> Result<Self, Error> {
-        let coupled = Coupled::register()?;
-        Ok(Self { congestion: Congestion::attach()?, coupled })
+    fn begin(kernel: &Kernel) -> Result<Self, Error> {
+        let coupled = Coupled::register(kernel)?;
+        Ok(Self { congestion: Congestion::attach(kernel)?, coupled })
     }
 }
 
 impl Coupling {
     /// Gives subflows, living and to come, this congestion control; none for the system's default. What does not work is
     /// logged once, and told by [`Self::feature`].
-    pub fn set(&mut self, wanted: Option<Algorithm>) {
+    pub fn set(&mut self, wanted: Option<Algorithm>, kernel: &Kernel) {
         self.wanted = wanted;
-        let absent = self.give().err().map(|error| format!("{:#}", anyhow::Error::from(error)));
+        let absent = self.give(kernel).err().map(|error| format!("{:#}", anyhow::Error::from(error)));
         if wanted.is_none() {
             self.work = None;
         }
-        // The kernel's types were in memory meanwhile.
-        bpf::give_back_memory();
         if absent != self.absent
             && let Some(reason) = &absent
         {
@@ -49,9 +47,9 @@ impl Coupling {
         self.absent = absent;
     }
 
-    fn give(&mut self) -> Result<(), Error> {
+    fn give(&mut self, kernel: &Kernel) -> Result<(), Error> {
         if self.work.is_none() && self.wanted.is_some() {
-            self.work = Some(Work::begin()?);
+            self.work = Some(Work::begin(kernel)?);
         }
         match &mut self.work {
             Some(work) => work.congestion.give(self.wanted.map(Algorithm::name)),

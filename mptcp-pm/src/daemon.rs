@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::alarms::Alarms;
-use crate::bpf::{self, coupled::Algorithm};
+use crate::bpf::{Kernel, coupled::Algorithm};
 use crate::clock::{Jumps, sleep_until};
 use crate::config::{Config, Control};
 use crate::control::{Call, Failure, Reply, Request, Server};
@@ -208,12 +208,12 @@ impl Daemon {
     }
 
     fn load_programs(&mut self, congestion: Option<Algorithm>) {
-        self.measure.start();
-        self.owners.start();
-        self.measure.couple(congestion);
+        let kernel = Kernel::default();
+        self.measure.start(&kernel);
+        self.owners.start(&kernel);
+        self.executor.alarms.follow(self.core.manages(), &kernel);
+        self.measure.couple(congestion, &kernel);
         self.core.handle(Event::Measuring(self.measure.measures()), self.start.elapsed());
-        // The kernel's types were in memory meanwhile; what lies above them would keep it.
-        bpf::give_back_memory();
     }
 
     async fn live(mut self) -> anyhow::Result<()> {
@@ -229,9 +229,9 @@ impl Daemon {
 
     /// What is measured and watched for the core is what it steers by.
     fn steer(&mut self) {
-        let steers = self.ready && self.core.manages();
+        let steers = self.core.manages();
         self.measure.pace(steers, self.core.is_growing());
-        self.executor.alarms.follow(steers);
+        self.executor.alarms.follow(steers, &Kernel::default());
     }
 
     /// Waits for whatever comes first, and hands it to the core.
@@ -348,7 +348,7 @@ impl Daemon {
     fn reload(&mut self) -> anyhow::Result<()> {
         let config = self.options.load()?;
         self.endpoint.set(config.metrics.as_ref())?;
-        self.measure.couple(config.congestion);
+        self.measure.couple(config.congestion, &Kernel::default());
         tracing::info!(profile = config.profile.name(), "configuration read");
         self.feed(Event::Configured(config));
         Ok(())
@@ -468,7 +468,7 @@ impl Daemon {
     async fn stop(mut self, end: End) -> anyhow::Result<()> {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         if end == End::Clean {
-            self.measure.couple(None);
+            self.measure.couple(None, &Kernel::default());
         }
         self.feed(match end {
             End::Clean => {

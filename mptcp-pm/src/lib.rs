@@ -20,6 +20,7 @@ pub mod probe;
 mod prober;
 mod rivals;
 pub mod socket_file;
+mod source;
 mod state;
 pub mod stats;
 pub mod sysctl;

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::bpf::coupled::Algorithm;
 use crate::bpf::path_stats::{Event, PathStats};
+use crate::bpf::{self, Kernel};
 use crate::clock::{self, monotonic_ns, sleep_until};
 use crate::control::Feed;
 use crate::core::alarm::Figures;
@@ -14,6 +15,7 @@ use crate::core::connections::Ends;
 use crate::core::uplink::Uplink;
 use crate::coupling::Coupling;
 use crate::interfaces;
+use crate::source::{Source, joined};
 use crate::stats::{Stats, ends};
 use crate::view::event::{self, path::PathEvent};
 use crate::view::status::Feature;
@@ -27,9 +29,7 @@ const OFTEN: Duration = Duration::from_millis(50);
 /// The measurements of this network namespace.
 pub struct Measure {
     /// Absent before the programs are loaded, and on kernels that lack what they need.
-    source: Option<PathStats>,
-    /// Why there is no source, or not all of it.
-    absent: Option<String>,
+    source: Source<PathStats>,
     coupling: Coupling,
     stats: Stats,
     /// When all subflows are read next; none while nothing flows.
@@ -40,6 +40,8 @@ pub struct Measure {
     figures: Option<Vec<Figures>>,
     /// Readings come often: transfers are growing.
     often: bool,
+    /// How long the last one took.
+    cost: Duration,
 }
 
 /// Something to be taken in.
@@ -49,47 +51,44 @@ pub enum Due {
     /// All subflows are to be read.
     Reading,
     /// The programs can no longer be listened to.
-    Broken(String),
+    Broken(bpf::Error),
 }
 
 impl Measure {
     /// Measures nothing yet.
     pub fn new() -> Self {
-        let absent = Some("not loaded yet".to_owned());
-        let (stats, feed) = (Stats::new(monotonic_ns()), Feed::default());
-        let coupling = Coupling::default();
-        Self { source: None, absent, coupling, stats, next_reading: None, feed, figures: None, often: false }
+        Self {
+            source: Source::new("path_stats"),
+            coupling: Coupling::default(),
+            stats: Stats::new(monotonic_ns()),
+            next_reading: None,
+            feed: Feed::default(),
+            figures: None,
+            often: false,
+            cost: Duration::ZERO,
+        }
     }
 
     /// Loads the kernel's programs, and begins.
-    pub fn start(&mut self) {
-        match PathStats::attach() {
-            Ok(source) => {
-                self.absent = (!source.absent().is_empty()).then(|| source.absent().join("; "));
-                self.source = Some(source);
-                // There may be subflows already.
-                self.next_reading = Some(Instant::now());
-            }
-            Err(error) => self.absent = Some(format!("{:#}", anyhow::Error::from(error))),
-        }
-        if let Some(reason) = &self.absent {
-            tracing::warn!("eBPF object path_stats is not wholly at work: {reason}");
-        }
+    pub fn start(&mut self, kernel: &Kernel) {
+        self.source.begin(PathStats::attach(kernel), |source| joined(source.absent()));
+        // There may be subflows already.
+        self.next_reading = self.measures().then(Instant::now);
     }
 
     /// Has subflows use this congestion control; none for the system's default.
-    pub fn couple(&mut self, algorithm: Option<Algorithm>) {
-        self.coupling.set(algorithm);
+    pub fn couple(&mut self, algorithm: Option<Algorithm>, kernel: &Kernel) {
+        self.coupling.set(algorithm, kernel);
     }
 
     /// Waits until there is something to be taken in: for ever, and without a timer, while nothing flows. Cancelling it
     /// loses nothing.
     pub async fn due(&mut self) -> Due {
-        let Some(source) = &mut self.source else { return std::future::pending().await };
+        let Some(source) = self.source.get_mut() else { return std::future::pending().await };
         tokio::select! {
             told = source.next() => match told {
                 Ok(event) => Due::Told(event),
-                Err(error) => Due::Broken(format!("{:#}", anyhow::Error::from(error))),
+                Err(error) => Due::Broken(error),
             },
             () = sleep_until(self.next_reading) => Due::Reading,
         }
@@ -103,11 +102,7 @@ impl Measure {
                 self.tell_waiting();
             }
             Due::Reading => self.read(),
-            Due::Broken(reason) => {
-                tracing::error!("eBPF object path_stats is given up: {reason}");
-                self.source = None;
-                self.absent = Some(reason);
-            }
+            Due::Broken(error) => self.source.give_up(error),
         }
     }
 
@@ -124,16 +119,17 @@ impl Measure {
             _ => {}
         }
         self.often = steers && often;
+        let period = self.period();
         if self.often
             && let Some(next) = &mut self.next_reading
         {
-            *next = (*next).min(Instant::now() + OFTEN);
+            *next = (*next).min(Instant::now() + period);
         }
     }
 
     /// Whether subflows are measured at all.
     pub const fn measures(&self) -> bool {
-        self.source.is_some()
+        self.source.get().is_some()
     }
 
     /// Reads all subflows now, because somebody looks.
@@ -166,7 +162,7 @@ impl Measure {
 
     /// Whether the programs that measure are at work.
     pub fn feature(&self) -> Feature {
-        Feature { name: "path_stats".to_owned(), absent: self.absent.clone() }
+        self.source.feature()
     }
 
     /// Whether coupled congestion control is at work; nothing where nobody asked for it.
@@ -204,7 +200,7 @@ impl Measure {
     }
 
     fn tell_waiting(&mut self) {
-        while let Some(event) = self.source.as_mut().and_then(PathStats::waiting) {
+        while let Some(event) = self.source.get_mut().and_then(PathStats::waiting) {
             self.told(&event);
         }
     }
@@ -215,7 +211,7 @@ impl Measure {
         self.tell_waiting();
         self.read_once();
         if !self.stats.is_flowing()
-            && let Some(source) = &mut self.source
+            && let Some(source) = self.source.get_mut()
         {
             if let Err(error) = source.sleep() {
                 tracing::error!("{:#}", anyhow::Error::from(error));
@@ -226,7 +222,8 @@ impl Measure {
     }
 
     fn read_once(&mut self) {
-        let Some(source) = &self.source else { return };
+        let Some(source) = self.source.get() else { return };
+        let begun = Instant::now();
         let (stats, figures) = (&mut self.stats, &mut self.figures);
         match self.coupling.connections() {
             Ok(told) => stats.coupled(told),
@@ -247,10 +244,12 @@ impl Measure {
             Err(error) => tracing::error!("{:#}", anyhow::Error::from(error)),
         }
         stats.end(monotonic_ns());
+        self.cost = begun.elapsed();
     }
 
+    /// Where there is much to read, it is not read so often that this would take more than a fiftieth of the time.
     fn period(&self) -> Duration {
-        if self.often { OFTEN } else { PERIOD }
+        if self.often { (self.cost * 50).clamp(OFTEN, PERIOD) } else { PERIOD }
     }
 }
 

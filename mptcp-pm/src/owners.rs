@@ -1,59 +1,42 @@
 //! Whose connections are: what the kernel's program tells becomes events for the core.
-use crate::bpf::owner::Owners as Source;
+use crate::bpf::{Kernel, owner};
 use crate::core::event::Event;
+use crate::source::Source;
 use crate::view::status::Feature;
 
 /// The owners of the connections of this network namespace.
-pub struct Owners {
-    /// Absent before the program is loaded, and on kernels that lack what it needs.
-    source: Option<Source>,
-    /// Why there is no source, or not all of it.
-    absent: Option<String>,
-}
+pub struct Owners(Source<owner::Owners>);
 
 impl Owners {
     /// Tells nothing yet.
     pub fn new() -> Self {
-        Self { source: None, absent: Some("not loaded yet".to_owned()) }
+        Self(Source::new("owner"))
     }
 
     /// Loads the kernel's program, and begins.
-    pub fn start(&mut self) {
-        match Source::attach() {
-            Ok(source) => {
-                self.absent = source.absent().map(ToOwned::to_owned);
-                self.source = Some(source);
-            }
-            Err(error) => self.absent = Some(format!("{:#}", anyhow::Error::from(error))),
-        }
-        if let Some(reason) = &self.absent {
-            tracing::warn!("eBPF object owner is not wholly at work: {reason}");
-        }
+    pub fn start(&mut self, kernel: &Kernel) {
+        self.0.begin(owner::Owners::attach(kernel), |source| source.absent().map(ToOwned::to_owned));
     }
 
     /// Waits until something is told that the daemon would not look for. Cancelling it loses nothing.
     pub async fn next(&mut self) -> Event {
         loop {
-            let Some(source) = &mut self.source else { return std::future::pending().await };
+            let Some(source) = self.0.get_mut() else { return std::future::pending().await };
             match source.next().await {
                 Ok((token, owner)) => return Event::Owned(token, owner),
-                Err(error) => {
-                    let reason = format!("{:#}", anyhow::Error::from(error));
-                    tracing::error!("eBPF object owner is given up: {reason}");
-                    (self.source, self.absent) = (None, Some(reason));
-                }
+                Err(error) => self.0.give_up(error),
             }
         }
     }
 
     /// What has been told already.
     pub fn waiting(&mut self) -> Option<Event> {
-        let (token, owner) = self.source.as_mut()?.waiting()?;
+        let (token, owner) = self.0.get_mut()?.waiting()?;
         Some(Event::Owned(token, owner))
     }
 
     /// Whether the program is at work.
     pub fn feature(&self) -> Feature {
-        Feature { name: "owner".to_owned(), absent: self.absent.clone() }
+        self.0.feature()
     }
 }

@@ -34,6 +34,7 @@ mod response;
 mod spread;
 
 use anyhow::{Context, Result, ensure};
+use mptcp_pm::bpf::Kernel;
 use mptcp_pm::bpf::coupled::{Algorithm, Coupled};
 use std::fs;
 use tests::bench::Report;
@@ -58,7 +59,7 @@ fn main() -> Result<()> {
     let (times, chosen) = (numbers.first(), numbers.get(1..).unwrap_or_default());
     tests::keep_time();
     let _turn = tests::congestion::turn()?;
-    let coupled = Coupled::register().context("register the congestion controls")?;
+    let coupled = Coupled::register(&Kernel::default()).context("register the congestion controls")?;
     let mut report = Report::new("coupled", "see each case");
     for (number, (usual, measure)) in (1..).zip(SCENARIOS) {
         if chosen.is_empty() || chosen.contains(&number) {

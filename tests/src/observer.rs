@@ -4,6 +4,7 @@ use crate::Host;
 use crate::daemon::PATIENCE;
 use anyhow::{Context, Result, ensure};
 use mptcp_common::path_stats::{Sample, Timeout};
+use mptcp_pm::bpf::Kernel;
 use mptcp_pm::bpf::path_stats::{Event, PathStats};
 use nix::libc;
 use std::net::IpAddr;
@@ -27,7 +28,7 @@ impl Observer {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let stats = host.run(|| {
             let _inside = runtime.enter();
-            PathStats::attach()
+            PathStats::attach(&Kernel::default())
         })?;
         ensure!(stats.absent().is_empty(), "{:?}", stats.absent());
         Ok(Self { stats, runtime, told: Vec::new() })

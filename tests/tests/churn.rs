@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, anyhow, ensure};
 use mptcp_common::path_stats::{Established, Sample};
+use mptcp_pm::bpf::Kernel;
 use mptcp_pm::bpf::path_stats::{Event, PathStats};
 use mptcp_pm::view::paths::Losses;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -31,7 +32,7 @@ fn no_last_record_of_fifty_thousand_connections_is_lost() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut stats = namespace.run(|| {
         let _inside = runtime.enter();
-        PathStats::attach()
+        PathStats::attach(&Kernel::default())
     })?;
     let (told, sent) = thread::scope(|scope| {
         let client =

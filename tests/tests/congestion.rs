@@ -1,6 +1,7 @@
 //! `congestion` in the configuration: which sockets get the coupled congestion control, which do not, and what is left
 //! when the daemon ends.
 use anyhow::{Context, Result, ensure};
+use mptcp_pm::bpf::Kernel;
 use mptcp_pm::bpf::coupled::{Algorithm, Coupled};
 use serde_json::Value;
 use tests::congestion::{self, Socket, sockets};
@@ -123,7 +124,7 @@ fn what_lives_goes_on_when_the_daemon_is_killed_and_its_successor_takes_it_up() 
 #[test]
 fn where_it_cannot_be_registered_the_rest_works_and_the_status_says_so() -> Result<()> {
     let _turn = congestion::turn()?;
-    let taken = Coupled::register()?;
+    let taken = Coupled::register(&Kernel::default())?;
     let lab = network()?;
     let client = lab.host("client");
     let config = "profile = \"heavy\"\ncongestion = \"lia\"\n";

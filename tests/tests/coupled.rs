@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use mptcp_common::coupled::{Figures, MAX_SUBFLOWS};
+use mptcp_pm::bpf::Kernel;
 use mptcp_pm::bpf::coupled::{Algorithm, Coupled};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
@@ -21,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 #[test]
 fn they_can_be_chosen_until_they_are_unregistered() {
     in_a_namespace(|| {
-        let coupled = Coupled::register()?;
+        let coupled = Coupled::register(&Kernel::default())?;
         for list in ["available", "allowed"] {
             ensure!(Algorithm::ALL.iter().all(|algorithm| is_listed(list, *algorithm)), "not {list}");
         }
@@ -32,13 +33,13 @@ fn they_can_be_chosen_until_they_are_unregistered() {
                 assert_eq!(chosen(&socket)?, algorithm.name());
             }
         }
-        let second = Coupled::register().err().context("the names are taken")?;
+        let second = Coupled::register(&Kernel::default()).err().context("the names are taken")?;
         ensure!(second.to_string().contains("registering tcp_congestion_ops"), "{second}");
         drop(coupled);
         assert!(!Algorithm::ALL.iter().any(|algorithm| is_listed("available", *algorithm)));
         let refused = socket(Protocol::TCP)?.set_tcp_congestion(b"lia").unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(Errno::ENOENT as i32));
-        Coupled::register().map(drop).context("registering them again")
+        Coupled::register(&Kernel::default()).map(drop).context("registering them again")
     });
 }
 
@@ -46,7 +47,7 @@ fn they_can_be_chosen_until_they_are_unregistered() {
 fn sockets_that_live_longer_go_on_with_it() {
     in_a_namespace(|| {
         for protocol in [Protocol::TCP, Protocol::MPTCP] {
-            let coupled = Coupled::register()?;
+            let coupled = Coupled::register(&Kernel::default())?;
             let (near, far) = connect(protocol, "balia")?;
             send(&near, &far, 100_000)?;
             drop(coupled);
@@ -61,7 +62,7 @@ fn sockets_that_live_longer_go_on_with_it() {
 #[test]
 fn plain_tcp_is_coupled_with_nothing() {
     in_a_namespace(|| {
-        let coupled = Coupled::register()?;
+        let coupled = Coupled::register(&Kernel::default())?;
         for algorithm in Algorithm::ALL {
             let (near, far) = connect(Protocol::TCP, algorithm.name())?;
             send(&near, &far, 1_000_000)?;
@@ -81,7 +82,7 @@ fn plain_tcp_is_coupled_with_nothing() {
 #[test]
 fn many_connections_leave_nothing() {
     in_a_namespace(|| {
-        let coupled = Coupled::register()?;
+        let coupled = Coupled::register(&Kernel::default())?;
         let mut open = Vec::new();
         for number in 0..300 {
             let algorithm = Algorithm::ALL[number % Algorithm::ALL.len()];
@@ -102,7 +103,7 @@ fn many_connections_leave_nothing() {
 #[test]
 fn two_subflows_share_what_they_know_and_the_data_arrives() -> Result<()> {
     let _turn = turn()?;
-    let coupled = Coupled::register()?;
+    let coupled = Coupled::register(&Kernel::default())?;
     let lab = Lab::start(&Scenario::load("two-providers")?, Family::V4)?;
     let client = lab.host("client");
     client.ip("mptcp endpoint add 10.2.0.2 dev lte0 subflow")?;

@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use mptcp_common::path_stats::{Established, Sample};
+use mptcp_pm::bpf::Kernel;
 use mptcp_pm::bpf::path_stats::{Event, PathStats, SubflowCounts};
 use mptcp_pm::view::paths::Losses;
 use nix::sched::{CloneFlags, unshare};
@@ -24,7 +25,7 @@ const TCP: Protocol = Protocol::TCP;
 #[test]
 fn each_mptcp_connection_counts_once_at_either_end() {
     in_a_namespace(|_| {
-        let stats = PathStats::attach()?;
+        let stats = PathStats::attach(&Kernel::default())?;
         let open = (0..5).map(|_| connect(MPTCP, MPTCP)).collect::<Result<Vec<_>>>()?;
         assert_eq!(stats.counts()?, initial(5));
         drop(open);
@@ -36,7 +37,7 @@ fn each_mptcp_connection_counts_once_at_either_end() {
 #[test]
 fn what_is_or_becomes_plain_tcp_does_not_count() {
     in_a_namespace(|_| {
-        let stats = PathStats::attach()?;
+        let stats = PathStats::attach(&Kernel::default())?;
         connect(TCP, TCP)?;
         connect(MPTCP, TCP).context("a client whose server speaks no MPTCP")?;
         connect(TCP, MPTCP).context("a client that speaks no MPTCP")?;
@@ -53,7 +54,7 @@ fn further_subflows_count_apart_from_initial_ones() {
         // Both ends are here: that of the server also tries a subflow, in vain, which counts until it has failed.
         ip("mptcp limits set subflows 2 add_addr_accepted 0")?;
         ip("mptcp endpoint add 127.0.0.2 subflow")?;
-        let stats = PathStats::attach()?;
+        let stats = PathStats::attach(&Kernel::default())?;
         let _open = connect(MPTCP, MPTCP)?;
         let expected = SubflowCounts { join_active: 1, join_passive: 1, ..initial(1) };
         // The kernel joins when it likes to; nothing that a socket could wait for tells when both ends have done so.
@@ -64,11 +65,11 @@ fn further_subflows_count_apart_from_initial_ones() {
 #[test]
 fn each_namespace_has_its_own_counts() {
     in_a_namespace(|_| {
-        let here = PathStats::attach()?;
+        let here = PathStats::attach(&Kernel::default())?;
         let elsewhere = thread::spawn(|| -> Result<()> {
             with_a_runtime(|_| {
                 enter_a_namespace()?;
-                let there = PathStats::attach()?;
+                let there = PathStats::attach(&Kernel::default())?;
                 for _ in 0..3 {
                     connect(MPTCP, MPTCP)?;
                 }
@@ -88,7 +89,7 @@ fn each_namespace_has_its_own_counts() {
 fn dropping_it_leaves_nothing_attached() {
     in_a_namespace(|_| {
         let before = bpf_files()?;
-        let stats = PathStats::attach()?;
+        let stats = PathStats::attach(&Kernel::default())?;
         ensure!(bpf_files()? > before, "an attached program has a link that this process holds");
         drop(stats);
         // Programs, maps and links live as long as a file descriptor refers to them.
@@ -100,7 +101,7 @@ fn dropping_it_leaves_nothing_attached() {
 #[test]
 fn a_subflow_is_told_read_and_told_once_more_with_exact_bytes() {
     in_a_namespace(|runtime| {
-        let mut stats = PathStats::attach()?;
+        let mut stats = PathStats::attach(&Kernel::default())?;
         ensure!(stats.absent().is_empty(), "{:?}", stats.absent());
         let (near, far) = connect(MPTCP, MPTCP)?;
         send(&near, &far, 100_000)?;
@@ -138,7 +139,7 @@ fn what_is_older_than_the_program_is_adopted() {
     in_a_namespace(|runtime| {
         let (near, far) = connect(MPTCP, MPTCP)?;
         let _plain = connect(TCP, TCP)?;
-        let mut stats = PathStats::attach()?;
+        let mut stats = PathStats::attach(&Kernel::default())?;
         let living = read(&stats)?;
         assert_eq!(living.len(), 2);
         assert!(living.iter().all(|sample| sample.kept.adopted == 1));
@@ -158,7 +159,7 @@ fn what_is_older_than_the_program_is_adopted() {
 #[test]
 fn who_sleeps_is_woken_once() {
     in_a_namespace(|_| {
-        let mut stats = PathStats::attach()?;
+        let mut stats = PathStats::attach(&Kernel::default())?;
         let (near, far) = connect(MPTCP, MPTCP)?;
         while stats.waiting().is_some() {}
         stats.sleep()?;
@@ -175,7 +176,7 @@ fn who_sleeps_is_woken_once() {
 #[test]
 fn a_full_ring_buffer_is_counted_and_the_living_are_still_read() {
     in_a_namespace(|_| {
-        let mut stats = PathStats::attach()?;
+        let mut stats = PathStats::attach(&Kernel::default())?;
         // Each connection has two ends, and each end a beginning that is told: more than the ring buffer has room for.
         let connections = 1000;
         for _ in 0..connections {

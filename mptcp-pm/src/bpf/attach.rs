@@ -9,10 +9,11 @@ use aya::programs::links::CgroupAttachMode;
 use aya::programs::sock_ops::SockOpsLink;
 use aya::programs::tp_btf::BtfTracePointLink;
 use aya::programs::{BtfTracePoint, Iter, ProgramError, SockOps};
-use aya::{Btf, Ebpf};
+use aya::{Btf, Ebpf, EbpfLoader};
+use mptcp_common::fields;
 use nix::time::{ClockId, clock_getres};
 
-use super::{Error, cgroup, sys};
+use super::{Error, cgroup, netns, objects, sys};
 
 /// A loaded object, by its name.
 pub struct Object {
@@ -23,6 +24,32 @@ pub struct Object {
 }
 
 impl Object {
+    /// Sets the object's globals by name, beside what each has to know: the network namespace and the offsets. Then has its
+    /// maps made.
+    ///
+    /// # Errors
+    /// When the daemon was built without it, or the kernel does not make its maps.
+    pub fn load(
+        name: &'static str,
+        offsets: &[u32; fields::COUNT],
+        globals: &[(&str, &[u8])],
+    ) -> Result<Self, Error> {
+        let bytes = objects::get(name)?;
+        let cookie = netns::cookie()?;
+        let mut loader = EbpfLoader::new();
+        loader
+            // The kernel's types serve relocations, which Rust objects do not have.
+            .btf(None)
+            .override_global("NETNS_COOKIE", &cookie, true)
+            .override_global("OFFSETS", &offsets[..], true);
+        for (global, value) in globals {
+            loader.override_global(global, *value, true);
+        }
+        let ebpf = loader.load(bytes);
+        let ebpf = ebpf.map_err(|source| Error::Object { object: name, source: Box::new(source) })?;
+        Ok(Self { name, ebpf })
+    }
+
     /// Takes a map out of it. Programs that are loaded later must not need it.
     ///
     /// # Errors
@@ -105,14 +132,6 @@ impl Object {
         let mut nothing = Vec::new();
         output.read_to_end(&mut nothing).map(|_| ()).map_err(error)
     }
-}
-
-/// The kernel's types, as aya wants them for iterators.
-///
-/// # Errors
-/// `Error::KernelTypes`, when it does not understand them.
-pub fn kernel_types() -> Result<Btf, Error> {
-    Btf::from_sys_fs().map_err(|source| Error::KernelTypes(Box::new(source)))
 }
 
 /// The length of a timer tick, nanoseconds: the resolution of the coarse clocks (clock_getres(2)).

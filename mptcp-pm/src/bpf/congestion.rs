@@ -1,13 +1,12 @@
 //! The object `congestion` at work: the MPTCP subflows of this network namespace get a congestion control.
 use std::os::fd::OwnedFd;
 
-use aya::EbpfLoader;
 use aya::maps::{Array, MapData};
 use aya::programs::sock_ops::SockOpsLink;
 use mptcp_common::fields::Field;
 
-use super::attach::{self, Object};
-use super::{Error, netns, objects, offsets::Types};
+use super::attach::Object;
+use super::{Error, Kernel};
 
 const OBJECT: &str = "congestion";
 const WANTED: &str = "WANTED";
@@ -40,19 +39,11 @@ impl Congestion {
     ///
     /// # Errors
     /// When the daemon was built without the object, or the kernel lacks what it needs; see [`Error`].
-    pub fn attach() -> Result<Self, Error> {
-        let bytes = objects::get(OBJECT)?;
-        let cookie = netns::cookie()?;
-        let offsets = Types::of_this_kernel()?.table_with(&NEEDED)?;
-        let ebpf = EbpfLoader::new()
-            .btf(None)
-            .override_global("NETNS_COOKIE", &cookie, true)
-            .override_global("OFFSETS", &offsets[..], true)
-            .load(bytes)
-            .map_err(|source| Error::Object { object: OBJECT, source: Box::new(source) })?;
-        let mut object = Object { name: OBJECT, ebpf };
+    pub fn attach(kernel: &Kernel) -> Result<Self, Error> {
+        let offsets = kernel.types()?.table_with(&NEEDED)?;
+        let mut object = Object::load(OBJECT, &offsets, &[])?;
         let link = object.attach_to_root("control")?;
-        let change = object.over_sockets(&attach::kernel_types()?, "change")?;
+        let change = object.over_sockets(kernel.for_aya()?, "change")?;
         let wanted = Array::try_from(object.take_map(WANTED)?).map_err(map_error)?;
         Ok(Self { object, wanted, change, _link: link })
     }

@@ -9,7 +9,7 @@ use mptcp_common::fields::Field;
 use zerocopy::FromBytes;
 
 use super::struct_ops::{self, Link, Object, Structure};
-use super::{Error, objects, offsets::Types};
+use super::{Error, Kernel, objects, offsets::Types};
 
 const OBJECT: &str = "coupled";
 const PLACES: &str = "PLACES";
@@ -57,11 +57,11 @@ impl Coupled {
     /// # Errors
     /// When the daemon was built without the object, the kernel lacks what it needs, or another has registered one of
     /// these names; see [`Error`].
-    pub fn register() -> Result<Self, Error> {
-        let types = Types::of_this_kernel()?;
+    pub fn register(kernel: &Kernel) -> Result<Self, Error> {
+        let types = kernel.types()?;
         let offsets = types.table_with(&NEEDED)?.map(u32::to_ne_bytes);
         let mut object = Object::new(OBJECT, objects::get(OBJECT)?, &[("OFFSETS", offsets.as_flattened())])?;
-        let register = |algorithm| register(&object, &types, algorithm);
+        let register = |algorithm| register(&object, types, algorithm);
         let links = Algorithm::ALL.into_iter().map(register).collect::<Result<_, _>>()?;
         let places = Map::HashMap(object.take_map(PLACES)?);
         let connections = Map::HashMap(object.take_map(CONNECTIONS)?);

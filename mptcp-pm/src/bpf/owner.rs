@@ -1,5 +1,4 @@
 //! The object `owner` at work: loaded for this network namespace, it tells whose each connection is.
-use aya::EbpfLoader;
 use aya::maps::{MapData, RingBuf};
 use aya::programs::tp_btf::BtfTracePointLink;
 use mptcp_common::fields::Field;
@@ -7,8 +6,8 @@ use mptcp_common::owner::Owned;
 use tokio::io::unix::AsyncFd;
 use zerocopy::FromBytes;
 
-use super::attach::{self, Object};
-use super::{Error, cgroup, netns, objects, offsets::Types, sys};
+use super::attach::Object;
+use super::{Error, Kernel, cgroup, sys};
 use crate::core::connections::Token;
 use crate::core::service::Owner;
 
@@ -41,9 +40,10 @@ impl Owners {
     ///
     /// # Errors
     /// When the daemon was built without the object, or the kernel lacks what it needs; see [`Error`].
-    pub fn attach() -> Result<Self, Error> {
-        let mut object = load()?;
-        let link = object.attach_to_tracepoint(&attach::kernel_types()?, PROGRAM, TRACEPOINT)?;
+    pub fn attach(kernel: &Kernel) -> Result<Self, Error> {
+        let offsets = kernel.types()?.table_with(&NEEDED)?;
+        let mut object = Object::load(OBJECT, &offsets, &[])?;
+        let link = object.attach_to_tracepoint(kernel.for_aya()?, PROGRAM, TRACEPOINT)?;
         let ring = RingBuf::try_from(object.take_map(RING)?);
         let ring =
             ring.map_err(|source| Error::Map { object: OBJECT, map: RING, source: Box::new(source) })?;
@@ -91,18 +91,4 @@ impl Owners {
             cgroup: cgroups.filter(|_| told.cgroup != 0).and_then(|names| names.path(told.cgroup)),
         }
     }
-}
-
-fn load() -> Result<Object, Error> {
-    let bytes = objects::get(OBJECT)?;
-    let cookie = netns::cookie()?;
-    let offsets = Types::of_this_kernel()?.table_with(&NEEDED)?;
-    let ebpf = EbpfLoader::new()
-        // The kernel's types serve relocations, which Rust objects do not have.
-        .btf(None)
-        .override_global("NETNS_COOKIE", &cookie, true)
-        .override_global("OFFSETS", &offsets[..], true)
-        .load(bytes)
-        .map_err(|source| Error::Object { object: OBJECT, source: Box::new(source) })?;
-    Ok(Object { name: OBJECT, ebpf })
 }

@@ -14,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 use tracing_log::LogTracer;
 use zerocopy::FromBytes;
 
-use super::{Error, sys};
+use super::{Error, Kernel, sys};
 use crate::view::paths::Losses;
 
 pub use event::Event;
@@ -54,8 +54,8 @@ impl PathStats {
     ///
     /// # Errors
     /// When the daemon was built without the object, or the kernel lacks what it cannot do without; see [`Error`].
-    pub fn attach() -> Result<Self, Error> {
-        load::attach()
+    pub fn attach(kernel: &Kernel) -> Result<Self, Error> {
+        load::attach(kernel)
     }
 
     /// What does not work on this kernel, each in a sentence: the rest does.

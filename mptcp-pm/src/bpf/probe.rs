@@ -2,7 +2,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::programs::Program;
-use aya::{Ebpf, EbpfLoader, Endianness};
+use aya::{Ebpf, EbpfLoader};
 use aya_obj::generated::bpf_insn;
 use mptcp_common::fields::{self, Field};
 use nix::errno::Errno;
@@ -11,7 +11,7 @@ use super::btf::Kind;
 use super::offsets::Types;
 use super::struct_ops::Object;
 use super::sys::program::{self, Use};
-use super::{Error, attach, congestion, coupled, netns, objects, owner, silence};
+use super::{Error, Kernel, attach, congestion, coupled, netns, objects, owner, silence};
 use crate::probe::Feature;
 
 /// What a program is loaded as.
@@ -88,8 +88,9 @@ type Verified = Result<u32, Error>;
 
 /// All of it; one line that says why where the kernel shows no types.
 pub fn features() -> Vec<Feature> {
-    match Types::of_this_kernel() {
-        Ok(types) => of(&types),
+    let kernel = Kernel::default();
+    match kernel.types() {
+        Ok(types) => of(&kernel, types),
         Err(error) => {
             let types = Feature::tried("types", Err::<&str, _>(error));
             vec![types.serves("no eBPF program can be loaded: paths have no figures")]
@@ -97,8 +98,8 @@ pub fn features() -> Vec<Feature> {
     }
 }
 
-/// All of it on a kernel with these types.
-fn of(types: &Types) -> Vec<Feature> {
+/// All of it on a kernel, which has these types.
+fn of(kernel: &Kernel, types: &Types) -> Vec<Feature> {
     let mut features = vec![
         Feature::yes("types", ""),
         present(types),
@@ -107,7 +108,7 @@ fn of(types: &Types) -> Vec<Feature> {
             .serves("there is no coupled congestion control"),
         modify_return(types),
     ];
-    features.extend(OBJECTS.iter().flat_map(|programs| try_object(programs, types)));
+    features.extend(OBJECTS.iter().flat_map(|programs| try_object(programs, kernel, types)));
     features
 }
 
@@ -167,10 +168,10 @@ fn modify_return(types: &Types) -> Feature {
 }
 
 /// The object as a whole, then each of its programs.
-fn try_object(programs: &Programs, types: &Types) -> Vec<Feature> {
+fn try_object(programs: &Programs, kernel: &Kernel, types: &Types) -> Vec<Feature> {
     let Programs { object, without, .. } = programs;
     let whole = |result: Result<&str, Error>| Feature::tried(*object, result).serves(without);
-    let tried = match load(programs, types) {
+    let tried = match load(programs, kernel, types) {
         Ok(tried) => tried,
         Err(error) => return vec![whole(Err(error))],
     };
@@ -192,16 +193,15 @@ fn try_object(programs: &Programs, types: &Types) -> Vec<Feature> {
 }
 
 /// Makes an object's maps and loads its programs, each for itself.
-fn load(programs: &Programs, types: &Types) -> Result<Vec<(&'static str, Verified)>, Error> {
+fn load(programs: &Programs, kernel: &Kernel, types: &Types) -> Result<Vec<(&'static str, Verified)>, Error> {
     let is_structure = |(_, what): &(_, As)| matches!(what, As::Congestion(_));
     if programs.programs.iter().any(is_structure) {
         return load_structure(programs, types);
     }
     let object = programs.object;
     let mut ebpf = prepare(programs, types)?;
-    let types = aya::Btf::parse(types.btf().bytes(), Endianness::default());
-    let types = types.map_err(|source| Error::KernelTypes(Box::new(source)))?;
-    let each = |(name, what): &(&'static str, As)| (*name, load_one(&mut ebpf, object, name, *what, &types));
+    let types = kernel.for_aya()?;
+    let each = |(name, what): &(&'static str, As)| (*name, load_one(&mut ebpf, object, name, *what, types));
     Ok(programs.programs.iter().map(each).collect())
 }
 

@@ -4,7 +4,6 @@ mod alarm;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use aya::EbpfLoader;
 use aya::maps::{Array, HashMap, MapData, MapError, RingBuf};
 use aya::programs::sock_ops::SockOpsLink;
 use mptcp_common::fields::Field;
@@ -12,7 +11,7 @@ use mptcp_common::silence::{Counter, MAX_WATCHED, Watched};
 use tokio::io::unix::AsyncFd;
 
 use super::attach::{self, Object};
-use super::{Error, netns, objects, offsets::Types, sys};
+use super::{Error, Kernel, sys};
 
 pub use alarm::{Alarm, Kind};
 
@@ -82,11 +81,13 @@ impl Silence {
     /// # Errors
     /// When the daemon was built without the object, or the kernel lacks what it cannot do without (timers of eBPF:
     /// Linux 5.15); see [`Error`].
-    pub fn attach() -> Result<Self, Error> {
-        let mut object = load()?;
+    pub fn attach(kernel: &Kernel) -> Result<Self, Error> {
+        let offsets = kernel.types()?.table_with(&NEEDED)?;
+        let tick = attach::tick_ns()?.to_ne_bytes();
+        let mut object = Object::load(OBJECT, &offsets, &[("TICK_NS", &tick)])?;
         let link = object.attach_to_root(WATCHING)?;
         let mut absent = Vec::new();
-        let adopter = attach::kernel_types().and_then(|types| object.over_sockets(&types, ADOPTING));
+        let adopter = kernel.for_aya().and_then(|types| object.over_sockets(types, ADOPTING));
         let adopted = adopter.and_then(|adopter: OwnedFd| object.run(&adopter));
         if let Err(error) = adopted {
             absent.push(format!("older subflows are not watched: {:#}", anyhow::Error::from(error)));
@@ -181,23 +182,6 @@ impl Silence {
         }
         Ok(number)
     }
-}
-
-/// Sets what the programs are to know of this kernel and this namespace, then has their maps made.
-fn load() -> Result<Object, Error> {
-    let bytes = objects::get(OBJECT)?;
-    let cookie = netns::cookie()?;
-    let offsets = Types::of_this_kernel()?.table_with(&NEEDED)?;
-    let tick = attach::tick_ns()?;
-    let ebpf = EbpfLoader::new()
-        // The kernel's types serve relocations, which Rust objects do not have.
-        .btf(None)
-        .override_global("NETNS_COOKIE", &cookie, true)
-        .override_global("TICK_NS", &tick, true)
-        .override_global("OFFSETS", &offsets[..], true)
-        .load(bytes)
-        .map_err(|source| Error::Object { object: OBJECT, source: Box::new(source) })?;
-    Ok(Object { name: OBJECT, ebpf })
 }
 
 fn map_error(map: &'static str, source: MapError) -> Error {

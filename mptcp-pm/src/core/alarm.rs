@@ -1,5 +1,8 @@
 //! What is measured of subflows and what the detector of silence says of them, in the core's terms.
+use std::net::IpAddr;
 use std::time::Duration;
+
+pub use mptcp_common::silence::Kind;
 
 use super::connections::{Ends, Token};
 use super::world::IfIndex;
@@ -40,26 +43,13 @@ pub struct Alarm {
     pub deviation: Duration,
 }
 
-/// The kinds of [`Alarm`], each told once in a silence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// What was sent should have been acknowledged by now.
-    Late,
-    /// It will hardly be acknowledged any more.
-    Silent,
-    /// What came steadily has stopped: the path is silent, or the sender has nothing to say.
-    Quiet,
-    /// Something came after one of these.
-    Heard,
-}
-
 /// A question to the other end of a way, which an answer proves to be alive: an ICMP echo request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// The local address that it is sent from.
-    pub local: std::net::IpAddr,
+    pub local: IpAddr,
     /// The interface that it is sent over.
     pub ifindex: IfIndex,
     /// Whom it asks.
-    pub remote: std::net::IpAddr,
+    pub remote: IpAddr,
 }

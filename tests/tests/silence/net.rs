@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use mptcp_common::path_stats::Kept;
+use mptcp_pm::bpf::Kernel;
 use mptcp_pm::bpf::silence::{Alarm, Kind, Silence};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::{ClockId, clock_gettime};
@@ -66,7 +67,7 @@ impl Unwatched {
     pub fn watched(self) -> Result<Net> {
         let silence = self.lab.host("client").run(|| {
             let _inside = self.runtime.enter();
-            Silence::attach().context("attaching")
+            Silence::attach(&Kernel::default()).context("attaching")
         })?;
         ensure!(silence.absent().is_empty(), "{:?}", silence.absent());
         Ok(Net { silence, unwatched: self })

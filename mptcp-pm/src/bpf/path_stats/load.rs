@@ -1,22 +1,25 @@
 //! Loads `path_stats` and attaches its programs. The counting program is needed; each other one only if it can be had.
 use std::os::fd::{AsFd, OwnedFd};
 
+use aya::Btf;
 use aya::maps::{Array, Map, RingBuf};
-use aya::{Btf, EbpfLoader};
 use aya_log::EbpfLogger;
 use tokio::io::unix::AsyncFd;
 use tracing_log::LogTracer;
 
 use super::super::attach::{self, Object};
-use super::super::{Error, netns, objects, offsets::Types, sys};
+use super::super::{Error, Kernel, sys};
 use super::{OBJECT, PathStats, map_error};
 
 const COUNTING: &str = "path_stats";
 const READING: &str = "read";
 const ADOPTING: &str = "adopt";
 
-pub(super) fn attach() -> Result<PathStats, Error> {
-    let (mut object, mut absent) = load()?;
+pub(super) fn attach(kernel: &Kernel) -> Result<PathStats, Error> {
+    let (offsets, mut absent) = kernel.types()?.table();
+    let tick = attach::tick_ns()?.to_ne_bytes();
+    let globals: [(&str, &[u8]); 2] = [(aya_log::LEVEL, &[wanted_log_level()]), ("TICK_NS", &tick)];
+    let mut object = Object::load(OBJECT, &offsets, &globals)?;
     for field in &mut absent {
         *field = format!("this kernel has no {field}: what depends on it stays 0");
     }
@@ -24,11 +27,11 @@ pub(super) fn attach() -> Result<PathStats, Error> {
     let mut optional = |what: &str, made: Result<OwnedFd, Error>| {
         made.map_err(|error| absent.push(format!("{what}: {:#}", anyhow::Error::from(error)))).ok()
     };
-    let (adopter, reader) = match attach::kernel_types() {
+    let (adopter, reader) = match kernel.for_aya() {
         // In this order: the map of subflows, which the reader takes, is part of both programs.
         Ok(types) => (
-            optional("older subflows are not followed", object.over_sockets(&types, ADOPTING)),
-            optional("figures of living subflows are absent", attach_reader(&mut object, &types)),
+            optional("older subflows are not followed", object.over_sockets(types, ADOPTING)),
+            optional("figures of living subflows are absent", attach_reader(&mut object, types)),
         ),
         Err(error) => (None, optional("figures of living and older subflows are absent", Err(error))),
     };
@@ -51,25 +54,6 @@ pub(super) fn attach() -> Result<PathStats, Error> {
         object.run(&adopter)?;
     }
     Ok(stats)
-}
-
-/// Sets what the programs are to know of this kernel and this namespace, then has their maps made. Also returns the
-/// fields that this kernel does not have.
-fn load() -> Result<(Object, Vec<String>), Error> {
-    let bytes = objects::get(OBJECT)?;
-    let cookie = netns::cookie()?;
-    let (offsets, absent) = Types::of_this_kernel()?.table();
-    let tick = attach::tick_ns()?;
-    let ebpf = EbpfLoader::new()
-        // The kernel's types serve relocations, which Rust objects do not have.
-        .btf(None)
-        .override_global(aya_log::LEVEL, &wanted_log_level(), true)
-        .override_global("NETNS_COOKIE", &cookie, true)
-        .override_global("TICK_NS", &tick, true)
-        .override_global("OFFSETS", &offsets[..], true)
-        .load(bytes)
-        .map_err(|source| Error::Object { object: OBJECT, source: Box::new(source) })?;
-    Ok((Object { name: OBJECT, ebpf }, absent))
 }
 
 /// How much the programs log: what the daemon's log would show. For what is not wanted they have no code once the kernel

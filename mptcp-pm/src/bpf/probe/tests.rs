@@ -20,6 +20,12 @@ fn missing(features: &[Feature]) -> BTreeSet<&str> {
     missing.map(|feature| feature.feature.as_str()).filter(|name| !elsewhere.contains(name)).collect()
 }
 
+/// What is found on a kernel that lacks what has this name.
+fn lacking(name: &str) -> Vec<Feature> {
+    let kernel = Kernel::with(Types::without(name));
+    of(&kernel, kernel.types().unwrap())
+}
+
 #[test]
 fn each_program_of_each_object_is_tried() {
     for name in objects::names() {
@@ -45,7 +51,7 @@ fn this_kernel_takes_all_of_them() {
 
 #[test]
 fn without_an_iterator_its_program_alone_is_absent() {
-    let features = of(&Types::without("bpf_iter_tcp"));
+    let features = lacking("bpf_iter_tcp");
     let objects = ["path_stats", "silence", "congestion"];
     let programs = ["path_stats/adopt", "silence/adopt", "congestion/change"];
     assert_eq!(missing(&features), objects.into_iter().chain(programs).collect());
@@ -54,35 +60,35 @@ fn without_an_iterator_its_program_alone_is_absent() {
 
 #[test]
 fn without_a_field_what_only_reads_it_works() {
-    let features = of(&Types::without("rate_interval_us"));
+    let features = lacking("rate_interval_us");
     assert_eq!(missing(&features), BTreeSet::from(["fields"]));
     assert_eq!(feature(&features, "fields").detail, "there is no tcp_sock.rate_interval_us");
 }
 
 #[test]
 fn without_a_field_that_it_needs_an_object_is_absent_as_a_whole() {
-    let features = of(&Types::without("prior_cwnd"));
+    let features = lacking("prior_cwnd");
     assert_eq!(missing(&features), BTreeSet::from(["fields", "coupled"]));
     assert!(feature(&features, "coupled").detail.contains("tcp_sock.prior_cwnd"));
 }
 
 #[test]
 fn without_a_field_that_two_need_both_are_absent() {
-    let features = of(&Types::without("srtt_us"));
+    let features = lacking("srtt_us");
     assert_eq!(missing(&features), BTreeSet::from(["fields", "silence", "coupled"]));
     assert!(feature(&features, "silence").detail.contains("tcp_sock.srtt_us"));
 }
 
 #[test]
 fn without_struct_ops_there_is_no_congestion_control() {
-    let features = of(&Types::without("bpf_struct_ops_tcp_congestion_ops"));
+    let features = lacking("bpf_struct_ops_tcp_congestion_ops");
     assert_eq!(missing(&features), BTreeSet::from(["congestion-control", "coupled"]));
     assert!(feature(&features, "coupled").detail.contains("bpf_struct_ops_tcp_congestion_ops"));
 }
 
 #[test]
 fn without_its_function_nothing_runs_before_it() {
-    let features = of(&Types::without("update_socket_protocol"));
+    let features = lacking("update_socket_protocol");
     assert_eq!(state(&features, "modify-return"), State::No);
     assert!(feature(&features, "modify-return").detail.contains("ENOENT"));
 }
