@@ -21,7 +21,7 @@ fn each_kind_of_fault_ends_in_the_right_state() -> Result<()> {
     let mut lab = Lab::start(&Scenario::load("two-providers")?, Family::V4)?;
     for (seed, kind) in Fault::ALL.into_iter().enumerate() {
         // Each answer that never comes is waited for five seconds.
-        let budget = if kind == Fault::Lost { 1 } else { 12 };
+        let budget = if kind == Fault::Lost { 1 } else { 8 };
         let faults = Faults { seed, percent: 20, budget, kind: &format!("{kind:?}") };
         lab = faults.meet(lab).with_context(|| format!("{kind:?}"))?;
     }
@@ -33,7 +33,7 @@ fn each_kind_of_fault_ends_in_the_right_state() -> Result<()> {
 fn a_hundred_storms_of_faults_end_in_the_right_state() -> Result<()> {
     let mut lab = Lab::start(&Scenario::load("two-providers")?, Family::V4)?;
     for seed in 0..100 {
-        let faults = Faults { seed, percent: 15, budget: 40, kind: "all" };
+        let faults = Faults { seed, percent: 10, budget: 40, kind: "all" };
         lab = faults.meet(lab).with_context(|| format!("seed {seed}"))?;
     }
     Ok(())

@@ -45,18 +45,10 @@ pub enum Fault {
 
 impl Fault {
     /// Whether the same request may succeed at once, provided that it changes nothing.
-    pub(super) fn is_transient(&self) -> bool {
-        match self {
-            Self::Inconsistent => true,
-            Self::Socket(error) => matches!(error.raw_os_error(), Some(LOST | TOO_LONG | INTERRUPTED)),
-            _ => false,
-        }
+    pub(super) const fn is_transient(&self) -> bool {
+        matches!(self, Self::Inconsistent | Self::Socket(_))
     }
 }
-
-const LOST: i32 = Errno::ENOBUFS as i32;
-const TOO_LONG: i32 = Errno::EMSGSIZE as i32;
-const INTERRUPTED: i32 = Errno::EINTR as i32;
 
 impl From<DecodeError> for Fault {
     fn from(error: DecodeError) -> Self {
