@@ -15,6 +15,11 @@ use crate::{Child, Command, Host};
 /// How long anything may take that the daemon does at once, on a machine that is busy with other things.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A way to start it as on a kernel without types (BTF), so that it does without its eBPF programs, whose verification takes
+/// a second here and minutes under emulation.
+pub const WITHOUT_PROGRAMS: [&str; 6] =
+    ["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"", "sh"];
+
 /// A running `mptcp-pm run`; dropping it kills it, which leaves what it put into the kernel.
 pub struct Daemon {
     host: Arc<Host>,

@@ -3,7 +3,7 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use tests::daemon::Daemon;
+use tests::daemon::{Daemon, WITHOUT_PROGRAMS};
 use tests::running::{Running, goes_on};
 use tests::traffic::{Protocol, Server};
 use tests::{Family, Lab, Scenario};
@@ -14,10 +14,7 @@ fn after_a_jump_of_the_clock_everything_is_read_anew() -> Result<()> {
     let cmdline = fs::read_to_string("/proc/cmdline")?;
     ensure!(cmdline.contains("vm.run="), "this would set the machine's clock: run it by `cargo xtask vm`");
     let lab = Lab::start(&Scenario::load("two-providers")?, Family::V4)?;
-    // Without its programs, which take minutes under emulation: it finds no types.
-    let hide = "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"";
-    let way = ["unshare", "--mount", "sh", "-c", hide, "sh"];
-    let daemon = Daemon::start_through(lab.host("client"), "profile = \"heavy\"\n", &way)?;
+    let daemon = Daemon::start_through(lab.host("client"), "profile = \"heavy\"\n", &WITHOUT_PROGRAMS)?;
     let server = Server::start(lab.host("server"), Protocol::Mptcp)?;
     let run = Running { daemon, server, lab };
     let talk = run.talk()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tests::daemon::{Daemon, PATIENCE, await_that};
+use tests::daemon::{Daemon, PATIENCE, WITHOUT_PROGRAMS, await_that};
 use tests::faults::{Fault, SPENT};
 use tests::flaps::flap;
 use tests::kernel;
@@ -70,7 +70,8 @@ impl Faults<'_> {
     /// Starts a daemon that meets them. One that cannot start says why, and none is returned.
     fn start(&self, client: &Arc<Host>, config: &str) -> Result<Option<Daemon>> {
         let words = [self.seed as u64, self.percent, self.budget].map(|number| number.to_string());
-        let way = [env!("CARGO_BIN_EXE_faulty"), &words[0], &words[1], &words[2], self.kind];
+        let faulty = [env!("CARGO_BIN_EXE_faulty"), &words[0], &words[1], &words[2], self.kind];
+        let way = [&WITHOUT_PROGRAMS[..], &faulty].concat();
         match Daemon::start_through(client, config, &way) {
             Ok(daemon) => Ok(Some(daemon)),
             Err(error) => {
