@@ -34,7 +34,9 @@ fn a_hundred_storms_of_faults_end_in_the_right_state() -> Result<()> {
     let mut lab = Lab::start(&Scenario::load("two-providers")?, Family::V4)?;
     for seed in 0..100 {
         let faults = Faults { seed, percent: 10, budget: 40, kind: "all" };
-        lab = faults.meet(lab).with_context(|| format!("seed {seed}"))?;
+        let client = Arc::clone(lab.host("client"));
+        let there = || format!("seed {seed}, with {:#?}", kernel::dump(&client));
+        lab = faults.meet(lab).with_context(there)?;
     }
     Ok(())
 }
@@ -104,6 +106,7 @@ impl Faults<'_> {
         }
         run.await_endpoints(&ENDPOINTS)?;
         run.await_status("all as wanted", |status| status["findings"] == serde_json::json!([]))?;
+        run.await_endpoints(&ENDPOINTS)?;
         let talk = run.talk()?;
         run.await_subflows(&["10.1.0.2", "10.2.0.2"])?;
         goes_on(&talk)?;
