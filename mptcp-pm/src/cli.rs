@@ -14,6 +14,7 @@ mod tests;
 mod top;
 pub mod values;
 
+use std::ffi::OsString;
 use std::io::{ErrorKind, IsTerminal as _, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -29,9 +30,9 @@ use crate::daemon;
 use crate::view::{self, status::Status};
 use args::{Args, CleanupArgs, Command, ConfigCommand, RunArgs, StatusArgs};
 
-/// Does what the command line of this process says.
-pub fn main() -> ExitCode {
-    match run(Args::parse().command).and_then(|outcome| outcome.print()) {
+/// Does what a command line says; its first word is the program's name.
+pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match run(Args::parse_from(words).command).and_then(|outcome| outcome.print()) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("mptcp-pm: {error:#}");

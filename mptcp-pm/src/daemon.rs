@@ -255,7 +255,7 @@ impl Daemon {
     async fn wait(&mut self) -> anyhow::Result<Option<End>> {
         let deadline = self.core.next_deadline().map(|at| self.start + at);
         tokio::select! {
-            notice = self.watch.next() => self.heard(notice?),
+            notice = self.watch.next() => self.heard(notice),
             event = self.listener.next(!self.core.manages()) => self.happened(event),
             Some(call) = self.calls.recv() => self.answer(call).await,
             due = self.measure.due() => self.measured(due),
@@ -292,11 +292,11 @@ impl Daemon {
     }
 
     /// Takes in what the kernel has told meanwhile, before the next plan is made: an address and its routes come in
-    /// several messages, and so does the echo of what we did. Where this fails, so does the next wait, which says so.
+    /// several messages, and so does the echo of what we did.
     fn hear_waiting(&mut self) {
         self.hear_owners();
         for _ in 0..AT_ONCE {
-            let Ok(Some(change)) = self.watch.waiting() else { return };
+            let Some(change) = self.watch.waiting() else { return };
             self.heard(Notice::Change(change));
         }
     }
@@ -514,7 +514,7 @@ impl Daemon {
             }
             let deadline = self.core.next_deadline().map(|at| self.start + at);
             tokio::select! {
-                notice = self.watch.next() => if let Ok(notice) = notice { self.heard(notice) },
+                notice = self.watch.next() => self.heard(notice),
                 () = sleep_until(deadline) => self.feed(Event::Deadline),
             }
         }

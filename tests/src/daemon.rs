@@ -21,6 +21,11 @@ fn managed(config: &str) -> String {
     if config.contains("manager = ") { config.to_owned() } else { format!("manager = \"kernel\"\n{config}") }
 }
 
+/// A way to start it as on a kernel without types (BTF), so that it does without its eBPF programs, whose verification takes
+/// a second here and minutes under emulation.
+pub const WITHOUT_PROGRAMS: [&str; 6] =
+    ["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"", "sh"];
+
 /// A running `mptcp-pm run`; dropping it kills it, which leaves what it put into the kernel.
 pub struct Daemon {
     host: Arc<Host>,

@@ -66,6 +66,8 @@ pub mod crowd;
 pub mod daemon;
 pub mod demo;
 mod emulator;
+pub mod faults;
+pub mod flaps;
 pub mod flood;
 pub mod footprint;
 mod host;

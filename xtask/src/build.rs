@@ -66,7 +66,7 @@ pub fn lint() -> Result<()> {
 
 /// Builds the eBPF objects into `target/ebpf/`; a file that would not change is left alone, so that nothing is rebuilt
 /// for its sake, and one that no longer belongs there is removed.
-fn objects() -> Result<()> {
+pub fn objects() -> Result<()> {
     process::run(&mut bpf_cargo("build")?)?;
     let dir = paths::objects();
     fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;

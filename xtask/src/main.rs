@@ -1,6 +1,7 @@
 //! Set-up, build, checks, demonstration and benchmarks: `cargo xtask COMMAND`.
 mod build;
 mod conformance;
+mod fuzz;
 mod paths;
 mod process;
 mod run;
@@ -87,6 +88,14 @@ enum Command {
         #[arg(default_values = conformance::SCRIPTS)]
         scripts: Vec<String>,
     },
+    /// Give bytes of any kind to what reads bytes from outside, guided by which code they reach
+    Fuzz {
+        /// The target, a file in fuzz/fuzz_targets; each one if none is named
+        target: Option<String>,
+        /// For so many seconds each
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// Clippy with warnings denied, for the host crates and for the eBPF programs
     Lint,
     /// Check what a compiler cannot
@@ -118,6 +127,7 @@ fn execute(command: Command) -> Result<ExitCode> {
             return vm::command(&series, &command, Duration::from_secs(limit));
         }
         Command::Conformance { kernel, scripts } => conformance::run(kernel.as_deref(), &scripts),
+        Command::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Command::Lint => build::lint(),
         Command::Tidy => tidy::all(),
     }

@@ -33,6 +33,8 @@ pub enum Step {
     Emulator,
     /// The kernel's own MPTCP tests
     Selftests,
+    /// Commands that these call
+    SelftestPackages,
 }
 
 /// What building needs.
@@ -46,7 +48,8 @@ pub const BENCH: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Ste
 /// What other kernels need, beside themselves.
 pub const VM: &[Step] = &[Step::Emulator];
 /// What the kernel's own tests need.
-pub const CONFORMANCE: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Selftests];
+pub const CONFORMANCE: &[Step] =
+    &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Selftests, Step::SelftestPackages];
 /// Everything but what other kernels and the kernel's own tests need, which only those bring who ask for them.
 const ALL: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Mptcpd, Step::Prometheus];
 
@@ -87,6 +90,7 @@ impl Step {
             Self::Prometheus => "prometheus",
             Self::Emulator => "emulator",
             Self::Selftests => "selftests",
+            Self::SelftestPackages => "packages of the selftests",
         }
     }
 
@@ -94,11 +98,12 @@ impl Step {
         match self {
             Self::RustSrc => rust_src::is_done(),
             Self::BpfLinker => bpf_linker::is_done(),
-            Self::Packages => Ok(packages::is_done()),
+            Self::Packages => Ok(packages::is_done(packages::OURS)),
             Self::Mptcpd => mptcpd::is_done(),
             Self::Prometheus => prometheus::is_done(),
             Self::Emulator => emulator::is_done(),
             Self::Selftests => selftests::is_done(),
+            Self::SelftestPackages => Ok(packages::is_done(packages::SELFTESTS)),
         }
     }
 
@@ -106,11 +111,12 @@ impl Step {
         match self {
             Self::RustSrc => rust_src::bring(),
             Self::BpfLinker => bpf_linker::bring(),
-            Self::Packages => packages::bring(),
+            Self::Packages => packages::bring(packages::OURS),
             Self::Mptcpd => mptcpd::bring(),
             Self::Prometheus => prometheus::bring(),
             Self::Emulator => emulator::bring(),
             Self::Selftests => selftests::bring(),
+            Self::SelftestPackages => packages::bring(packages::SELFTESTS),
         }
     }
 }

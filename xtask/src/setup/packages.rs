@@ -1,4 +1,4 @@
-//! The commands that tests and demonstration call, installed by apt where root may, named where not.
+//! The commands that tests call, the demonstration, and the kernel's own tests: installed by apt where root may, named where not.
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -6,16 +6,22 @@ use nix::unistd::geteuid;
 
 use crate::{paths, process};
 
-/// A command that must be there, and the Debian package that has it.
-const NEEDED: [(&str, &str); 4] =
-    [("ip", "iproute2"), ("setpriv", "util-linux"), ("tmux", "tmux"), ("pgrep", "procps")];
+/// Commands that must be there, each with the Debian package that has it.
+pub(super) type Needed = &'static [(&'static str, &'static str)];
 
-pub(super) fn is_done() -> bool {
-    missing().is_empty()
+/// What tests and demonstration call.
+pub(super) const OURS: Needed =
+    &[("ip", "iproute2"), ("setpriv", "util-linux"), ("tmux", "tmux"), ("pgrep", "procps")];
+
+/// What the kernel's own tests call.
+pub(super) const SELFTESTS: Needed = &[("iptables", "iptables"), ("ip6tables", "iptables")];
+
+pub(super) fn is_done(needed: Needed) -> bool {
+    missing(needed).is_empty()
 }
 
-pub(super) fn bring() -> Result<()> {
-    let packages = missing();
+pub(super) fn bring(needed: Needed) -> Result<()> {
+    let packages = missing(needed);
     let names = packages.join(" ");
     if paths::command("apt-get").is_none() {
         bail!("install what these Debian packages have, with this system's package manager: {names}");
@@ -32,10 +38,12 @@ pub(super) fn bring() -> Result<()> {
     Ok(())
 }
 
-fn missing() -> Vec<&'static str> {
+fn missing(needed: Needed) -> Vec<&'static str> {
     let lacks =
-        |(command, package): (&str, &'static str)| paths::command(command).is_none().then_some(package);
-    NEEDED.into_iter().filter_map(lacks).collect()
+        |(command, package): &(&str, &'static str)| paths::command(command).is_none().then_some(*package);
+    let mut packages: Vec<_> = needed.iter().filter_map(lacks).collect();
+    packages.dedup();
+    packages
 }
 
 fn install(packages: &[&str]) -> Result<()> {
