@@ -2,6 +2,7 @@
 
 pub mod congestion;
 pub mod coupled;
+pub mod mptcpify;
 pub mod owner;
 pub mod path_stats;
 pub mod probe;

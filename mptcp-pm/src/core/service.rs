@@ -6,7 +6,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-pub use decide::{Owner, PassedOver, Rules, Served, Subject, Why};
+pub use decide::{Conversion, Owner, PassedOver, Rules, Served, Subject, Why};
 
 /// A service type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -20,6 +20,7 @@ const BPF_MAP_TYPE_STRUCT_OPS: u32 = 26;
 /// The structure is registered by a link, and unregistered when that ends.
 const BPF_F_LINK: u32 = 1 << 13;
 const BPF_STRUCT_OPS: u32 = 44;
+const BPF_TRACE_RAW_TP: u32 = 23;
 const BPF_MODIFY_RETURN: u32 = 26;
 const BPF_PROG_TYPE_TRACING: u32 = 26;
 const BPF_PROG_TYPE_STRUCT_OPS: u32 = 27;
@@ -39,6 +40,14 @@ pub enum Use {
         /// The function's number in the kernel's BTF.
         function: u32,
     },
+    /// Runs at a tracepoint.
+    Tracepoint {
+        /// The number of the type `btf_trace_…` in the kernel's BTF.
+        tracepoint: u32,
+    },
+    /// Runs only when it is tested, with what it is given for arguments.
+    #[cfg(test)]
+    Trial,
 }
 
 /// For `BPF_PROG_LOAD`.
@@ -82,6 +91,9 @@ pub fn load_program(
     let (program_type, expected_attach_type, attach_type_id) = match what {
         Use::StructOps { structure, member } => (BPF_PROG_TYPE_STRUCT_OPS, member, structure),
         Use::ModifyReturn { function } => (BPF_PROG_TYPE_TRACING, BPF_MODIFY_RETURN, function),
+        Use::Tracepoint { tracepoint } => (BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, tracepoint),
+        #[cfg(test)]
+        Use::Trial => (trial::BPF_PROG_TYPE_RAW_TRACEPOINT, 0, 0),
     };
     let attributes = LoadProgram {
         program_type,
@@ -268,6 +280,65 @@ pub fn link_struct_ops(map: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 /// Those of `BPF_LINK_CREATE` in bpf(2).
 pub fn link_modify_return(program: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     link(program, BPF_MODIFY_RETURN, None)
+}
+
+/// Has a program run at the tracepoint that it was loaded for, until the link ends.
+///
+/// # Errors
+/// Those of `BPF_LINK_CREATE` in bpf(2); EINVAL before Linux 5.19.
+pub fn link_tracepoint(program: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    link(program, BPF_TRACE_RAW_TP, None)
+}
+
+/// Runs programs by hand, for tests: a row of arguments is what a raw tracepoint has, too.
+#[cfg(test)]
+pub mod trial {
+    use std::cell::Cell;
+
+    use super::*;
+
+    pub(super) const BPF_PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
+    const BPF_PROG_TEST_RUN: libc::c_int = 10;
+
+    /// For `BPF_PROG_TEST_RUN`.
+    #[repr(C)]
+    struct TestRun {
+        program: u32,
+        /// Written by the kernel.
+        result: Cell<u32>,
+        data: [u32; 2],
+        data_places: [u64; 2],
+        repeat: u32,
+        duration: u32,
+        context_size_in: u32,
+        context_size_out: u32,
+        context_in: u64,
+        context_out: u64,
+        flags: u32,
+        cpu: u32,
+    }
+
+    /// Runs it once in this thread; what it returns.
+    pub fn run(program: BorrowedFd<'_>, arguments: &[u64]) -> Result<u32, Errno> {
+        let attributes = TestRun {
+            program: program.as_raw_fd() as u32,
+            result: Cell::new(0),
+            data: [0; 2],
+            data_places: [0; 2],
+            repeat: 0,
+            duration: 0,
+            context_size_in: size_of_val(arguments) as u32,
+            context_size_out: 0,
+            context_in: arguments.as_ptr().addr() as u64,
+            context_out: 0,
+            flags: 0,
+            cpu: 0,
+        };
+        // SAFETY: the attributes are those of the command; the arguments outlive the call, and so does the cell that the
+        // kernel writes the result to.
+        unsafe { bpf(BPF_PROG_TEST_RUN, &attributes) }?;
+        Ok(attributes.result.get())
+    }
 }
 
 /// `BPF_OBJ_NAME_LEN`.

@@ -71,8 +71,11 @@ JSON: an object:
   service      the service type
   by           \"rule\", \"configuration\" (the key service), or \"profile\"
   rule, line   with \"rule\": the number of its [[application]] and its line
-  passed_over  the rules before it, each with rule, line, and the first
-               condition that does not hold";
+  passed_over  the rules before it that say something about service types, each
+               with rule, line, and the first condition that does not hold
+  mptcp        whether TCP sockets of the process become MPTCP: becomes (true or
+               false), the rule that decides and its line (null: none does), and
+               passed_over, the rules with mptcp before it";
 
 fn service_type() -> impl TypedValueParser<Value = Service> {
     let named = |name: String| Service::ALL.into_iter().find(|service| service.name() == name);
