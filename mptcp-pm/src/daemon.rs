@@ -18,9 +18,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::alarms::Alarms;
+use crate::applications::Applications;
 use crate::bpf::{Kernel, coupled::Algorithm};
 use crate::clock::{Jumps, sleep_until};
-use crate::config::{Config, Control};
+use crate::config::{ApplicationRule, Config, Control};
 use crate::control::{Call, Failure, Reply, Request, Server};
 use crate::core::Core;
 use crate::core::action::{Action, Token};
@@ -86,13 +87,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make the folder {}", options.runtime_dir.display()))?;
     runtime()?.block_on(async {
         let (control, metrics) = (config.control.clone(), config.metrics.clone());
-        let congestion = config.congestion;
+        let (congestion, applications) = (config.congestion, config.applications.clone());
         let mut daemon = Daemon::new(options.clone(), config).await?;
         daemon.open_control(&control)?;
         daemon.endpoint.set(metrics.as_ref())?;
         // Before the eBPF programs, whose verification takes far longer.
         daemon.act().await;
-        daemon.load_programs(congestion);
+        daemon.load_programs(congestion, &applications);
         daemon.live().await
     })
 }
@@ -173,6 +174,7 @@ impl Daemon {
             state,
             prober: Prober::default(),
             alarms: Alarms::default(),
+            applications: Applications::default(),
         };
         let mut core = Core::new(config);
         core.handle(Event::Inherited(owned), Duration::ZERO);
@@ -207,12 +209,13 @@ impl Daemon {
         Ok(())
     }
 
-    fn load_programs(&mut self, congestion: Option<Algorithm>) {
+    fn load_programs(&mut self, congestion: Option<Algorithm>, applications: &[ApplicationRule]) {
         let kernel = Kernel::default();
         self.measure.start(&kernel);
         self.owners.start(&kernel);
         self.executor.alarms.follow(self.core.manages(), &kernel);
         self.measure.couple(congestion, &kernel);
+        self.executor.applications.set(applications, &kernel);
         self.core.handle(Event::Measuring(self.measure.measures()), self.start.elapsed());
     }
 
@@ -232,6 +235,7 @@ impl Daemon {
         let steers = self.core.manages();
         self.measure.pace(steers, self.core.is_growing());
         self.executor.alarms.follow(steers, &Kernel::default());
+        self.executor.applications.catch_up(&Kernel::default());
     }
 
     /// Waits for whatever comes first, and hands it to the core.
@@ -243,6 +247,7 @@ impl Daemon {
             Some(call) = self.calls.recv() => self.answer(call).await,
             due = self.measure.due() => self.measured(due),
             owned = self.owners.next() => self.feed(owned),
+            never = self.executor.applications.follow() => match never {},
             alarm = self.executor.alarms.next() => self.alarmed(alarm),
             answer = self.executor.prober.answer() => self.feed(answer),
             // Who has gone does not want to know.
@@ -348,7 +353,9 @@ impl Daemon {
     fn reload(&mut self) -> anyhow::Result<()> {
         let config = self.options.load()?;
         self.endpoint.set(config.metrics.as_ref())?;
-        self.measure.couple(config.congestion, &Kernel::default());
+        let kernel = Kernel::default();
+        self.measure.couple(config.congestion, &kernel);
+        self.executor.applications.set(&config.applications, &kernel);
         tracing::info!(profile = config.profile.name(), "configuration read");
         self.feed(Event::Configured(config));
         Ok(())
@@ -426,7 +433,8 @@ impl Daemon {
 
     fn features(&self) -> Vec<Feature> {
         let always = [self.measure.feature(), self.owners.feature()];
-        let others = [self.executor.alarms.feature(), self.measure.coupling()];
+        let others =
+            [self.executor.alarms.feature(), self.measure.coupling(), self.executor.applications.feature()];
         always.into_iter().chain(others.into_iter().flatten()).collect()
     }
 
@@ -467,6 +475,8 @@ impl Daemon {
 
     async fn stop(mut self, end: End) -> anyhow::Result<()> {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        // Without the daemon MPTCP may be off again, and applications must not notice.
+        self.executor.applications = Applications::default();
         if end == End::Clean {
             self.measure.couple(None, &Kernel::default());
         }
