@@ -45,7 +45,8 @@ static ANY_CGROUP: Tables = 0;
 
 /// The tables that a name fits: the longest beginning of it that is there stands for the shorter ones too.
 #[map]
-static NAMES: LpmTrie<[u64; NAME_LENGTH / 8], Tables> = LpmTrie::with_max_entries(NAMES_KNOWN, BPF_F_NO_PREALLOC);
+static NAMES: LpmTrie<[u64; NAME_LENGTH / 8], Tables> =
+    LpmTrie::with_max_entries(NAMES_KNOWN, BPF_F_NO_PREALLOC);
 
 /// The tables that a user fits.
 #[map]
@@ -109,7 +110,7 @@ fn by_name(thread: &Structure) -> Tables {
     let any = setting(&ANY_NAME);
     let Some(process) = thread.inner(Field::ThreadLeader) else { return any };
     let halves = [0, 8].map(|further| process.read_behind::<u64>(Field::ProcessName, further));
-    any | NAMES.get(&Key::new(NAME_BITS, halves)).copied().unwrap_or(0)
+    any | NAMES.get(Key::new(NAME_BITS, halves)).copied().unwrap_or(0)
 }
 
 /// The user that owns the socket is the one that owns the files that the thread makes (`sock_alloc`, net/socket.c).

@@ -4,6 +4,7 @@
 pub mod args;
 mod check;
 mod doctor;
+mod exec;
 mod generate;
 mod monitor;
 mod pm;
@@ -85,6 +86,7 @@ fn run(command: Command) -> Result<Outcome> {
         Command::Completions { shell } => Ok(generate::completions(shell).into()),
         Command::Man { dir: None } => generate::man_page().map(Outcome::from),
         Command::Man { dir: Some(dir) } => generate::man_pages(&dir).map(|()| Vec::new().into()),
+        Command::Exec(args) => exec::run(&args).map(|never| match never {}),
         Command::Doctor(args) => doctor::run(&args),
         Command::Top(args) => top::run(args).map(|()| Vec::new().into()),
         Command::Monitor(args) => monitor::run(&args).map(|()| Vec::new().into()),

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tests::daemon::{Daemon, await_that};
+use tests::cgroup::Cgroup;
+use tests::daemon::Daemon;
 use tests::{Child, Family, Host, Lab, Scenario};
 
 /// Somebody without any right.
@@ -153,40 +154,10 @@ fn rule(conditions: &str, service: &str) -> String {
     format!("[[application]]\nmatch = {{ {conditions} }}\nservice = \"{service}\"\n")
 }
 
-/// A cgroup of the test's own.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn make() -> Result<Self> {
-        let table = fs::read_to_string("/proc/self/mounts")?;
-        let mount = table.lines().find_map(|line| {
-            let mut words = line.split(' ').skip(1);
-            let place = words.next()?;
-            (words.next()? == "cgroup2").then_some(place)
-        });
-        let folder = format!("mptcp-pm-services-{}", std::process::id());
-        let folder = Path::new(mount.context("find a cgroup2 hierarchy")?).join(folder);
-        fs::create_dir(&folder).context("make a cgroup")?;
-        Ok(Self(folder))
-    }
-
-    fn path(&self) -> String {
-        format!("/{}", self.0.file_name().unwrap_or_default().to_string_lossy())
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // Processes leave it when they have ended, a moment after they were waited for.
-        let left = || Ok(fs::remove_dir(&self.0).is_ok());
-        drop(await_that("an empty cgroup", left, |gone| *gone));
-    }
-}
-
 #[test]
 fn a_connection_has_the_type_of_the_first_rule_that_its_owner_matches() -> Result<()> {
     let cgroup = Cgroup::make()?;
-    let path = cgroup.path();
+    let path = cgroup.path().to_owned();
     let config = rule("process = \"tele*\", uid = 0", "interactive")
         + &rule(&format!("uid = {NOBODY}"), "aggregate")
         + &rule(&format!("cgroup = \"{path}\""), "single");
@@ -197,11 +168,12 @@ fn a_connection_has_the_type_of_the_first_rule_that_its_owner_matches() -> Resul
     let owner = json!({ "process": "telephone", "pid": named.child.id(), "uid": 0, "cgroup": seen["owner"]["cgroup"] });
     assert_eq!(seen["owner"], owner);
 
-    let inside = stage.talk(Who { cgroup: Some(&cgroup.0), ..Who::default() })?;
+    let inside = stage.talk(Who { cgroup: Some(cgroup.folder()), ..Who::default() })?;
     let seen = stage.await_service(&inside, &by_rule("single", 3, 8))?;
     assert_eq!(seen["owner"]["cgroup"], path);
 
-    let nobodys = stage.talk(Who { name: Some("telephone"), uid: Some(NOBODY), cgroup: Some(&cgroup.0) })?;
+    let nobodys =
+        stage.talk(Who { name: Some("telephone"), uid: Some(NOBODY), cgroup: Some(cgroup.folder()) })?;
     let seen = stage.await_service(&nobodys, &by_rule("aggregate", 2, 5))?;
     assert_eq!(seen["owner"]["uid"].to_string(), NOBODY);
 

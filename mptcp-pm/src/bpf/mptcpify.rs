@@ -65,7 +65,7 @@ impl Mptcpify {
         Ok(Self { cgroups, _link: loaded.attach()? })
     }
 
-    /// Waits until cgroups have begun, and takes them in. Cancelling it loses nothing.
+    /// Waits until cgroups have begun, and takes them in, once. Cancelling it loses nothing.
     ///
     /// # Errors
     /// When the ring buffer cannot be waited for, or the kernel has no room for more.

@@ -11,7 +11,9 @@ use super::btf::Kind;
 use super::offsets::Types;
 use super::struct_ops::Object;
 use super::sys::program::{self, Use};
-use super::{Error, Kernel, attach, congestion, coupled, mptcpify, netns, objects, owner, silence, struct_ops};
+use super::{
+    Error, Kernel, attach, congestion, coupled, mptcpify, netns, objects, owner, silence, struct_ops,
+};
 use crate::probe::Feature;
 
 /// What a program is loaded as.
@@ -260,7 +262,8 @@ fn load_beyond_aya(programs: &Programs, types: &Types) -> Result<Vec<(&'static s
     }
     let offsets = offsets.map(u32::to_ne_bytes);
     let object = Object::new(name, objects::get(name)?, &[("OFFSETS", offsets.as_flattened())])?;
-    let each = |(program, what): &(&'static str, As)| (*program, load_by_hand(&object, program, *what, types));
+    let each =
+        |(program, what): &(&'static str, As)| (*program, load_by_hand(&object, program, *what, types));
     Ok(programs.programs.iter().map(each).collect())
 }
 
@@ -269,7 +272,9 @@ fn load_by_hand(object: &Object, program: &'static str, what: As, types: &Types)
         As::Congestion(member) => member_use(member, types)?,
         As::Before(function) => struct_ops::modify_return_use(types.btf(), function)?,
         As::Tracepoint(tracepoint) => struct_ops::tracepoint_use(types.btf(), tracepoint)?,
-        As::SockOps | As::Iterator(_) => return Err(Error::Mismatch { object: object.name(), part: program }),
+        As::SockOps | As::Iterator(_) => {
+            return Err(Error::Mismatch { object: object.name(), part: program });
+        }
     };
     let loaded = object.load(program, what)?;
     verified(object.name(), program, loaded.as_fd())

@@ -59,8 +59,10 @@ fn the_sample_with_its_settings_uncommented_uses_every_key() {
     assert_eq!(config.uplinks[1].provider.as_deref(), Some("Example Fibre"));
     assert_eq!(config.service, Some(Service::Handover));
     let services: Vec<_> = config.applications.iter().map(|rule| rule.service).collect();
-    let expected = [Service::Interactive, Service::Aggregate, Service::Handover, Service::Single];
-    assert_eq!(services, expected.map(Some));
+    let types = [Service::Interactive, Service::Aggregate, Service::Handover, Service::Single].map(Some);
+    assert_eq!(services, [&[None; 2][..], &types].concat());
+    let conversions: Vec<_> = config.applications.iter().filter_map(|rule| rule.mptcp).collect();
+    assert_eq!(conversions, [false, true]);
     let line = |rule: &ApplicationRule| SAMPLE.lines().nth(rule.line - 1);
     assert!(config.applications.iter().all(|rule| line(rule) == Some("#:[[application]]")));
 }
@@ -251,7 +253,10 @@ fn mistakes_in_an_application_are_refused_with_place_and_remedy() {
             "[[application]]\nservice = \"single\"",
             "test.toml:1:1: [[application]] without match: add match = {",
         ),
-        ("[[application]]\nmatch = { uid = 0 }", "1:1: [[application]] without service and mptcp: add service = "),
+        (
+            "[[application]]\nmatch = { uid = 0 }",
+            "1:1: [[application]] without service and mptcp: add service = ",
+        ),
         ("[[application]]\nmatch = { uid = 0 }\nservice = 1", "3:11: wrong type, integer: expected a string"),
         ("[application]\nservice = \"single\"", "expected tables: begin each with [[application]]"),
         (

@@ -7,8 +7,16 @@ use nix::unistd::geteuid;
 use crate::{paths, process};
 
 /// A command that must be there, and the Debian package that has it.
-const NEEDED: [(&str, &str); 4] =
-    [("ip", "iproute2"), ("setpriv", "util-linux"), ("tmux", "tmux"), ("pgrep", "procps")];
+const NEEDED: [(&str, &str); 8] = [
+    ("ip", "iproute2"),
+    ("setpriv", "util-linux"),
+    ("tmux", "tmux"),
+    ("pgrep", "procps"),
+    ("curl", "curl"),
+    ("wget", "wget"),
+    ("ssh", "openssh-client"),
+    ("python3", "python3"),
+];
 
 pub(super) fn is_done() -> bool {
     missing().is_empty()

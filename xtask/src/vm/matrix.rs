@@ -13,7 +13,11 @@ use serde_json::Value;
 use super::{Guest, baseline::Baseline};
 use crate::{
     build, paths,
-    setup::kernels::{self, Kernel},
+    setup::{
+        self,
+        kernels::{self, Kernel},
+        programs,
+    },
 };
 
 /// What is asked for.
@@ -34,9 +38,9 @@ struct Suite {
     needs: Option<&'static str>,
 }
 
-/// Together they take a few minutes under emulation, which is about thirty times as slow: too slow for tests that start the
-/// daemon, which wait half a minute for it and no longer.
-const SUITES: [Suite; 3] = [
+/// Together they take a few minutes under emulation, which is about thirty times as slow: too slow for most tests that start
+/// the daemon, which wait half a minute for it and no longer.
+const SUITES: [Suite; 4] = [
     Suite { program: "mptcp_netlink", tests: &[], needs: None },
     Suite { program: "ebpf", tests: &[], needs: Some("path_stats") },
     Suite {
@@ -44,6 +48,8 @@ const SUITES: [Suite; 3] = [
         tests: &["they_can_be_chosen", "two_subflows_share"],
         needs: Some("coupled"),
     },
+    // The running kernel of a developer's machine may not take it. Of those that start the daemon it has one.
+    Suite { program: "mptcpify", tests: &["--include-ignored"], needs: Some("mptcpify") },
 ];
 
 const TRIAL: Duration = Duration::from_secs(600);
@@ -178,7 +184,9 @@ fn tests(
 ) -> Result<Vec<(&'static str, Tested)>> {
     let has = |name: &str| features.iter().any(|feature| feature.name == name && feature.state == "yes");
     let (runnable, absent): (Vec<_>, Vec<_>) = SUITES.iter().partition(|suite| suite.needs.is_none_or(has));
-    let mut script = String::new();
+    setup::ensure(&[setup::Step::Programs])?;
+    let export = |(name, file): (&str, PathBuf)| format!("export {name}='{}'\n", file.display());
+    let mut script: String = programs::variables()?.into_iter().map(export).collect();
     for suite in &runnable {
         let program =
             programs.get(suite.program).with_context(|| format!("there is no test {}", suite.program))?;

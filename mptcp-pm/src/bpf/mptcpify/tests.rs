@@ -123,7 +123,8 @@ fn without_a_table_nothing_does() {
 fn configuration() -> impl Strategy<Value = String> {
     let cgroup = own_cgroup();
     let own = if cgroup == "/" { "/".to_owned() } else { cgroup };
-    let name = prop::sample::select(vec!["curl", "cu*", "{wget,curl}", "{cu*,w*}", "*", "curlew", "wget", "c"]);
+    let name =
+        prop::sample::select(vec!["curl", "cu*", "{wget,curl}", "{cu*,w*}", "*", "curlew", "wget", "c"]);
     let user = prop::sample::select(vec!["0", "1000"]);
     let cgroup = prop::sample::select(vec!["/".to_owned(), "/**".to_owned(), own, "/elsewhere".to_owned()]);
     let conditions = (prop::option::of(name), prop::option::of(user), prop::option::of(cgroup));
@@ -132,7 +133,7 @@ fn configuration() -> impl Strategy<Value = String> {
         let user = user.map(|user| format!("uid = {user}"));
         let cgroup = cgroup.map(|cgroup| format!("cgroup = \"{cgroup}\""));
         let all: Vec<String> = [name, user, cgroup].into_iter().flatten().collect();
-        (!all.is_empty()).then(|| table(&all.join(", "), mptcp)).unwrap_or_default()
+        if all.is_empty() { String::new() } else { table(&all.join(", "), mptcp) }
     });
     prop::collection::vec(one, 0..5).prop_map(|tables| tables.concat())
 }

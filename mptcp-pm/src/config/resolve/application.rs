@@ -53,8 +53,9 @@ fn within_bounds(
     problems: &mut Problems,
 ) {
     let deciding = || earlier.iter().chain([rule]).filter(|rule| rule.mptcp.is_some());
-    let names =
-        |rule: &ApplicationRule| rule.matching.process.as_ref().and_then(Names::of).map_or(0, |all| all.count());
+    let names = |rule: &ApplicationRule| {
+        rule.matching.process.as_ref().and_then(Names::of).map_or(0, |all| all.count())
+    };
     if deciding().count() > MOST_TABLES {
         let what = format!("more than {MOST_TABLES} [[application]] tables with mptcp");
         problems.add(table.at, refuse(what, "put several names into one: process = \"{curl,wget}\""));
@@ -104,7 +105,8 @@ fn matching(fields: Fields, with_mptcp: bool, problems: &mut Problems) -> Applic
         problems.add(table.place("user"), refusal);
     }
     for key in ["remote", "port"].into_iter().filter(|key| with_mptcp && table.has(key)) {
-        let what = format!("{key} cannot decide on mptcp: a socket is made before it is known where it leads");
+        let what =
+            format!("{key} cannot decide on mptcp: a socket is made before it is known where it leads");
         problems.add(
             table.place(key),
             refuse(what, format!("remove {key}, or put service and mptcp into a table each")),
@@ -142,7 +144,8 @@ fn process(value: &DeValue) -> Result<NameGlob, Refusal> {
 fn known_to_kernel(value: &DeValue) -> Result<NameGlob, Refusal> {
     let glob = process(value)?;
     if Names::of(&glob).is_none() {
-        let what = format!("{:?} cannot decide on mptcp: it needs whole names or how they begin", glob.pattern());
+        let what =
+            format!("{:?} cannot decide on mptcp: it needs whole names or how they begin", glob.pattern());
         let remedy = format!(
             "write for example \"{{curl,python3*}}\", with at most {MAX_PROCESS} bytes for each name"
         );

@@ -145,9 +145,8 @@ impl Rules {
     pub fn decide(&self, subject: &Subject<'_>) -> (Service, Why) {
         let mut rules = self.about_service();
         let found = rules.find(|(_, rule)| rule.matching.mismatch(subject).is_none());
-        let decided = found.and_then(|(number, rule)| {
-            Some((rule.service?, Why::Rule { rule: number, line: rule.line }))
-        });
+        let decided = found
+            .and_then(|(number, rule)| Some((rule.service?, Why::Rule { rule: number, line: rule.line })));
         decided.unwrap_or(self.default)
     }
 
