@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::daemon::await_that;
 
-/// A cgroup, removed when dropped; what is inside of it has to be dropped before.
+/// A cgroup, removed when dropped, with what is inside of it.
 pub struct Cgroup {
     folder: PathBuf,
     path: String,
@@ -59,7 +59,17 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         // Processes leave it when they have ended, a moment after they were waited for.
-        let left = || Ok(fs::remove_dir(&self.folder).is_ok());
+        let left = || Ok(remove(&self.folder));
         drop(await_that("an empty cgroup", left, |gone| *gone));
     }
+}
+
+/// The kernel removes a cgroup only when it is empty.
+fn remove(folder: &Path) -> bool {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove(&entry.path());
+        }
+    }
+    fs::remove_dir(folder).is_ok() || !folder.exists()
 }

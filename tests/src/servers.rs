@@ -21,6 +21,11 @@ pub fn exec() -> Result<Vec<String>> {
     Ok(vec![binary()?.display().to_string(), "exec".to_owned(), "--".to_owned()])
 }
 
+/// Words, those of a way first.
+pub fn words(way: &[String], words: &[&str]) -> Vec<String> {
+    way.iter().cloned().chain(words.iter().map(|&word| word.to_owned())).collect()
+}
+
 /// A running server; dropping it kills it.
 pub struct Server {
     host: Arc<Host>,

@@ -1,4 +1,5 @@
 //! Debian's programs, unmodified, over both accesses: started by `mptcp-pm exec`, which any kernel with MPTCP allows.
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use mptcp_pm::bpf::Kernel;
 use mptcp_pm::bpf::mptcpify::Mptcpify;
 use tests::daemon::Daemon;
-use tests::servers::{Accepted, Server, exec};
+use tests::servers::{Accepted, Server, exec, words};
 use tests::{Family, Host, Lab, Scenario};
 
 const HEAVY: &str = "profile = \"heavy\"\n";
@@ -49,11 +50,6 @@ impl Stage {
     fn target(&self, name: &str) -> PathBuf {
         self.client().scratch().join(name)
     }
-}
-
-/// Words, those of a way first.
-fn words(way: &[String], words: &[&str]) -> Vec<String> {
-    way.iter().cloned().chain(words.iter().map(|&word| word.to_owned())).collect()
 }
 
 #[test]
@@ -114,4 +110,68 @@ fn the_status_says_which_way_serves() -> Result<()> {
     assert_eq!(absent.is_none(), has_hook, "{told}");
     assert!(absent.is_none_or(|reason| reason.contains("mptcpify") && reason.ends_with(instead)), "{told}");
     daemon.stop()
+}
+
+/// What is said of the options that programs must not need: README.md, "Applications".
+#[test]
+fn what_an_mptcp_socket_cannot_do_is_refused_when_it_is_asked_for() -> Result<()> {
+    const SCRIPT: &str = "
+import errno, socket
+TCP, ANY = socket.IPPROTO_TCP, socket.SOL_SOCKET
+options = dict(TCP_MD5SIG=(TCP, 14), TCP_AO_ADD_KEY=(TCP, 38), TCP_REPAIR=(TCP, 19), TCP_ULP=(TCP, 31),
+    TCP_USER_TIMEOUT=(TCP, 18), TCP_SYNCNT=(TCP, 7), TCP_LINGER2=(TCP, 8), TCP_WINDOW_CLAMP=(TCP, 10), IP_TTL=(0, 2),
+    IP_MTU_DISCOVER=(0, 10), SO_ZEROCOPY=(ANY, 60), TCP_NODELAY=(TCP, 1), SO_KEEPALIVE=(ANY, 9))
+made = socket.socket()
+assert made.getsockopt(ANY, 38) == 262
+for name, (level, option) in options.items():
+    try:
+        made.setsockopt(level, option, b'tls' if name == 'TCP_ULP' else 1)
+        print(name, 'is set')
+    except OSError as error:
+        print(name, errno.errorcode[error.errno])
+try:
+    made.getsockopt(0, 80, 16)
+except OSError as error:
+    print('SO_ORIGINAL_DST', errno.errorcode[error.errno])
+";
+    let lab = Lab::start(&Scenario::load("two-providers")?, Family::V4)?;
+    let command = words(&exec()?, &["python3", "-c", SCRIPT]);
+    let output = lab.host("client").command(&command[0]).args(&command[1..]).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let seen = String::from_utf8(output.stdout)?;
+    // ENOTSUP is another name of EOPNOTSUPP.
+    let refused =
+        seen.lines().filter(|line| line.ends_with(" ENOPROTOOPT") || line.ends_with("NOTSUP")).count();
+    let set: Vec<&str> = seen.lines().filter_map(|line| line.strip_suffix(" is set")).collect();
+    assert_eq!((refused, set), (12, vec!["TCP_NODELAY", "SO_KEEPALIVE"]), "{seen}");
+    Ok(())
+}
+
+/// The program takes the place of the command: nobody stands between it and who waits for it.
+#[test]
+fn exec_passes_signals_exit_status_and_what_was_loaded_before() -> Result<()> {
+    let lab = Lab::start(&Scenario::load("two-providers")?, Family::V4)?;
+    let client = lab.host("client");
+    let run = |command: &[&str]| {
+        let command = words(&exec()?, command);
+        client.command(&command[0]).args(&command[1..]).env("GODEBUG", "multipathtcp=0").output()
+    };
+    assert_eq!(run(&["sh", "-c", "exit 7"])?.status.code(), Some(7));
+    assert_eq!(run(&["sh", "-c", "kill -TERM $$"])?.status.signal(), Some(15));
+    let kept = run(&["sh", "-c", "echo $GODEBUG"])?;
+    assert_eq!(
+        String::from_utf8_lossy(&kept.stdout),
+        "multipathtcp=1,multipathtcp=0\n",
+        "the last one holds"
+    );
+    let absent = run(&["no-such-program"])?;
+    let said = String::from_utf8_lossy(&absent.stderr).into_owned();
+    let expected = "mptcp-pm: no program is called no-such-program: check its name, or give its path\n";
+    assert_eq!((absent.status.code(), said.as_str()), (Some(1), expected));
+    client.set_sysctl("net.mptcp.enabled", "0")?;
+    let protocol = "import socket; print(socket.socket().getsockopt(socket.SOL_SOCKET, 38))";
+    let off = run(&["python3", "-c", protocol])?;
+    assert_eq!(String::from_utf8_lossy(&off.stdout), "6\n", "{}", String::from_utf8_lossy(&off.stderr));
+    assert!(String::from_utf8_lossy(&off.stderr).contains("there is no MPTCP here"));
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The object `mptcpify` on kernels that take it (Linux 6.6): applications that ask for TCP get MPTCP, those of others and
 //! of other network namespaces do not. `cargo xtask test --vm` runs these tests.
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -13,8 +14,8 @@ use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Protocol, Socket, Type};
 use tests::cgroup::Cgroup;
 use tests::daemon::{Daemon, await_that};
-use tests::servers::{Server, exec};
-use tests::{Family, Lab, Scenario};
+use tests::servers::{Accepted, Server, exec, words};
+use tests::{Family, Host, Lab, Scenario};
 
 /// One test at a time, each in a thread with a network namespace of its own, since the process has one name.
 fn in_a_namespace(test: impl FnOnce(&tokio::runtime::Runtime) -> Result<()> + Send + 'static) -> Result<()> {
@@ -111,40 +112,58 @@ fn cgroups_are_followed_with_what_is_inside_of_them() -> Result<()> {
         assert_eq!(becomes_inside(&later)?, "262", "nobody has looked: it counts as what it is inside of");
         runtime.block_on(attached.follow())?;
         assert_eq!(becomes_inside(&later)?, "6");
-        // What is inside goes first.
-        drop((later, inside));
         Ok(())
     })
 }
 
-/// The whole of it: a daemon that is told so, and Debian's curl, which nobody has touched.
+/// The whole of it: a daemon that is told so, and Debian's programs, which nobody has touched.
 #[test]
 #[ignore = "needs a kernel that lets programs run before its functions: `cargo xtask test --vm` has some"]
-fn curl_uses_both_accesses_and_what_is_excluded_stays_tcp() -> Result<()> {
+fn programs_use_both_accesses_and_what_is_excluded_stays_tcp() -> Result<()> {
     let lab = Lab::start(&Scenario::load("two-providers")?, Family::V4)?;
-    let client = lab.host("client");
+    let (client, far) = (lab.host("client"), lab.host("server"));
     let config = "profile = \"heavy\"\n".to_owned()
         + &table("process = \"{ssh,wget}\"", false)
         + &table("process = \"*\"", true);
     let daemon = Daemon::start(client, &config)?;
-    let server = Server::nginx(lab.host("server"), &exec()?, 2 << 20)?;
+    let server = Server::nginx(far, &exec()?, 2 << 20)?;
     let url = server.url("10.9.0.2".parse()?);
     let to = client.scratch().join("file");
-    let fetch = |words: &[&str]| {
-        let before = server.accepted()?;
-        let output = client.command(words[0]).args(&words[1..]).arg(&to).arg(&url).output()?;
-        ensure!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-        ensure!(server.is_same(&to)?, "{words:?}: another file has arrived");
-        anyhow::Ok(server.accepted()?.since(before))
-    };
+    let file = to.display().to_string();
+    let (curl, wget) = (["curl", "-sSf", "-o", &file], ["wget", "-q", "-O", &file]);
     await_that("two endpoints", || tests::kernel::endpoints(client), |seen| seen.len() == 2)?;
-    let curl = ["curl", "-sSf", "-o"];
-    let seen = fetch(&curl)?;
+    let seen = fetch(client, &curl, &server, &url, &to)?;
     assert!(seen.mptcp == 1 && seen.joined >= 1, "{seen:?}");
-    assert_eq!(fetch(&["wget", "-q", "-O"])?.mptcp, 0, "is excluded");
+    assert_eq!(fetch(client, &wget, &server, &url, &to)?.mptcp, 0, "is excluded");
+
+    // A program in Go asks the kernel itself. It is told that there is no such thing, by MPTCP.
+    let promtool = std::env::var("PROMTOOL").context("where is promtool? use `cargo xtask test --vm`")?;
+    let before = server.accepted()?;
+    let address = format!("http://10.9.0.2:{}", server.port);
+    client.command(promtool).args(["query", "instant", &address, "up"]).output()?;
+    assert_eq!(server.accepted()?.since(before).mptcp, 1);
+
+    // A server that is converted serves both.
+    let near = Server::nginx(client, &[], 1 << 16)?;
+    let url = near.url("10.1.0.2".parse()?);
+    let spoken = words(&exec()?, &curl);
+    let spoken: Vec<&str> = spoken.iter().map(String::as_str).collect();
+    assert_eq!(fetch(far, &spoken, &near, &url, &to)?.mptcp, 1);
+    assert_eq!(fetch(far, &curl, &near, &url, &to)?.mptcp, 0, "who speaks TCP gets TCP");
+
     daemon.write_config("profile = \"heavy\"\n")?;
     let reloaded = daemon.command(&["reload"])?.output()?;
     ensure!(reloaded.status.success(), "{}", String::from_utf8_lossy(&reloaded.stderr));
-    assert_eq!(fetch(&curl)?.mptcp, 0, "nobody asks for it any more");
+    let url = server.url("10.9.0.2".parse()?);
+    assert_eq!(fetch(client, &curl, &server, &url, &to)?.mptcp, 0, "nobody asks for it any more");
     daemon.stop()
+}
+
+/// Has a command fetch a server's file, and says what connections that made.
+fn fetch(host: &Host, command: &[&str], server: &Server, url: &str, to: &Path) -> Result<Accepted> {
+    let before = server.accepted()?;
+    let output = host.command(command[0]).args(&command[1..]).arg(url).output()?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(server.is_same(to)?, "{command:?}: another file has arrived");
+    Ok(server.accepted()?.since(before))
 }

@@ -75,6 +75,8 @@ struct Who<'a> {
     name: Option<&'a str>,
     uid: Option<&'a str>,
     cgroup: Option<&'a Path>,
+    /// The slice of a service type, beneath a cgroup.
+    slice: Option<(&'a str, &'a Path)>,
 }
 
 /// A program that talks until it is dropped.
@@ -98,7 +100,12 @@ impl Talker {
         let cgroup = who.cgroup.map(|folder| folder.join("cgroup.procs").display().to_string());
         // A process enters a cgroup by itself, before it is another program.
         let enter = cgroup.map(|file| format!("echo $$ > {file} && ")).unwrap_or_default();
-        let script = format!("{enter}exec setpriv --reuid={uid} --clear-groups -- \"$@\"");
+        let binary = tests::daemon::binary()?.display().to_string();
+        let slice = who.slice.map(|(service, beneath)| {
+            format!("{binary} slice run {service} --cgroup-root {} -- ", beneath.display())
+        });
+        let slice = slice.unwrap_or_default();
+        let script = format!("{enter}exec {slice}setpriv --reuid={uid} --clear-groups -- \"$@\"");
         let mut child = host
             .command("sh")
             .args(["-c", &script, "sh"])
@@ -172,8 +179,12 @@ fn a_connection_has_the_type_of_the_first_rule_that_its_owner_matches() -> Resul
     let seen = stage.await_service(&inside, &by_rule("single", 3, 8))?;
     assert_eq!(seen["owner"]["cgroup"], path);
 
-    let nobodys =
-        stage.talk(Who { name: Some("telephone"), uid: Some(NOBODY), cgroup: Some(cgroup.folder()) })?;
+    let nobodys = stage.talk(Who {
+        name: Some("telephone"),
+        uid: Some(NOBODY),
+        cgroup: Some(cgroup.folder()),
+        slice: None,
+    })?;
     let seen = stage.await_service(&nobodys, &by_rule("aggregate", 2, 5))?;
     assert_eq!(seen["owner"]["uid"].to_string(), NOBODY);
 
@@ -221,6 +232,30 @@ fn without_privileges_for_ebpf_rules_about_the_other_end_still_hold() -> Result<
     let talker = Talker::connect(lab.host("client"), peer.port, Who::default())?;
     let seen = await_service(&daemon, talker.port, &by_rule("interactive", 3, 8))?;
     assert_eq!(seen["owner"]["process"], Value::Null);
+    Ok(())
+}
+
+#[test]
+fn a_slice_gives_its_type_to_what_runs_in_it_where_no_rule_says_otherwise() -> Result<()> {
+    let cgroup = Cgroup::make()?;
+    let stage = Stage::start(&rule("process = \"daybook\"", "interactive"))?;
+    let slice = |service| Who { slice: Some((service, cgroup.folder())), ..Who::default() };
+    let one = stage.talk(slice("single"))?;
+    let seen = stage.await_service(&one, &json!({ "type": "single", "by": "slice" }))?;
+    let path = format!("{}/mptcp.slice/mptcp-single.slice", cgroup.path());
+    assert_eq!(seen["owner"]["cgroup"], path);
+    let other = stage.talk(Who { name: Some("daybook"), ..slice("aggregate") })?;
+    stage.await_service(&other, &by_rule("interactive", 1, 2))?;
+    let beneath = cgroup.folder().display().to_string();
+    let nowhere = stage.client().scratch().display().to_string();
+    let list = stage.succeed(&["slice", "list", "--cgroup-root", &beneath, "--root", &nowhere])?;
+    let expected = "/mptcp.slice/mptcp-aggregate.slice: aggregate, 1 processes\n\
+                    /mptcp.slice/mptcp-single.slice: single, 1 processes\n";
+    assert_eq!(list, expected);
+    let explained = stage.succeed(&["explain", "--config", "/dev/null", "--cgroup", &path])?;
+    assert!(explained.starts_with("no rule matches; its slice says single\n"), "{explained}");
+    drop((one, other));
+    drop(stage);
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The command line as it is written; what it means is decided elsewhere.
 pub mod pm;
 pub mod service;
+pub mod slice;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -139,6 +140,9 @@ pub enum Command {
     /// Say which rule of the configuration decides on a connection
     #[command(after_long_help = service::EXPLAIN_JSON)]
     Explain(service::ExplainArgs),
+    /// Put commands and systemd services into the cgroup of a service type
+    #[command(subcommand)]
+    Slice(slice::SliceCommand),
     /// Start a program with MPTCP, where the kernel cannot give it to those that ask for TCP
     #[command(after_long_help = EXEC_LIMITS)]
     Exec(ExecArgs),

@@ -82,6 +82,7 @@ fn text_of(decided: &Decided, config: &Config, file: Option<&Path>) -> String {
     let service = service.name();
     let by = match why {
         Why::Rule { rule, line } => format!("{file}:{line}: rule {rule} decides: {service}\n"),
+        Why::Slice => format!("no rule matches; its slice says {service}\n"),
         Why::Configuration => format!("no rule matches; {file} says service = \"{service}\"\n"),
         Why::Profile | Why::Hand => {
             format!("no rule matches; the profile {} says {service}\n", config.profile.name())

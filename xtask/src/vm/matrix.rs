@@ -16,7 +16,7 @@ use crate::{
     setup::{
         self,
         kernels::{self, Kernel},
-        programs,
+        programs, prometheus,
     },
 };
 
@@ -184,9 +184,10 @@ fn tests(
 ) -> Result<Vec<(&'static str, Tested)>> {
     let has = |name: &str| features.iter().any(|feature| feature.name == name && feature.state == "yes");
     let (runnable, absent): (Vec<_>, Vec<_>) = SUITES.iter().partition(|suite| suite.needs.is_none_or(has));
-    setup::ensure(&[setup::Step::Programs])?;
+    setup::ensure(&[setup::Step::Programs, setup::Step::Prometheus])?;
     let export = |(name, file): (&str, PathBuf)| format!("export {name}='{}'\n", file.display());
     let mut script: String = programs::variables()?.into_iter().map(export).collect();
+    script += &export(("PROMTOOL", prometheus::promtool()?));
     for suite in &runnable {
         let program =
             programs.get(suite.program).with_context(|| format!("there is no test {}", suite.program))?;

@@ -2,7 +2,6 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
 use super::super::values;
@@ -20,7 +19,7 @@ pub enum ServiceCommand {
         #[arg(value_parser = values::token)]
         token: u32,
         /// The service type
-        #[arg(value_name = "TYPE", value_parser = service_type())]
+        #[arg(value_name = "TYPE", value_parser = values::service_type())]
         service: Service,
         /// Where the daemon is.
         #[command(flatten)]
@@ -76,11 +75,3 @@ JSON: an object:
   mptcp        whether TCP sockets of the process become MPTCP: becomes (true or
                false), the rule that decides and its line (null: none does), and
                passed_over, the rules with mptcp before it";
-
-fn service_type() -> impl TypedValueParser<Value = Service> {
-    let named = |name: String| Service::ALL.into_iter().find(|service| service.name() == name);
-    PossibleValuesParser::new(Service::ALL.map(Service::name)).try_map(move |name| {
-        // The names are the possible values.
-        named(name).ok_or("no service type")
-    })
-}

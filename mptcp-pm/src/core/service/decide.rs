@@ -63,6 +63,8 @@ pub enum Why {
         /// Its line in the configuration.
         line: usize,
     },
+    /// The slice that its owner was put into.
+    Slice,
     /// The key `service` of the configuration.
     Configuration,
     /// The profile.
@@ -147,7 +149,11 @@ impl Rules {
         let found = rules.find(|(_, rule)| rule.matching.mismatch(subject).is_none());
         let decided = found
             .and_then(|(number, rule)| Some((rule.service?, Why::Rule { rule: number, line: rule.line })));
-        decided.unwrap_or(self.default)
+        let by_slice = || {
+            let service = Service::of_cgroup(subject.owner.cgroup.as_deref()?)?;
+            Some((service, Why::Slice))
+        };
+        decided.or_else(by_slice).unwrap_or(self.default)
     }
 
     /// Whether the sockets of a process that are to be TCP become MPTCP.
