@@ -60,9 +60,9 @@ fn the_sample_with_its_settings_uncommented_uses_every_key() {
     assert_eq!(config.service, Some(Service::Handover));
     let services: Vec<_> = config.applications.iter().map(|rule| rule.service).collect();
     let types = [Service::Interactive, Service::Aggregate, Service::Handover, Service::Single].map(Some);
-    assert_eq!(services, [&[None; 2][..], &types].concat());
+    assert_eq!(services, [&[None; 3][..], &types].concat());
     let conversions: Vec<_> = config.applications.iter().filter_map(|rule| rule.mptcp).collect();
-    assert_eq!(conversions, [false, true]);
+    assert_eq!(conversions, [false, true, true]);
     let line = |rule: &ApplicationRule| SAMPLE.lines().nth(rule.line - 1);
     assert!(config.applications.iter().all(|rule| line(rule) == Some("#:[[application]]")));
 }
