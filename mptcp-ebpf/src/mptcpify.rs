@@ -117,7 +117,8 @@ fn by_name(thread: &Structure) -> Tables {
 #[inline(always)]
 fn by_user(thread: &Structure, tables: Tables) -> Tables {
     let any = setting(&ANY_USER);
-    if first(tables) & !any == 0 {
+    // Where the first one is sure to fit, or all fit any user, there is nothing to be asked.
+    if first(tables) & !(any & setting(&ANY_CGROUP)) == 0 || tables & !any == 0 {
         return tables;
     }
     match thread.inner(Field::Credentials) {
@@ -126,7 +127,7 @@ fn by_user(thread: &Structure, tables: Tables) -> Tables {
     }
 }
 
-/// The loader knows all cgroups but those that begin at this moment, which count as what they are inside of.
+/// Of tables that fit otherwise. The loader knows all cgroups but those that begin at this moment, which count as what they are inside of.
 #[inline(always)]
 fn by_cgroup(tables: Tables) -> Tables {
     let any = setting(&ANY_CGROUP);
@@ -147,7 +148,7 @@ fn by_cgroup(tables: Tables) -> Tables {
     tables & fitting
 }
 
-/// The first of the tables alone: where it is sure to fit, the others do not matter.
+/// The first of the tables alone: where it fits for certain, the others do not matter.
 #[inline(always)]
 fn first(tables: Tables) -> Tables {
     tables & tables.wrapping_neg()

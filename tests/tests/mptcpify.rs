@@ -89,7 +89,7 @@ fn the_first_table_that_fits_decides() -> Result<()> {
 
 /// The protocol of a socket that a process in a cgroup makes. Its shell enters before it is that program.
 fn becomes_inside(cgroup: &Cgroup) -> Result<String> {
-    let script = "echo $$ >\"$0/cgroup.procs\" && exec python3 -c \
+    let script = "echo $$ >\"$0/cgroup.procs\" && exec python3 -ISc \
                   'import socket; print(socket.socket().getsockopt(socket.SOL_SOCKET, 38))'";
     let output = Command::new("sh").args(["-c", script]).arg(cgroup.folder()).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

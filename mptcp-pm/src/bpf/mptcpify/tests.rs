@@ -33,7 +33,11 @@ struct Trial {
 
 impl Trial {
     fn of(offsets: &[u32; fields::COUNT], text: &str) -> Self {
-        let plan = Plan::of(&Config::parse(text, "test.toml").expect("is right").applications);
+        Self::with(offsets, &Config::parse(text, "test.toml").expect("is right").applications)
+    }
+
+    fn with(offsets: &[u32; fields::COUNT], rules: &[ApplicationRule]) -> Self {
+        let plan = Plan::of(rules);
         let mut object = open(offsets, &plan).expect("makes the maps");
         let program = object.load("mptcpify", Use::Trial).expect("as root");
         fill(&mut object, &plan).expect("fills the maps");
@@ -119,23 +123,35 @@ fn without_a_table_nothing_does() {
     assert!(!Trial::of(&offsets(), "").becomes_mptcp());
 }
 
-/// A configuration whose tables fit this process now and then.
-fn configuration() -> impl Strategy<Value = String> {
-    let cgroup = own_cgroup();
-    let own = if cgroup == "/" { "/".to_owned() } else { cgroup };
+/// A table that fits this process now and then.
+fn any_rule() -> impl Strategy<Value = ApplicationRule> {
     let name =
         prop::sample::select(vec!["curl", "cu*", "{wget,curl}", "{cu*,w*}", "*", "curlew", "wget", "c"]);
     let user = prop::sample::select(vec!["0", "1000"]);
-    let cgroup = prop::sample::select(vec!["/".to_owned(), "/**".to_owned(), own, "/elsewhere".to_owned()]);
+    let cgroup =
+        prop::sample::select(vec!["/".to_owned(), "/**".to_owned(), own_cgroup(), "/elsewhere".to_owned()]);
     let conditions = (prop::option::of(name), prop::option::of(user), prop::option::of(cgroup));
-    let one = (conditions, any::<bool>()).prop_map(|((name, user, cgroup), mptcp)| {
+    (conditions, any::<bool>()).prop_map(|((name, user, cgroup), mptcp)| {
         let name = name.map(|name| format!("process = \"{name}\""));
         let user = user.map(|user| format!("uid = {user}"));
         let cgroup = cgroup.map(|cgroup| format!("cgroup = \"{cgroup}\""));
         let all: Vec<String> = [name, user, cgroup].into_iter().flatten().collect();
-        if all.is_empty() { String::new() } else { table(&all.join(", "), mptcp) }
-    });
-    prop::collection::vec(one, 0..5).prop_map(|tables| tables.concat())
+        let conditions = if all.is_empty() { "process = \"*\"".to_owned() } else { all.join(", ") };
+        one(&conditions, mptcp)
+    })
+}
+
+/// One table by itself: several together would be refused where one never applies.
+fn one(conditions: &str, mptcp: bool) -> ApplicationRule {
+    let config = Config::parse(&table(conditions, mptcp), "test.toml").expect("is right");
+    config.applications.into_iter().next().expect("one table")
+}
+
+/// What the rules themselves say of this process, under a name.
+fn expected(rules: &[ApplicationRule], name: &str) -> bool {
+    let owner = Owner { process: Some(name.to_owned()), pid: None, uid: Some(0), cgroup: Some(own_cgroup()) };
+    let config = Config { applications: rules.to_vec(), ..Config::default() };
+    Rules::of(&config).mptcp(&Subject { owner: &owner, remote: None, port: None }).becomes
 }
 
 #[test]
@@ -143,22 +159,22 @@ fn it_decides_as_the_rules_do() {
     let _turn = my_turn();
     let offsets = offsets();
     let before = fs::read_to_string("/proc/self/comm").expect("a name");
-    let cases = ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() };
-    proptest!(cases, |(text in configuration(), name in prop::sample::select(vec!["curl", "wget", "cu"]))| {
-        // One that never applies is refused as a whole.
-        let Ok(config) = Config::parse(&text, "test.toml") else { return Ok(()) };
+    let cases = ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() };
+    let rules = || prop::collection::vec(any_rule(), 0..5);
+    proptest!(cases, |(rules in rules(), name in prop::sample::select(vec!["curl", "wget", "cu"]))| {
         call_this(name);
-        let owner = Owner {
-            process: Some(name.to_owned()),
-            pid: None,
-            uid: Some(0),
-            cgroup: Some(own_cgroup()),
-        };
-        let subject = Subject { owner: &owner, remote: None, port: None };
-        let expected = Rules::of(&config).mptcp(&subject).becomes;
-        prop_assert_eq!(Trial::of(&offsets, &text).becomes_mptcp(), expected);
+        let becomes = Trial::with(&offsets, &rules).becomes_mptcp();
+        prop_assert_eq!(becomes, expected(&rules, name));
     });
     call_this(before.trim_end());
+}
+
+/// What does not fit by its cgroup leaves the decision to those that fit by their user, too.
+#[test]
+fn each_condition_counts_for_each_table() {
+    let _turn = my_turn();
+    let rules = [one("cgroup = \"/elsewhere\"", true), one("uid = 1000", true)];
+    assert!(!Trial::with(&offsets(), &rules).becomes_mptcp());
 }
 
 /// Nanoseconds that a run takes by the kernel's statistics: the least of five means over 10,000 runs, since the machine
