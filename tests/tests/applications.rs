@@ -6,7 +6,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use mptcp_pm::bpf::Kernel;
 use mptcp_pm::bpf::mptcpify::Mptcpify;
-use tests::daemon::Daemon;
+use serde_json::Value;
+use tests::daemon::{Daemon, await_that};
 use tests::servers::{Accepted, Server, exec, words};
 use tests::{Family, Host, Lab, Scenario};
 
@@ -94,6 +95,8 @@ fn the_status_says_which_way_serves() -> Result<()> {
     let lab = Lab::start(&Scenario::load("two-providers")?, Family::V4)?;
     let client = lab.host("client");
     let has_hook = client.run(|| Mptcpify::attach(&Kernel::default(), &[]).is_ok());
+    // As some distributions have it; the daemon changes it for as long as there are uplinks.
+    client.set_sysctl("net.mptcp.enabled", "0")?;
     let daemon = Daemon::start(client, "")?;
     let feature = || {
         let status = daemon.status()?;
@@ -101,14 +104,26 @@ fn the_status_says_which_way_serves() -> Result<()> {
         anyhow::Ok(features.iter().find(|feature| feature["name"] == "mptcpify").cloned())
     };
     assert_eq!(feature()?, None, "nobody has asked for it");
-    daemon.write_config("[[application]]\nmatch = { process = \"curl\" }\nmptcp = true\n")?;
-    let reloaded = daemon.command(&["reload"])?.output()?;
-    ensure!(reloaded.status.success(), "{}", String::from_utf8_lossy(&reloaded.stderr));
+    let rule = "[[application]]\nmatch = { process = \"curl\" }\nmptcp = true\n";
+    let reload = |config: &str| {
+        daemon.write_config(config)?;
+        let reloaded = daemon.command(&["reload"])?.output()?;
+        ensure!(reloaded.status.success(), "{}", String::from_utf8_lossy(&reloaded.stderr));
+        Ok(())
+    };
+    reload(rule)?;
     let told = feature()?.context("the feature")?;
     let absent = told["absent"].as_str();
     let instead = "; use `mptcp-pm exec -- COMMAND` to start programs with MPTCP";
     assert_eq!(absent.is_none(), has_hook, "{told}");
     assert!(absent.is_none_or(|reason| reason.contains("mptcpify") && reason.ends_with(instead)), "{told}");
+    reload(&format!("{rule}[[uplink]]\nmatch = {{ name = \"*\" }}\nrole = \"off\"\n"))?;
+    let off = "net.mptcp.enabled is 0 for as long as no uplink is used";
+    let is_off = |told: &Option<Value>| told.as_ref().is_some_and(|told| told["absent"] == off);
+    await_that("no conversion while there is no MPTCP", feature, is_off)?;
+    await_that("MPTCP off", || client.sysctl("net.mptcp.enabled"), |value| value == "0")?;
+    reload(rule)?;
+    await_that("what there was before", feature, |seen| seen.as_ref() == Some(&told))?;
     daemon.stop()
 }
 
