@@ -11,7 +11,7 @@ use crate::view::status::Feature;
 const REMEDY: &str = "use `mptcp-pm exec -- COMMAND` to start programs with MPTCP";
 
 /// While MPTCP is off, a socket that asks for it is an error that applications would see.
-const OFF: &str = "net.mptcp.enabled is 0 for as long as no uplink is used";
+const OFF: &str = "net.mptcp.enabled is 0 until an uplink is used";
 
 /// The conversion of this network namespace's sockets. Dropping it ends it; sockets stay what they are.
 #[derive(Default)]
@@ -43,24 +43,17 @@ impl Applications {
         self.load(kernel);
     }
 
-    /// Does what was put off while MPTCP was off.
+    /// Does what was put off while MPTCP was off: the daemon switches it on with the first uplink.
     pub fn catch_up(&mut self, kernel: &Kernel) {
         if self.absent.as_deref() == Some(OFF) && is_on() {
             self.load(kernel);
         }
     }
 
-    /// Ends it until MPTCP is on again.
-    pub fn pause(&mut self) {
-        if !self.wanted.is_empty() {
-            (self.loaded, self.absent) = (None, Some(OFF.to_owned()));
-        }
-    }
-
     /// The former one goes when the new one is there, so that no socket falls between them.
     fn load(&mut self, kernel: &Kernel) {
         if !is_on() {
-            self.pause();
+            (self.loaded, self.absent) = (None, Some(OFF.to_owned()));
             return;
         }
         match Mptcpify::attach(kernel, &self.wanted) {

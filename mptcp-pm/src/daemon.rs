@@ -136,6 +136,7 @@ struct Daemon {
     jumps: Jumps,
     measure: Measure,
     owners: Owners,
+    applications: Applications,
     /// The uplinks may be others than those that `measure` knows.
     moved: bool,
     start: Instant,
@@ -174,7 +175,6 @@ impl Daemon {
             state,
             prober: Prober::default(),
             alarms: Alarms::default(),
-            applications: Applications::default(),
         };
         let mut core = Core::new(config);
         core.handle(Event::Inherited(owned), Duration::ZERO);
@@ -197,6 +197,7 @@ impl Daemon {
             jumps,
             measure: Measure::new(),
             owners: Owners::new(),
+            applications: Applications::default(),
             moved: true,
             start: Instant::now(),
             ready: false,
@@ -215,7 +216,7 @@ impl Daemon {
         self.owners.start(&kernel);
         self.executor.alarms.follow(self.core.manages(), &kernel);
         self.measure.couple(congestion, &kernel);
-        self.executor.applications.set(applications, &kernel);
+        self.applications.set(applications, &kernel);
         self.core.handle(Event::Measuring(self.measure.measures()), self.start.elapsed());
     }
 
@@ -235,7 +236,7 @@ impl Daemon {
         let steers = self.core.manages();
         self.measure.pace(steers, self.core.is_growing());
         self.executor.alarms.follow(steers, &Kernel::default());
-        self.executor.applications.catch_up(&Kernel::default());
+        self.applications.catch_up(&Kernel::default());
     }
 
     /// Waits for whatever comes first, and hands it to the core.
@@ -247,7 +248,7 @@ impl Daemon {
             Some(call) = self.calls.recv() => self.answer(call).await,
             due = self.measure.due() => self.measured(due),
             owned = self.owners.next() => self.feed(owned),
-            never = self.executor.applications.follow() => match never {},
+            never = self.applications.follow() => match never {},
             alarm = self.executor.alarms.next() => self.alarmed(alarm),
             answer = self.executor.prober.answer() => self.feed(answer),
             // Who has gone does not want to know.
@@ -355,7 +356,7 @@ impl Daemon {
         self.endpoint.set(config.metrics.as_ref())?;
         let kernel = Kernel::default();
         self.measure.couple(config.congestion, &kernel);
-        self.executor.applications.set(&config.applications, &kernel);
+        self.applications.set(&config.applications, &kernel);
         tracing::info!(profile = config.profile.name(), "configuration read");
         self.feed(Event::Configured(config));
         Ok(())
@@ -433,8 +434,7 @@ impl Daemon {
 
     fn features(&self) -> Vec<Feature> {
         let always = [self.measure.feature(), self.owners.feature()];
-        let others =
-            [self.executor.alarms.feature(), self.measure.coupling(), self.executor.applications.feature()];
+        let others = [self.executor.alarms.feature(), self.measure.coupling(), self.applications.feature()];
         always.into_iter().chain(others.into_iter().flatten()).collect()
     }
 
@@ -475,8 +475,8 @@ impl Daemon {
 
     async fn stop(mut self, end: End) -> anyhow::Result<()> {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        // Without the daemon MPTCP may be off again, and applications must not notice.
-        self.executor.applications = Applications::default();
+        // Before MPTCP may be off again: applications must not notice.
+        self.applications = Applications::default();
         if end == End::Clean {
             self.measure.couple(None, &Kernel::default());
         }

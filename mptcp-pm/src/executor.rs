@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use nix::errno::Errno;
 
 use crate::alarms::Alarms;
-use crate::applications::Applications;
 use crate::core::action::{Action, NewEndpoint};
 use crate::core::event::{Event, Failure, FailureKind};
 use crate::core::world::{Endpoint, EndpointFlags, Observation, Sysctl};
@@ -33,8 +32,6 @@ pub struct Executor {
     pub prober: Prober,
     /// Who notices silence.
     pub alarms: Alarms,
-    /// Who makes MPTCP of what applications ask for, as long as there is MPTCP.
-    pub applications: Applications,
 }
 
 impl Executor {
@@ -83,12 +80,7 @@ impl Executor {
     async fn write(&mut self, action: &Action) -> Result<(), Failure> {
         match action {
             Action::Save(owned) => self.state.save(owned).map_err(other),
-            Action::WriteSysctl(key, value) => {
-                if *key == Sysctl::Enabled && value == "0" {
-                    self.applications.pause();
-                }
-                sysctl::write(key, value).map_err(other)
-            }
+            Action::WriteSysctl(key, value) => sysctl::write(key, value).map_err(other),
             Action::SetLimits(limits) => self.mptcp.set_limits(*limits).await.map_err(refused),
             Action::AddRoute(route) => added(self.routes.add_route(route).await),
             Action::DeleteRoute(route) => self.routes.delete_route(route).await.map(drop).map_err(other),

@@ -89,6 +89,9 @@ fn programs_that_exec_starts_use_both_accesses_and_others_stay_tcp() -> Result<(
     Ok(())
 }
 
+/// A configuration under which MPTCP is not switched on.
+const NO_UPLINKS: &str = "[[uplink]]\nmatch = { name = \"*\" }\nrole = \"off\"\n";
+
 /// What the running kernel lacks is told by name, and what to do instead.
 #[test]
 fn the_status_says_which_way_serves() -> Result<()> {
@@ -97,33 +100,30 @@ fn the_status_says_which_way_serves() -> Result<()> {
     let has_hook = client.run(|| Mptcpify::attach(&Kernel::default(), &[]).is_ok());
     // As some distributions have it; the daemon changes it for as long as there are uplinks.
     client.set_sysctl("net.mptcp.enabled", "0")?;
-    let daemon = Daemon::start(client, "")?;
+    let daemon = Daemon::start(client, NO_UPLINKS)?;
     let feature = || {
         let status = daemon.status()?;
         let features = status["ebpf"].as_array().context("features")?;
         anyhow::Ok(features.iter().find(|feature| feature["name"] == "mptcpify").cloned())
     };
-    assert_eq!(feature()?, None, "nobody has asked for it");
-    let rule = "[[application]]\nmatch = { process = \"curl\" }\nmptcp = true\n";
     let reload = |config: &str| {
         daemon.write_config(config)?;
         let reloaded = daemon.command(&["reload"])?.output()?;
         ensure!(reloaded.status.success(), "{}", String::from_utf8_lossy(&reloaded.stderr));
         Ok(())
     };
+    assert_eq!(feature()?, None, "nobody has asked for it");
+    let rule = "[[application]]\nmatch = { process = \"curl\" }\nmptcp = true\n";
+    reload(&[rule, NO_UPLINKS].concat())?;
+    let off = "net.mptcp.enabled is 0 until an uplink is used";
+    assert_eq!(feature()?.context("the feature")?["absent"], off);
     reload(rule)?;
-    let told = feature()?.context("the feature")?;
+    let is_on = |told: &Option<Value>| told.as_ref().is_some_and(|now| now["absent"] != off);
+    let told = await_that("MPTCP on, and a try", feature, is_on)?.context("the feature")?;
     let absent = told["absent"].as_str();
     let instead = "; use `mptcp-pm exec -- COMMAND` to start programs with MPTCP";
     assert_eq!(absent.is_none(), has_hook, "{told}");
     assert!(absent.is_none_or(|reason| reason.contains("mptcpify") && reason.ends_with(instead)), "{told}");
-    reload(&format!("{rule}[[uplink]]\nmatch = {{ name = \"*\" }}\nrole = \"off\"\n"))?;
-    let off = "net.mptcp.enabled is 0 for as long as no uplink is used";
-    let is_off = |told: &Option<Value>| told.as_ref().is_some_and(|told| told["absent"] == off);
-    await_that("no conversion while there is no MPTCP", feature, is_off)?;
-    await_that("MPTCP off", || client.sysctl("net.mptcp.enabled"), |value| value == "0")?;
-    reload(rule)?;
-    await_that("what there was before", feature, |seen| seen.as_ref() == Some(&told))?;
     daemon.stop()
 }
 

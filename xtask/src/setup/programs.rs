@@ -1,5 +1,5 @@
 //! Servers that tests reach with Debian's own clients: their installation would start services.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -24,6 +24,15 @@ pub(super) fn bring() -> Result<()> {
     let libraries = ["usr/lib", "lib"].map(|dir| root.join(dir).join(&architecture));
     PROGRAMS.iter().try_for_each(|&(name, _)| {
         let program = root.join("usr/sbin").join(name);
-        Script { name, program, libraries: &libraries, arguments: Vec::new() }.make()
+        let arguments = if name == "sshd" { parts_of_sshd(&root) } else { Vec::new() };
+        Script { name, program, libraries: &libraries, arguments }.make()
     })
+}
+
+/// Newer ones (OpenSSH 9.8, 10.0) have parts that are programs of their own, which they look for where they are installed.
+fn parts_of_sshd(root: &Path) -> Vec<String> {
+    let parts = [("SshdSessionPath", "sshd-session"), ("SshdAuthPath", "sshd-auth")];
+    let parts = parts.map(|(option, name)| (option, root.join("usr/lib/openssh").join(name)));
+    let are_there = parts.into_iter().filter(|(_, file)| file.is_file());
+    are_there.flat_map(|(option, file)| ["-o".to_owned(), format!("{option}={}", file.display())]).collect()
 }
