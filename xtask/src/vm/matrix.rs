@@ -39,7 +39,7 @@ struct Suite {
 }
 
 /// Together they take a few minutes under emulation, which is about thirty times as slow: too slow for most tests that start
-/// the daemon, which wait half a minute for it and no longer.
+/// the daemon.
 const SUITES: [Suite; 4] = [
     Suite { program: "mptcp_netlink", tests: &[], needs: None },
     Suite { program: "ebpf", tests: &[], needs: Some("path_stats") },
@@ -51,6 +51,9 @@ const SUITES: [Suite; 4] = [
     // The running kernel of a developer's machine may not take it. Of those that start the daemon it has one.
     Suite { program: "mptcpify", tests: &["--include-ignored"], needs: Some("mptcpify") },
 ];
+
+/// How long a test waits for what a daemon does at once on a machine that is not emulated.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 const TRIAL: Duration = Duration::from_secs(600);
 const TESTS: Duration = Duration::from_secs(1500);
@@ -188,6 +191,7 @@ fn tests(
     let export = |(name, file): (&str, PathBuf)| format!("export {name}='{}'\n", file.display());
     let mut script: String = programs::variables()?.into_iter().map(export).collect();
     script += &export(("PROMTOOL", prometheus::promtool()?));
+    script += &format!("export PATIENCE_SECONDS={}\n", PATIENCE.as_secs());
     for suite in &runnable {
         let program =
             programs.get(suite.program).with_context(|| format!("there is no test {}", suite.program))?;
