@@ -4,11 +4,13 @@
 pub mod args;
 mod check;
 mod doctor;
+mod exec;
 mod generate;
 mod monitor;
 mod pm;
 mod service;
 pub mod show;
+mod slice;
 #[cfg(test)]
 mod tests;
 mod top;
@@ -86,6 +88,8 @@ fn run(command: Command) -> Result<Outcome> {
         Command::Completions { shell } => Ok(generate::completions(shell).into()),
         Command::Man { dir: None } => generate::man_page().map(Outcome::from),
         Command::Man { dir: Some(dir) } => generate::man_pages(&dir).map(|()| Vec::new().into()),
+        Command::Slice(command) => slice::run(command).map(Outcome::from),
+        Command::Exec(args) => exec::run(&args).map(|never| match never {}),
         Command::Doctor(args) => doctor::run(&args),
         Command::Top(args) => top::run(args).map(|()| Vec::new().into()),
         Command::Monitor(args) => monitor::run(&args).map(|()| Vec::new().into()),

@@ -18,9 +18,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::alarms::Alarms;
+use crate::applications::Applications;
 use crate::bpf::{Kernel, coupled::Algorithm};
 use crate::clock::{Jumps, sleep_until};
-use crate::config::{self, Config, Control};
+use crate::config::{self, ApplicationRule, Config, Control};
 use crate::control::{Call, Failure, Reply, Request, Server};
 use crate::core::Core;
 use crate::core::action::{Action, Token};
@@ -86,13 +87,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make the folder {}", options.runtime_dir.display()))?;
     runtime()?.block_on(async {
         let (control, metrics) = (config.control.clone(), config.metrics.clone());
-        let congestion = config.congestion;
+        let (congestion, applications) = (config.congestion, config.applications.clone());
         let mut daemon = Daemon::new(options.clone(), config).await?;
         daemon.open_control(&control)?;
         daemon.endpoint.set(metrics.as_ref())?;
         // Before the eBPF programs, whose verification takes far longer.
         daemon.act().await;
-        daemon.load_programs(congestion);
+        daemon.load_programs(congestion, &applications);
         daemon.live().await
     })
 }
@@ -149,6 +150,7 @@ struct Daemon {
     jumps: Jumps,
     measure: Measure,
     owners: Owners,
+    applications: Applications,
     /// The uplinks may be others than those that `measure` knows.
     moved: bool,
     start: Instant,
@@ -212,6 +214,7 @@ impl Daemon {
             jumps,
             measure: Measure::new(),
             owners: Owners::new(),
+            applications: Applications::default(),
             moved: true,
             start: Instant::now(),
             ready: false,
@@ -224,12 +227,13 @@ impl Daemon {
         Ok(())
     }
 
-    fn load_programs(&mut self, congestion: Option<Algorithm>) {
+    fn load_programs(&mut self, congestion: Option<Algorithm>, applications: &[ApplicationRule]) {
         let kernel = Kernel::default();
         self.measure.start(&kernel);
         self.owners.start(&kernel);
         self.executor.alarms.follow(self.core.manages(), &kernel);
         self.measure.couple(congestion, &kernel);
+        self.applications.set(applications, &kernel);
         self.core.handle(Event::Measuring(self.measure.measures()), self.start.elapsed());
     }
 
@@ -249,6 +253,7 @@ impl Daemon {
         let steers = self.core.manages();
         self.measure.pace(steers, self.core.is_growing());
         self.executor.alarms.follow(steers, &Kernel::default());
+        self.applications.catch_up(&Kernel::default());
     }
 
     /// Waits for whatever comes first, and hands it to the core.
@@ -260,6 +265,7 @@ impl Daemon {
             Some(call) = self.calls.recv() => self.answer(call).await,
             due = self.measure.due() => self.measured(due),
             owned = self.owners.next() => self.feed(owned),
+            never = self.applications.follow() => match never {},
             alarm = self.executor.alarms.next() => self.alarmed(alarm),
             answer = self.executor.prober.answer() => self.feed(answer),
             // Who has gone does not want to know.
@@ -365,7 +371,9 @@ impl Daemon {
     fn reload(&mut self) -> anyhow::Result<()> {
         let config = self.options.load()?;
         self.endpoint.set(config.metrics.as_ref())?;
-        self.measure.couple(config.congestion, &Kernel::default());
+        let kernel = Kernel::default();
+        self.measure.couple(config.congestion, &kernel);
+        self.applications.set(&config.applications, &kernel);
         tracing::info!(profile = config.profile.name(), "configuration read");
         self.feed(Event::Configured(config.managed(self.default)));
         Ok(())
@@ -443,7 +451,7 @@ impl Daemon {
 
     fn features(&self) -> Vec<Feature> {
         let always = [self.measure.feature(), self.owners.feature()];
-        let others = [self.executor.alarms.feature(), self.measure.coupling()];
+        let others = [self.executor.alarms.feature(), self.measure.coupling(), self.applications.feature()];
         always.into_iter().chain(others.into_iter().flatten()).collect()
     }
 
@@ -484,6 +492,8 @@ impl Daemon {
 
     async fn stop(mut self, end: End) -> anyhow::Result<()> {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        // Before MPTCP may be off again: applications must not notice.
+        self.applications = Applications::default();
         if end == End::Clean {
             self.measure.couple(None, &Kernel::default());
         }

@@ -1,5 +1,6 @@
 //! The daemon as a library: the binary, the lab and the benchmarks drive the same code.
 mod alarms;
+mod applications;
 pub mod bpf;
 pub mod cli;
 mod clock;

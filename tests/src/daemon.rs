@@ -26,6 +26,12 @@ fn managed(config: &str) -> String {
 pub const WITHOUT_PROGRAMS: [&str; 6] =
     ["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"", "sh"];
 
+/// The same, or as many seconds as this variable says: an emulated machine is some thirty times as slow.
+fn patience() -> Duration {
+    let told = std::env::var("PATIENCE_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    told.map_or(PATIENCE, Duration::from_secs)
+}
+
 /// A running `mptcp-pm run`; dropping it kills it, which leaves what it put into the kernel.
 pub struct Daemon {
     host: Arc<Host>,
@@ -151,7 +157,7 @@ impl Daemon {
     }
 
     fn await_ready(&mut self, notify: &UnixDatagram) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         notify.set_read_timeout(Some(Duration::from_millis(100)))?;
         let mut buffer = [0; 256];
         while Instant::now() < end {
@@ -164,7 +170,7 @@ impl Daemon {
                 bail!("the daemon ended with {status}:\n{}", self.log());
             }
         }
-        bail!("the daemon is not ready after {PATIENCE:?}:\n{}", self.log())
+        bail!("the daemon is not ready after {:?}:\n{}", patience(), self.log())
     }
 
     /// Its process id.
@@ -222,7 +228,7 @@ impl Daemon {
     /// With its log when it does not end, or not well.
     pub fn end(mut self, signal: Signal) -> Result<()> {
         self.child.signal(signal)?;
-        let status = self.child.wait_timeout(PATIENCE)?;
+        let status = self.child.wait_timeout(patience())?;
         let log = self.log();
         ensure!(status.is_some_and(|status| status.success()), "stopped with {status:?}:\n{log}");
         Ok(())
@@ -266,7 +272,7 @@ pub fn await_that<T: std::fmt::Debug>(
     look: impl Fn() -> Result<T>,
     holds: impl Fn(&T) -> bool,
 ) -> Result<T> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience();
     loop {
         let seen = look()?;
         if holds(&seen) {

@@ -61,6 +61,7 @@
 
 pub mod bench;
 pub mod by_hand;
+pub mod cgroup;
 pub mod congestion;
 pub mod crowd;
 pub mod daemon;
@@ -86,6 +87,7 @@ mod rng;
 pub mod running;
 pub mod scenario;
 mod scratch;
+pub mod servers;
 pub mod stand_in;
 pub mod terminal;
 pub mod traffic;

@@ -17,12 +17,15 @@ use crate::{
 
 const TARGET: &str = "bpfel-unknown-none";
 
-/// Leaves the daemon, its eBPF objects inside it, at `target/{debug,release}/mptcp-pm`.
+/// Leaves the daemon, its eBPF objects inside it, at `target/{debug,release}/mptcp-pm`, and beside it the library that
+/// `mptcp-pm exec` loads into programs.
 pub fn all(release: bool) -> Result<()> {
     ensure(setup::BUILD)?;
     objects()?;
     let profile = if release { ["--profile", "release"] } else { ["--profile", "dev"] };
-    process::run(process::cargo().args(["build", "--package", "mptcp-pm"]).args(profile))
+    process::run(
+        process::cargo().args(["build", "--package", "mptcp-pm", "--package", "mptcp-preload"]).args(profile),
+    )
 }
 
 /// The same for the demonstration and the benchmarks: the daemon and the lab in one release build.

@@ -2,6 +2,7 @@
 pub mod emulator;
 pub mod kernels;
 pub mod mptcpd;
+pub mod programs;
 pub mod prometheus;
 pub mod selftests;
 
@@ -29,6 +30,8 @@ pub enum Step {
     Mptcpd,
     /// The server that scrapes the metrics in a test
     Prometheus,
+    /// The servers that Debian's clients reach in tests
+    Programs,
     /// What boots other kernels
     Emulator,
     /// The kernel's own MPTCP tests
@@ -40,7 +43,7 @@ pub enum Step {
 /// What building needs.
 pub const BUILD: &[Step] = &[Step::RustSrc, Step::BpfLinker];
 /// What tests need.
-pub const TEST: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Prometheus];
+pub const TEST: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Prometheus, Step::Programs];
 /// What the demonstration needs.
 pub const DEMO: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages];
 /// What benchmarks need.
@@ -51,7 +54,8 @@ pub const VM: &[Step] = &[Step::Emulator];
 pub const CONFORMANCE: &[Step] =
     &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Selftests, Step::SelftestPackages];
 /// Everything but what other kernels and the kernel's own tests need, which only those bring who ask for them.
-const ALL: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Mptcpd, Step::Prometheus];
+const ALL: &[Step] =
+    &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Mptcpd, Step::Prometheus, Step::Programs];
 
 /// Does every step, reports each, and fails at the end when one of them failed.
 pub fn all() -> Result<()> {
@@ -88,6 +92,7 @@ impl Step {
             Self::Packages => "packages",
             Self::Mptcpd => "mptcpd",
             Self::Prometheus => "prometheus",
+            Self::Programs => "programs",
             Self::Emulator => "emulator",
             Self::Selftests => "selftests",
             Self::SelftestPackages => "packages of the selftests",
@@ -101,6 +106,7 @@ impl Step {
             Self::Packages => Ok(packages::is_done(packages::OURS)),
             Self::Mptcpd => mptcpd::is_done(),
             Self::Prometheus => prometheus::is_done(),
+            Self::Programs => programs::is_done(),
             Self::Emulator => emulator::is_done(),
             Self::Selftests => selftests::is_done(),
             Self::SelftestPackages => Ok(packages::is_done(packages::SELFTESTS)),
@@ -114,6 +120,7 @@ impl Step {
             Self::Packages => packages::bring(packages::OURS),
             Self::Mptcpd => mptcpd::bring(),
             Self::Prometheus => prometheus::bring(),
+            Self::Programs => programs::bring(),
             Self::Emulator => emulator::bring(),
             Self::Selftests => selftests::bring(),
             Self::SelftestPackages => packages::bring(packages::SELFTESTS),

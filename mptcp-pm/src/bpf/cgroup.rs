@@ -52,6 +52,11 @@ impl Names {
         Some(path)
     }
 
+    /// Forgets those that were found, of which some may be gone.
+    pub fn forget(&mut self) {
+        self.known.clear();
+    }
+
     fn find(&self, id: u64) -> Option<String> {
         let cgroup = sys::open_cgroup(self.mount.as_fd(), id).ok()?;
         let place = fs::read_link(format!("/proc/self/fd/{}", cgroup.as_raw_fd())).ok()?;

@@ -10,8 +10,16 @@ use crate::{paths, process};
 pub(super) type Needed = &'static [(&'static str, &'static str)];
 
 /// What tests and demonstration call.
-pub(super) const OURS: Needed =
-    &[("ip", "iproute2"), ("setpriv", "util-linux"), ("tmux", "tmux"), ("pgrep", "procps")];
+pub(super) const OURS: Needed = &[
+    ("ip", "iproute2"),
+    ("setpriv", "util-linux"),
+    ("tmux", "tmux"),
+    ("pgrep", "procps"),
+    ("curl", "curl"),
+    ("wget", "wget"),
+    ("ssh", "openssh-client"),
+    ("python3", "python3"),
+];
 
 /// What the kernel's own tests call.
 pub(super) const SELFTESTS: Needed = &[("iptables", "iptables"), ("ip6tables", "iptables")];

@@ -13,7 +13,11 @@ use serde_json::Value;
 use super::{Guest, baseline::Baseline};
 use crate::{
     build, paths,
-    setup::kernels::{self, Kernel},
+    setup::{
+        self,
+        kernels::{self, Kernel},
+        programs, prometheus,
+    },
 };
 
 /// What is asked for.
@@ -46,7 +50,12 @@ const SUITES: [Suite; 4] = [
         tests: &["they_can_be_chosen", "two_subflows_share"],
         needs: Some("coupled"),
     },
+    // The running kernel of a developer's machine may not take it. Of those that start the daemon it has one.
+    Suite { program: "mptcpify", tests: &["--include-ignored"], needs: Some("mptcpify") },
 ];
+
+/// How long a test waits for what a daemon does at once on a machine that is not emulated.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 const TRIAL: Duration = Duration::from_secs(600);
 const TESTS: Duration = Duration::from_secs(1500);
@@ -180,7 +189,11 @@ fn tests(
 ) -> Result<Vec<(&'static str, Tested)>> {
     let has = |name: &str| features.iter().any(|feature| feature.name == name && feature.state == "yes");
     let (runnable, absent): (Vec<_>, Vec<_>) = SUITES.iter().partition(|suite| suite.needs.is_none_or(has));
-    let mut script = String::new();
+    setup::ensure(&[setup::Step::Programs, setup::Step::Prometheus])?;
+    let export = |(name, file): (&str, PathBuf)| format!("export {name}='{}'\n", file.display());
+    let mut script: String = programs::variables()?.into_iter().map(export).collect();
+    script += &export(("PROMTOOL", prometheus::promtool()?));
+    script += &format!("export PATIENCE_SECONDS={}\n", PATIENCE.as_secs());
     for suite in &runnable {
         let program =
             programs.get(suite.program).with_context(|| format!("there is no test {}", suite.program))?;
