@@ -35,6 +35,7 @@ use crate::netlink::mptcp::Mptcp;
 use crate::netlink::route::Routes;
 use crate::netlink::watch::{Notice, Watch};
 use crate::owners::Owners;
+use crate::privileges;
 use crate::prober::Prober;
 use crate::rivals;
 use crate::state::StateFile;
@@ -75,6 +76,7 @@ impl Options {
 /// # Errors
 /// Where it cannot start: the configuration, another daemon, the kernel; or cannot remove what is its own.
 pub fn run(options: &Options) -> anyhow::Result<()> {
+    privileges::drop_others()?;
     let config = options.load()?;
     let _instance = Instance::claim()?;
     if let Some(rival) = rivals::mptcpd() {
@@ -97,14 +99,17 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     })
 }
 
-/// Removes what a daemon left that did not end well.
+/// Removes what a daemon left that did not end well; or leaves it to a successor, and sees that new connections are the
+/// kernel's until then.
 ///
 /// # Errors
 /// Where one is running, or something of ours cannot be removed.
-pub fn cleanup(runtime_dir: PathBuf) -> anyhow::Result<()> {
+pub fn cleanup(runtime_dir: PathBuf, keep_paths: bool) -> anyhow::Result<()> {
+    privileges::drop_others()?;
     let _instance = Instance::claim()?;
     let options = Options { config: None, socket: None, runtime_dir };
-    runtime()?.block_on(async { Daemon::new(options, Config::default()).await?.stop(End::Clean).await })
+    let end = if keep_paths { End::HandOver } else { End::Clean };
+    runtime()?.block_on(async { Daemon::new(options, Config::default()).await?.stop(end).await })
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

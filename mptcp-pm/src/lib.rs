@@ -16,6 +16,7 @@ mod measure;
 pub mod metrics;
 pub mod netlink;
 mod owners;
+mod privileges;
 pub mod probe;
 mod prober;
 mod rivals;

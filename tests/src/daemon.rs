@@ -1,5 +1,6 @@
 //! The daemon under test, running in a host of the lab.
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
@@ -243,7 +244,10 @@ impl Daemon {
 fn notification(host: &Host) -> Result<UnixDatagram> {
     let file = Files::of(host).notify;
     drop(fs::remove_file(&file));
-    UnixDatagram::bind(&file).context("bind the notification socket")
+    let socket = UnixDatagram::bind(&file).context("bind the notification socket")?;
+    // As systemd's: the daemon may be another user.
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o777))?;
+    Ok(socket)
 }
 
 /// Looks again and again until a condition holds, for what no event tells.

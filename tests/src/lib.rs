@@ -87,6 +87,7 @@ mod scratch;
 pub mod stand_in;
 pub mod terminal;
 pub mod traffic;
+pub mod unit;
 
 pub use emulator::{Direction, keep_time};
 pub use host::{Address, Host};

@@ -1,4 +1,5 @@
 //! Brings what the machine lacks, step by step; a step that is done costs a look at the file system.
+pub mod cargo_deb;
 pub mod emulator;
 pub mod kernels;
 pub mod mptcpd;
@@ -33,6 +34,10 @@ pub enum Step {
     Emulator,
     /// The kernel's own MPTCP tests
     Selftests,
+    /// What makes the Debian package
+    CargoDeb,
+    /// Commands that try the Debian package out
+    DistPackages,
 }
 
 /// What building needs.
@@ -47,7 +52,9 @@ pub const BENCH: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Ste
 pub const VM: &[Step] = &[Step::Emulator];
 /// What the kernel's own tests need.
 pub const CONFORMANCE: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Selftests];
-/// Everything but what other kernels and the kernel's own tests need, which only those bring who ask for them.
+/// What making the package needs.
+pub const DIST: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::CargoDeb, Step::DistPackages];
+/// Everything but what the package, other kernels and the kernel's own tests need, which only those bring who ask for them.
 const ALL: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Mptcpd, Step::Prometheus];
 
 /// Does every step, reports each, and fails at the end when one of them failed.
@@ -87,6 +94,8 @@ impl Step {
             Self::Prometheus => "prometheus",
             Self::Emulator => "emulator",
             Self::Selftests => "selftests",
+            Self::CargoDeb => "cargo-deb",
+            Self::DistPackages => "packages for the package",
         }
     }
 
@@ -94,11 +103,13 @@ impl Step {
         match self {
             Self::RustSrc => rust_src::is_done(),
             Self::BpfLinker => bpf_linker::is_done(),
-            Self::Packages => Ok(packages::is_done()),
+            Self::Packages => Ok(packages::is_done(packages::TEST)),
             Self::Mptcpd => mptcpd::is_done(),
             Self::Prometheus => prometheus::is_done(),
             Self::Emulator => emulator::is_done(),
             Self::Selftests => selftests::is_done(),
+            Self::CargoDeb => cargo_deb::is_done(),
+            Self::DistPackages => Ok(packages::is_done(packages::DIST)),
         }
     }
 
@@ -106,11 +117,13 @@ impl Step {
         match self {
             Self::RustSrc => rust_src::bring(),
             Self::BpfLinker => bpf_linker::bring(),
-            Self::Packages => packages::bring(),
+            Self::Packages => packages::bring(packages::TEST),
             Self::Mptcpd => mptcpd::bring(),
             Self::Prometheus => prometheus::bring(),
             Self::Emulator => emulator::bring(),
             Self::Selftests => selftests::bring(),
+            Self::CargoDeb => cargo_deb::bring(),
+            Self::DistPackages => packages::bring(packages::DIST),
         }
     }
 }
