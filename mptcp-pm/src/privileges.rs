@@ -43,6 +43,9 @@ pub fn drop_others() -> Result<(), Error> {
     caps::set(None, CapSet::Effective, &kept).map_err(failed("give up effective capabilities"))?;
     caps::set(None, CapSet::Permitted, &kept).map_err(failed("give up capabilities"))?;
     // What root executes would have all of them again.
-    let refused = |errno: nix::errno::Errno| Error { operation: "forbid new privileges", source: errno.to_string().into() };
+    let refused = |errno: nix::errno::Errno| Error {
+        operation: "forbid new privileges",
+        source: errno.to_string().into(),
+    };
     nix::sys::prctl::set_no_new_privs().map_err(refused)
 }

@@ -136,7 +136,9 @@ mod tests {
 
     #[test]
     fn a_setting_that_nobody_thought_of_is_refused() {
-        let unit = Unit::parse("[Unit]\nA=b\n[Service]\nUser=x\n# c\nReadOnlyPaths=/a /b\nReadOnlyPaths=/c\n[Install]\nD=e\n");
+        let unit = Unit::parse(
+            "[Unit]\nA=b\n[Service]\nUser=x\n# c\nReadOnlyPaths=/a /b\nReadOnlyPaths=/c\n[Install]\nD=e\n",
+        );
         let unit = unit.expect("is right");
         assert_eq!(unit.one("User"), Some("x"));
         assert_eq!(unit.words("ReadOnlyPaths").collect::<Vec<_>>(), ["/a", "/b", "/c"]);

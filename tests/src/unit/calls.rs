@@ -5,8 +5,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use nix::libc;
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen::Dword, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    apply_filter,
+    BpfProgram, SeccompAction, SeccompCmpArgLen::Dword, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, apply_filter,
 };
 use syscalls::Sysno;
 
@@ -17,10 +17,6 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 /// All filters of a unit; a call has to pass each of them.
 pub(super) fn filters(unit: &Unit) -> Result<Vec<BpfProgram>> {
     let mut filters = Vec::new();
-    if unit.one("SystemCallFilter").is_some() {
-        let rules = allowed(unit)?.into_iter().map(|call| (call, Vec::new())).collect();
-        filters.push(filter(rules, refuse(libc::EPERM), SeccompAction::Allow)?);
-    }
     let families: Vec<&str> = unit.words("RestrictAddressFamilies").collect();
     if !families.is_empty() {
         let others = families.into_iter().map(|name| not_equal(family(name)?)).collect::<Result<Vec<_>>>()?;
@@ -35,6 +31,11 @@ pub(super) fn filters(unit: &Unit) -> Result<Vec<BpfProgram>> {
     }
     if unit.is_on("MemoryDenyWriteExecute") {
         filters.push(filter(writable_code()?, SeccompAction::Allow, refuse(libc::EPERM))?);
+    }
+    // The last one, because to install a filter is not among what it allows.
+    if unit.one("SystemCallFilter").is_some() {
+        let rules = allowed(unit)?.into_iter().map(|call| (call, Vec::new())).collect();
+        filters.push(filter(rules, refuse(libc::EPERM), SeccompAction::Allow)?);
     }
     Ok(filters)
 }
@@ -106,7 +107,11 @@ fn allowed(unit: &Unit) -> Result<BTreeSet<i64>> {
         let (list, takes) = list.strip_prefix('~').map_or((list, false), |rest| (rest, true));
         for word in list.split_whitespace() {
             for name in group(word)? {
-                if takes { names.remove(&name) } else { names.insert(name) };
+                if takes {
+                    names.remove(&name)
+                } else {
+                    names.insert(name)
+                };
             }
         }
     }
@@ -126,7 +131,8 @@ fn group(name: &str) -> Result<BTreeSet<String>> {
     ensure!(output.status.success(), "systemd-analyze does not know the group {name}");
     let text = String::from_utf8(output.stdout)?;
     let mut calls = BTreeSet::new();
-    for line in text.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    for line in text.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
         calls.extend(group(line)?);
     }
     Ok(calls)

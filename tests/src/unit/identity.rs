@@ -16,7 +16,10 @@ pub const UID: u32 = 61_184;
 pub(super) fn enter(unit: &Unit, without: &[String]) -> Result<()> {
     let ambient = capabilities(unit, "AmbientCapabilities", without)?;
     let bounding = capabilities(unit, "CapabilityBoundingSet", without)?;
-    ensure!(unit.one("User").is_some() && unit.one("Group").is_some(), "a unit for root is not understood here");
+    ensure!(
+        unit.one("User").is_some() && unit.one("Group").is_some(),
+        "a unit for root is not understood here"
+    );
     if let Some(mask) = unit.one("UMask") {
         umask(Mode::from_bits_truncate(u32::from_str_radix(mask, 8)?));
     }

@@ -24,7 +24,9 @@ pub(super) fn enter(unit: &Unit) -> Result<()> {
     let cgroups = unit.is_on("ProtectControlGroups").then_some("/sys/fs/cgroup");
     for path in unit.words("ReadOnlyPaths").chain(cgroups).map(Path::new) {
         bind(path, path)?;
-        read_only(|mounted| mounted.starts_with(path) && !writable.iter().any(|kept| mounted.starts_with(kept)))?;
+        read_only(|mounted| {
+            mounted.starts_with(path) && !writable.iter().any(|kept| mounted.starts_with(kept))
+        })?;
     }
     match unit.one("ProtectSystem") {
         Some("strict") => {

@@ -21,8 +21,10 @@ pub(super) fn bring() -> Result<()> {
     let root = root()?;
     println!("cargo-deb: building {VERSION} into {} (some minutes)", root.display());
     let crate_version = format!("cargo-deb@{VERSION}");
-    process::run(process::cargo().args(["install", "--quiet", "--locked", &crate_version, "--root"]).arg(root))
-        .context("cargo-deb comes from crates.io: is that to be reached?")
+    process::run(
+        process::cargo().args(["install", "--quiet", "--locked", &crate_version, "--root"]).arg(root),
+    )
+    .context("cargo-deb comes from crates.io: is that to be reached?")
 }
 
 fn root() -> Result<PathBuf> {

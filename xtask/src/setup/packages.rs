@@ -20,8 +20,12 @@ pub(super) const TEST: &Commands = &[
 ];
 
 /// Those that make a package and try it out.
-pub(super) const DIST: &Commands =
-    &[("dpkg-deb", "dpkg"), ("dpkg-shlibdeps", "dpkg-dev"), ("mmdebstrap", "mmdebstrap"), ("lintian", "lintian")];
+pub(super) const DIST: &Commands = &[
+    ("dpkg-deb", "dpkg"),
+    ("dpkg-shlibdeps", "dpkg-dev"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("lintian", "lintian"),
+];
 
 pub(super) fn is_done(needed: &Commands) -> bool {
     missing(needed).is_empty()
@@ -46,7 +50,8 @@ pub(super) fn bring(needed: &Commands) -> Result<()> {
 }
 
 fn missing(needed: &Commands) -> Vec<&'static str> {
-    let lacks = |(command, package): &(&str, &'static str)| paths::command(command).is_none().then_some(*package);
+    let lacks =
+        |(command, package): &(&str, &'static str)| paths::command(command).is_none().then_some(*package);
     needed.iter().filter_map(lacks).collect()
 }
 
