@@ -1,4 +1,5 @@
 //! Brings what the machine lacks, step by step; a step that is done costs a look at the file system.
+pub mod apt;
 pub mod cargo_deb;
 pub mod emulator;
 pub mod kernels;
@@ -6,7 +7,6 @@ pub mod mptcpd;
 pub mod prometheus;
 pub mod selftests;
 
-mod apt;
 mod bpf_linker;
 mod packages;
 mod rust_src;
