@@ -58,16 +58,16 @@ fn generate(program: &Path) -> Result<()> {
 
 /// Makes the package, of another version where one is named, and returns its file.
 fn pack(dev: bool, version: Option<&str>) -> Result<PathBuf> {
-    let folder = dist().join(version.unwrap_or("deb"));
+    let folder = dist().join(if version.is_some() { "old" } else { "deb" });
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
     }
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let mut command = Command::new(cargo_deb::path()?);
     command.current_dir(paths::workspace());
-    // What must not be known is not in the package: where it was built.
     command.args(["--quiet", "--no-build", "--no-dbgsym", "--package", "mptcp-pm", "--output"]).arg(&folder);
     if dev {
-        command.args(["--profile", "dev"]);
+        command.args(["--fast", "--profile", "dev"]);
     }
     if let Some(version) = version {
         command.args(["--deb-version", version]);

@@ -11,6 +11,10 @@ use crate::{process, setup::apt};
 /// What a package like ours finds on every machine, and what the checks use.
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2";
 
+/// Makes the folders that the kernel and each boot fill, and goes into the tree.
+const ENTER: &str = "root=$1; shift; mount -t proc proc \"$root/proc\" && mount -t tmpfs tmpfs \"$root/run\" && \
+                     exec chroot \"$root\" \"$@\"";
+
 /// Nothing is started in a tree (invoke-rc.d(8)).
 const POLICY: &str = "#!/bin/sh\nexit 101\n";
 
@@ -40,7 +44,7 @@ impl Tree {
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("unshare");
         command.args(["--mount", "--pid", "--fork", "--kill-child", "--net", "--uts", "--ipc", "sh", "-c"]);
-        command.arg("mount -t proc proc \"$1/proc\" && root=$1 && shift && exec chroot \"$root\" \"$@\"");
+        command.arg(ENTER);
         command.arg("sh").arg(&self.0).args(words);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C.UTF-8");
         command.env("DEBIAN_FRONTEND", "noninteractive");
