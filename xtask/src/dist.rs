@@ -1,4 +1,5 @@
 //! What people install: a Debian package and a tarball, in `target/dist`.
+mod boot;
 mod check;
 mod tree;
 

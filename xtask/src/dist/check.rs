@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::boot;
 use super::tree::Tree;
 use crate::process;
 
@@ -26,7 +27,9 @@ pub fn all(package: &Path, old: &Path) -> Result<()> {
         Installation { tree: Tree::unpack(suite)? }
             .go_through(package, old)
             .with_context(|| format!("trying {} in Debian's {suite}", package.display()))?;
-        println!("{suite}: installed, upgraded, removed, purged");
+        println!("{suite}: installed, upgraded, removed, purged; booted:");
+        boot::go_through(&Tree::unpack(suite)?, package, old)
+            .with_context(|| format!("trying {} in a booted {suite}", package.display()))?;
     }
     Ok(())
 }
