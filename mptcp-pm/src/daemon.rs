@@ -26,6 +26,7 @@ use crate::core::Core;
 use crate::core::action::{Action, Token};
 use crate::core::connections::Manager;
 use crate::core::event::Event;
+use crate::dbus;
 use crate::executor::Executor;
 use crate::instance::Instance;
 use crate::listener::Listener;
@@ -92,6 +93,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         let mut daemon = Daemon::new(options.clone(), config).await?;
         daemon.open_control(&control)?;
         daemon.endpoint.set(metrics.as_ref())?;
+        tokio::spawn(dbus::serve(daemon.sender.clone(), daemon.measure.feed()));
         // Before the eBPF programs, whose verification takes far longer.
         daemon.act().await;
         daemon.load_programs(congestion);

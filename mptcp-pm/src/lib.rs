@@ -8,6 +8,7 @@ pub mod control;
 pub mod core;
 mod coupling;
 pub mod daemon;
+mod dbus;
 mod executor;
 mod instance;
 mod interfaces;

@@ -31,6 +31,7 @@ struct Files {
     runtime: PathBuf,
     log: PathBuf,
     notify: PathBuf,
+    bus: PathBuf,
 }
 
 impl Files {
@@ -42,6 +43,7 @@ impl Files {
             runtime: file("runtime"),
             log: file("log"),
             notify: file("notify"),
+            bus: file("bus"),
         }
     }
 }
@@ -109,6 +111,8 @@ impl Daemon {
             .arg("--runtime-dir")
             .arg(&files.runtime)
             .env("NOTIFY_SOCKET", &files.notify)
+            // Never the machine's own: it would speak of other interfaces.
+            .env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", files.bus.display()))
             .env("RUST_LOG", "debug")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -133,6 +137,11 @@ impl Daemon {
     /// When it cannot be run.
     pub fn cleanup(host: &Arc<Host>) -> Result<Output> {
         host.command(binary()?).args(["cleanup", "--runtime-dir"]).arg(Files::of(host).runtime).output()
+    }
+
+    /// Where this host's daemons look for the system's D-Bus.
+    pub fn bus(host: &Host) -> PathBuf {
+        Files::of(host).bus
     }
 
     /// The folder of the state file of this host's daemons.

@@ -153,7 +153,8 @@ async fn read_line(stream: &mut BufReader<UnixStream>) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-async fn answer(request: Request, peer: Peer, calls: &mpsc::Sender<Call>) -> Reply {
+/// Has the daemon answer what somebody may ask for, however it came here.
+pub async fn answer(request: Request, peer: Peer, calls: &mpsc::Sender<Call>) -> Reply {
     // Who runs the daemon may change it anyway: by signals.
     let may_change = peer.uid == 0 || peer.uid == geteuid().as_raw();
     if request.changes() && !may_change {
