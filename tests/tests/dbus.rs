@@ -136,7 +136,8 @@ fn root_asks_sets_and_is_told_what_happens_to_paths() -> Result<()> {
     assert!(gone.contains("no MPTCP connection has the token 0x00000001"), "{gone}");
 
     // Who has left is told nothing, and what is told is not made for nobody.
-    drop((told, daemon, connection));
+    drop((told, daemon));
+    bus.runtime.block_on(connection.close())?;
     let left = || Ok(run.daemon.log());
     await_that("nobody who listens", left, |log| log.contains("nobody on D-Bus listens any more"))?;
     run.lab.link("lte").outage(Outage::Down)?;

@@ -16,6 +16,7 @@ two_subflows() { [ "$(subflows | wc -l)" = 2 ]; }
 goes_on() { counted=$(cat /root/count); await "the connection goes on" sh -c "[ \$(cat /root/count) -gt $((counted + 20)) ]"; }
 works() { [ "$(mptcp-pm status --json | grep -c '"settled": true')" = 1 ]; }
 manager() { cat /proc/sys/net/mptcp/path_manager; }
+handed_over() { journalctl --no-pager --unit mptcp-pm | grep -c 'handing over'; }
 main_pid() { systemctl show --property MainPID --value mptcp-pm; }
 
 step "two accesses and a server behind them"
@@ -53,6 +54,20 @@ await "two subflows" two_subflows
 mptcp-pm doctor || fail "the doctor is not content"
 before=$(subflows)
 
+step "members of the group ask it, over its socket and over D-Bus; others may not, and only root sets"
+useradd --user-group --groups mptcp-pm member
+useradd --user-group stranger
+as() { user=$1; shift; setpriv --reuid "$user" --regid "$user" --init-groups "$@"; }
+ask="busctl call mptcp_pm.Daemon1 /mptcp_pm/Daemon1 mptcp_pm.Daemon1"
+token=$(mptcp-pm status --json | grep -o '"token": [0-9]*' | head -n 1 | cut -d ' ' -f 2)
+$ask GetService u "$token" >/dev/null || fail "root may not ask"
+$ask SetService us "$token" aggregate >/dev/null || fail "root may not set"
+as member $ask GetStatus >/dev/null || fail "a member may not ask on the bus"
+as member mptcp-pm status >/dev/null || fail "a member may not ask on the socket"
+! as member $ask SetService us "$token" single 2>/dev/null || fail "a member may set"
+! as stranger $ask GetStatus 2>/dev/null || fail "a stranger may ask on the bus"
+! as stranger mptcp-pm status 2>/dev/null || fail "a stranger may ask on the socket"
+
 step "upgraded, the connection keeps its subflows"
 old=$(main_pid)
 dpkg --install --force-confold /root/new.deb >/dev/null 2>&1 || fail "not upgraded"
@@ -64,9 +79,11 @@ goes_on
 
 step "killed, it comes back and the connection keeps its subflows"
 old=$(main_pid)
-systemctl kill --signal KILL mptcp-pm
+counted=$(handed_over)
+kill -KILL "$old"
 restarted() { [ "$(main_pid)" != "$old" ] && [ "$(main_pid)" != 0 ] && works; }
 await "another daemon" restarted
+[ "$(handed_over)" -gt "$counted" ] || fail "nobody gave new connections back to the kernel meanwhile"
 [ "$(subflows)" = "$before" ] || fail "subflows before: $before; after: $(subflows)"
 goes_on
 journalctl --no-pager --unit mptcp-pm | grep -q 'cannot\|refused\|denied' && fail "the log has complaints"
