@@ -110,7 +110,7 @@ fn run_daemon(args: RunArgs) -> Result<()> {
 
 fn cleanup(args: CleanupArgs) -> Result<()> {
     log_to_stderr();
-    daemon::cleanup(args.runtime_dir)
+    daemon::cleanup(args.runtime_dir, args.keep_paths)
 }
 
 /// Runs what speaks to the kernel; one thread is plenty.

@@ -27,6 +27,7 @@ use crate::core::Core;
 use crate::core::action::{Action, Token};
 use crate::core::connections::Manager;
 use crate::core::event::Event;
+use crate::dbus;
 use crate::executor::Executor;
 use crate::instance::Instance;
 use crate::listener::Listener;
@@ -36,6 +37,7 @@ use crate::netlink::mptcp::Mptcp;
 use crate::netlink::route::Routes;
 use crate::netlink::watch::{Notice, Watch};
 use crate::owners::Owners;
+use crate::privileges;
 use crate::prober::Prober;
 use crate::rivals;
 use crate::state::StateFile;
@@ -76,6 +78,7 @@ impl Options {
 /// # Errors
 /// Where it cannot start: the configuration, another daemon, the kernel; or cannot remove what is its own.
 pub fn run(options: &Options) -> anyhow::Result<()> {
+    privileges::drop_others()?;
     let config = options.load()?;
     let _instance = Instance::claim()?;
     if let Some(rival) = rivals::mptcpd() {
@@ -91,6 +94,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         let mut daemon = Daemon::new(options.clone(), config).await?;
         daemon.open_control(&control)?;
         daemon.endpoint.set(metrics.as_ref())?;
+        tokio::spawn(dbus::serve(daemon.sender.clone(), daemon.measure.feed()));
         // Before the eBPF programs, whose verification takes far longer.
         daemon.act().await;
         daemon.load_programs(congestion, &applications);
@@ -98,14 +102,17 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     })
 }
 
-/// Removes what a daemon left that did not end well.
+/// Removes what a daemon left that did not end well; or leaves it to a successor, and sees that new connections are the
+/// kernel's until then.
 ///
 /// # Errors
 /// Where one is running, or something of ours cannot be removed.
-pub fn cleanup(runtime_dir: PathBuf) -> anyhow::Result<()> {
+pub fn cleanup(runtime_dir: PathBuf, keep_paths: bool) -> anyhow::Result<()> {
+    privileges::drop_others()?;
     let _instance = Instance::claim()?;
     let options = Options { config: None, socket: None, runtime_dir };
-    runtime()?.block_on(async { Daemon::new(options, Config::default()).await?.stop(End::Clean).await })
+    let end = if keep_paths { End::HandOver } else { End::Clean };
+    runtime()?.block_on(async { Daemon::new(options, Config::default()).await?.stop(end).await })
 }
 
 /// The daemon, where it recognises the connections of one before it: no restart may cost a path.

@@ -1,5 +1,6 @@
 //! The daemon under test, running in a host of the lab.
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
@@ -47,6 +48,7 @@ struct Files {
     runtime: PathBuf,
     log: PathBuf,
     notify: PathBuf,
+    bus: PathBuf,
 }
 
 impl Files {
@@ -58,6 +60,7 @@ impl Files {
             runtime: file("runtime"),
             log: file("log"),
             notify: file("notify"),
+            bus: file("bus"),
         }
     }
 }
@@ -125,6 +128,8 @@ impl Daemon {
             .arg("--runtime-dir")
             .arg(&files.runtime)
             .env("NOTIFY_SOCKET", &files.notify)
+            // Never the machine's own: it would speak of other interfaces.
+            .env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", files.bus.display()))
             .env("RUST_LOG", "debug")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -149,6 +154,11 @@ impl Daemon {
     /// When it cannot be run.
     pub fn cleanup(host: &Arc<Host>) -> Result<Output> {
         host.command(binary()?).args(["cleanup", "--runtime-dir"]).arg(Files::of(host).runtime).output()
+    }
+
+    /// Where this host's daemons look for the system's D-Bus.
+    pub fn bus(host: &Host) -> PathBuf {
+        Files::of(host).bus
     }
 
     /// The folder of the state file of this host's daemons.
@@ -260,7 +270,10 @@ impl Daemon {
 fn notification(host: &Host) -> Result<UnixDatagram> {
     let file = Files::of(host).notify;
     drop(fs::remove_file(&file));
-    UnixDatagram::bind(&file).context("bind the notification socket")
+    let socket = UnixDatagram::bind(&file).context("bind the notification socket")?;
+    // As systemd's: the daemon may be another user.
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o777))?;
+    Ok(socket)
 }
 
 /// Looks again and again until a condition holds, for what no event tells.

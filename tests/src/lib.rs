@@ -91,6 +91,7 @@ pub mod servers;
 pub mod stand_in;
 pub mod terminal;
 pub mod traffic;
+pub mod unit;
 
 pub use emulator::{Direction, keep_time};
 pub use host::{Address, Host};

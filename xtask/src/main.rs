@@ -1,6 +1,7 @@
 //! Set-up, build, checks, demonstration and benchmarks: `cargo xtask COMMAND`.
 mod build;
 mod conformance;
+mod dist;
 mod fuzz;
 mod paths;
 mod process;
@@ -96,6 +97,16 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
+    /// Make what people install: a Debian package and a tarball, in target/dist
+    Dist {
+        /// Not optimized, which is built sooner: to try the package out
+        #[arg(long)]
+        dev: bool,
+        /// Then install, upgrade, remove and purge it in trees of Debian 12 and 13, and have lintian look at it; needs
+        /// root, brings the trees first
+        #[arg(long)]
+        check: bool,
+    },
     /// Clippy with warnings denied, for the host crates and for the eBPF programs
     Lint,
     /// Check what a compiler cannot
@@ -128,6 +139,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         }
         Command::Conformance { kernel, scripts } => conformance::run(kernel.as_deref(), &scripts),
         Command::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
+        Command::Dist { dev, check } => dist::run(dist::Options { dev, check }),
         Command::Lint => build::lint(),
         Command::Tidy => tidy::all(),
     }

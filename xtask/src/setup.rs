@@ -1,4 +1,6 @@
 //! Brings what the machine lacks, step by step; a step that is done costs a look at the file system.
+pub mod apt;
+pub mod cargo_deb;
 pub mod emulator;
 pub mod kernels;
 pub mod mptcpd;
@@ -6,7 +8,6 @@ pub mod programs;
 pub mod prometheus;
 pub mod selftests;
 
-mod apt;
 mod bpf_linker;
 mod packages;
 mod rust_src;
@@ -38,6 +39,10 @@ pub enum Step {
     Selftests,
     /// Commands that these call
     SelftestPackages,
+    /// What makes the Debian package
+    CargoDeb,
+    /// Commands that try the Debian package out
+    DistPackages,
 }
 
 /// What building needs.
@@ -53,7 +58,9 @@ pub const VM: &[Step] = &[Step::Emulator];
 /// What the kernel's own tests need.
 pub const CONFORMANCE: &[Step] =
     &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Selftests, Step::SelftestPackages];
-/// Everything but what other kernels and the kernel's own tests need, which only those bring who ask for them.
+/// What making the package needs.
+pub const DIST: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::CargoDeb, Step::DistPackages];
+/// Everything but what the package, other kernels and the kernel's own tests need, which only those bring who ask for them.
 const ALL: &[Step] =
     &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Mptcpd, Step::Prometheus, Step::Programs];
 
@@ -96,6 +103,8 @@ impl Step {
             Self::Emulator => "emulator",
             Self::Selftests => "selftests",
             Self::SelftestPackages => "packages of the selftests",
+            Self::CargoDeb => "cargo-deb",
+            Self::DistPackages => "packages for the package",
         }
     }
 
@@ -103,13 +112,15 @@ impl Step {
         match self {
             Self::RustSrc => rust_src::is_done(),
             Self::BpfLinker => bpf_linker::is_done(),
-            Self::Packages => Ok(packages::is_done(packages::OURS)),
+            Self::Packages => Ok(packages::is_done(packages::TEST)),
             Self::Mptcpd => mptcpd::is_done(),
             Self::Prometheus => prometheus::is_done(),
             Self::Programs => programs::is_done(),
             Self::Emulator => emulator::is_done(),
             Self::Selftests => selftests::is_done(),
             Self::SelftestPackages => Ok(packages::is_done(packages::SELFTESTS)),
+            Self::CargoDeb => cargo_deb::is_done(),
+            Self::DistPackages => Ok(packages::is_done(packages::DIST)),
         }
     }
 
@@ -117,13 +128,15 @@ impl Step {
         match self {
             Self::RustSrc => rust_src::bring(),
             Self::BpfLinker => bpf_linker::bring(),
-            Self::Packages => packages::bring(packages::OURS),
+            Self::Packages => packages::bring(packages::TEST),
             Self::Mptcpd => mptcpd::bring(),
             Self::Prometheus => prometheus::bring(),
             Self::Programs => programs::bring(),
             Self::Emulator => emulator::bring(),
             Self::Selftests => selftests::bring(),
             Self::SelftestPackages => packages::bring(packages::SELFTESTS),
+            Self::CargoDeb => cargo_deb::bring(),
+            Self::DistPackages => packages::bring(packages::DIST),
         }
     }
 }

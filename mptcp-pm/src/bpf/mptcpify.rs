@@ -166,7 +166,7 @@ impl Cgroups {
         let known = self.map.keys().collect::<Result<Vec<_>, _>>();
         self.names.forget();
         for id in known.map_err(|source| map_error(Self::MAP, source))? {
-            if self.names.path(id).is_none() {
+            if self.names.path(id, None).is_none() {
                 self.map.remove(&id).map_err(|source| map_error(Self::MAP, source))?;
             }
         }
@@ -179,7 +179,7 @@ impl Cgroups {
         ready.clear_ready();
         drop(ready);
         while let Some(id) = self.next_begun() {
-            if let Some(path) = self.names.path(id) {
+            if let Some(path) = self.names.path(id, None) {
                 self.take_in(id, &path)?;
             }
         }

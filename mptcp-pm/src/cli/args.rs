@@ -192,6 +192,10 @@ pub struct CleanupArgs {
     /// Where the daemon remembered what it owns in the kernel
     #[arg(long, value_name = "DIR", default_value = DEFAULT_RUNTIME_DIR)]
     pub runtime_dir: PathBuf,
+    /// Only give new connections back to the kernel's path manager: endpoints, rules and routes stay, so that living
+    /// connections keep their paths
+    #[arg(long)]
+    pub keep_paths: bool,
 }
 
 /// `exec`.

@@ -1,4 +1,5 @@
-//! The commands that tests call, the demonstration, and the kernel's own tests: installed by apt where root may, named where not.
+//! The commands that tests call, demonstration, packaging and the kernel's own tests: installed by apt where root may, named
+//! where not.
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -7,10 +8,10 @@ use nix::unistd::geteuid;
 use crate::{paths, process};
 
 /// Commands that must be there, each with the Debian package that has it.
-pub(super) type Needed = &'static [(&'static str, &'static str)];
+pub(super) type Commands = [(&'static str, &'static str)];
 
-/// What tests and demonstration call.
-pub(super) const OURS: Needed = &[
+/// Those of tests and demonstration.
+pub(super) const TEST: &Commands = &[
     ("ip", "iproute2"),
     ("setpriv", "util-linux"),
     ("tmux", "tmux"),
@@ -19,16 +20,26 @@ pub(super) const OURS: Needed = &[
     ("wget", "wget"),
     ("ssh", "openssh-client"),
     ("python3", "python3"),
+    ("systemd-analyze", "systemd"),
+    ("dbus-daemon", "dbus-daemon"),
 ];
 
-/// What the kernel's own tests call.
-pub(super) const SELFTESTS: Needed = &[("iptables", "iptables"), ("ip6tables", "iptables")];
+/// Those of the kernel's own tests.
+pub(super) const SELFTESTS: &Commands = &[("iptables", "iptables"), ("ip6tables", "iptables")];
 
-pub(super) fn is_done(needed: Needed) -> bool {
+/// Those that make a package and try it out.
+pub(super) const DIST: &Commands = &[
+    ("dpkg-deb", "dpkg"),
+    ("dpkg-shlibdeps", "dpkg-dev"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("lintian", "lintian"),
+];
+
+pub(super) fn is_done(needed: &Commands) -> bool {
     missing(needed).is_empty()
 }
 
-pub(super) fn bring(needed: Needed) -> Result<()> {
+pub(super) fn bring(needed: &Commands) -> Result<()> {
     let packages = missing(needed);
     let names = packages.join(" ");
     if paths::command("apt-get").is_none() {
@@ -46,7 +57,7 @@ pub(super) fn bring(needed: Needed) -> Result<()> {
     Ok(())
 }
 
-fn missing(needed: Needed) -> Vec<&'static str> {
+fn missing(needed: &Commands) -> Vec<&'static str> {
     let lacks =
         |(command, package): &(&str, &'static str)| paths::command(command).is_none().then_some(*package);
     let mut packages: Vec<_> = needed.iter().filter_map(lacks).collect();
