@@ -92,4 +92,7 @@ fn without_its_function_nothing_runs_before_it() {
     let features = lacking("update_socket_protocol");
     assert_eq!(state(&features, "modify-return"), State::No);
     assert!(feature(&features, "modify-return").detail.contains("ENOENT"));
+    assert_eq!(state(&features, "mptcpify"), State::No);
+    assert!(feature(&features, "mptcpify/mptcpify").detail.contains("finding update_socket_protocol()"));
+    assert_eq!(state(&features, "mptcpify/begun"), State::Yes);
 }
