@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::alarms::Alarms;
 use crate::bpf::{Kernel, coupled::Algorithm};
 use crate::clock::{Jumps, sleep_until};
-use crate::config::{Config, Control};
+use crate::config::{self, Config, Control};
 use crate::control::{Call, Failure, Reply, Request, Server};
 use crate::core::Core;
 use crate::core::action::{Action, Token};
@@ -115,6 +115,18 @@ pub fn cleanup(runtime_dir: PathBuf, keep_paths: bool) -> anyhow::Result<()> {
     runtime()?.block_on(async { Daemon::new(options, Config::default()).await?.stop(end).await })
 }
 
+/// The daemon, where it recognises the connections of one before it: no restart may cost a path.
+async fn default_manager(mptcp: &mut Mptcp) -> config::Manager {
+    match mptcp.tells_endpoints().await {
+        Ok(true) => config::Manager::Daemon,
+        Ok(false) => config::Manager::Kernel,
+        Err(error) => {
+            tracing::warn!("the kernel manages paths unless the configuration says otherwise: {error}");
+            config::Manager::Kernel
+        }
+    }
+}
+
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")
 }
@@ -130,6 +142,8 @@ enum End {
 
 struct Daemon {
     options: Options,
+    /// Who manages where the configuration leaves that open.
+    default: config::Manager,
     core: Core,
     executor: Executor,
     watch: Watch,
@@ -175,14 +189,16 @@ impl Daemon {
         let owned = state.load()?;
         // Subscribed before anything is dumped: what changes in between is not missed.
         let watch = Watch::open()?;
+        let mut mptcp = Mptcp::open().await?;
+        let default = default_manager(&mut mptcp).await;
         let executor = Executor {
-            mptcp: Mptcp::open().await?,
+            mptcp,
             routes: Routes::open().await?,
             state,
             prober: Prober::default(),
             alarms: Alarms::default(),
         };
-        let mut core = Core::new(config);
+        let mut core = Core::new(config.managed(default));
         core.handle(Event::Inherited(owned), Duration::ZERO);
         let listener = Listener::listen().await;
         core.handle(Event::Hearing(listener.hears()), Duration::ZERO);
@@ -191,6 +207,7 @@ impl Daemon {
         let jumps = Jumps::watch().context("cannot watch the clock")?;
         Ok(Self {
             options,
+            default,
             core,
             executor,
             watch,
@@ -358,7 +375,7 @@ impl Daemon {
         self.endpoint.set(config.metrics.as_ref())?;
         self.measure.couple(config.congestion, &Kernel::default());
         tracing::info!(profile = config.profile.name(), "configuration read");
-        self.feed(Event::Configured(config));
+        self.feed(Event::Configured(config.managed(self.default)));
         Ok(())
     }
 
