@@ -78,14 +78,15 @@ impl Options {
 /// # Errors
 /// Where it cannot start: the configuration, another daemon, the kernel; or cannot remove what is its own.
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    privileges::drop_others()?;
     let config = options.load()?;
     let _instance = Instance::claim()?;
+    // Of who has more privileges less is seen: looked for while root has them all.
     if let Some(rival) = rivals::mptcpd() {
         bail!(
             "mptcpd (process {rival}) manages the paths here: stop it first (systemctl disable --now mptcp)"
         );
     }
+    privileges::drop_others()?;
     std::fs::create_dir_all(&options.runtime_dir)
         .with_context(|| format!("cannot make the folder {}", options.runtime_dir.display()))?;
     runtime()?.block_on(async {
