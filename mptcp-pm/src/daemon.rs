@@ -21,7 +21,7 @@ use crate::alarms::Alarms;
 use crate::applications::Applications;
 use crate::bpf::{Kernel, coupled::Algorithm};
 use crate::clock::{Jumps, sleep_until};
-use crate::config::{ApplicationRule, Config, Control};
+use crate::config::{self, ApplicationRule, Config, Control};
 use crate::control::{Call, Failure, Reply, Request, Server};
 use crate::core::Core;
 use crate::core::action::{Action, Token};
@@ -108,6 +108,18 @@ pub fn cleanup(runtime_dir: PathBuf) -> anyhow::Result<()> {
     runtime()?.block_on(async { Daemon::new(options, Config::default()).await?.stop(End::Clean).await })
 }
 
+/// The daemon, where it recognises the connections of one before it: no restart may cost a path.
+async fn default_manager(mptcp: &mut Mptcp) -> config::Manager {
+    match mptcp.tells_endpoints().await {
+        Ok(true) => config::Manager::Daemon,
+        Ok(false) => config::Manager::Kernel,
+        Err(error) => {
+            tracing::warn!("the kernel manages paths unless the configuration says otherwise: {error}");
+            config::Manager::Kernel
+        }
+    }
+}
+
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")
 }
@@ -123,6 +135,8 @@ enum End {
 
 struct Daemon {
     options: Options,
+    /// Who manages where the configuration leaves that open.
+    default: config::Manager,
     core: Core,
     executor: Executor,
     watch: Watch,
@@ -169,14 +183,16 @@ impl Daemon {
         let owned = state.load()?;
         // Subscribed before anything is dumped: what changes in between is not missed.
         let watch = Watch::open()?;
+        let mut mptcp = Mptcp::open().await?;
+        let default = default_manager(&mut mptcp).await;
         let executor = Executor {
-            mptcp: Mptcp::open().await?,
+            mptcp,
             routes: Routes::open().await?,
             state,
             prober: Prober::default(),
             alarms: Alarms::default(),
         };
-        let mut core = Core::new(config);
+        let mut core = Core::new(config.managed(default));
         core.handle(Event::Inherited(owned), Duration::ZERO);
         let listener = Listener::listen().await;
         core.handle(Event::Hearing(listener.hears()), Duration::ZERO);
@@ -185,6 +201,7 @@ impl Daemon {
         let jumps = Jumps::watch().context("cannot watch the clock")?;
         Ok(Self {
             options,
+            default,
             core,
             executor,
             watch,
@@ -358,7 +375,7 @@ impl Daemon {
         self.measure.couple(config.congestion, &kernel);
         self.applications.set(&config.applications, &kernel);
         tracing::info!(profile = config.profile.name(), "configuration read");
-        self.feed(Event::Configured(config));
+        self.feed(Event::Configured(config.managed(self.default)));
         Ok(())
     }
 

@@ -22,7 +22,7 @@ impl Core {
 
     /// Why the daemon cannot manage connections though it is to; none when it can.
     fn unable(&self) -> Option<&'static str> {
-        let wanted = self.config.manager == Manager::Daemon;
+        let wanted = self.config.manager == Some(Manager::Daemon);
         let lacking =
             self.world.observation.as_ref().is_some_and(|seen| {
                 !seen.sysctls.is_empty() && !seen.sysctls.keys().any(policy::is_in_charge)
@@ -38,7 +38,7 @@ impl Core {
     fn without_effect(&self) -> Option<Finding> {
         let asked = self.config.service.is_some()
             || self.config.applications.iter().any(|rule| rule.service.is_some());
-        let by_kernel = self.config.manager == Manager::Kernel && !self.stopping;
+        let by_kernel = self.config.manager != Some(Manager::Daemon) && !self.stopping;
         (asked && by_kernel).then(|| Finding {
             object: "service types".to_owned(),
             reason: "without effect while the kernel manages the paths: set manager = \"daemon\"".to_owned(),

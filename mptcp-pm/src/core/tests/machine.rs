@@ -337,7 +337,7 @@ pub fn configs() -> Vec<Config> {
         with(Profile::Site, vec![rule("eth0", Some(Role::Off))]),
         with(Profile::Light, vec![rule("wg*", None), rule("wlan0", Some(Role::Primary))]),
         Config { vpn: true, ..with(Profile::Heavy, vec![rule("wg*", None)]) },
-        Config { manager: Manager::Daemon, ..with(Profile::Light, vec![]) },
+        Config { manager: Some(Manager::Daemon), ..with(Profile::Light, vec![]) },
     ]
 }
 
