@@ -16,7 +16,7 @@ pub enum SliceCommand {
     /// Its connections, and those of what it starts, have that service type, unless a rule of the configuration says
     /// otherwise. Where systemd runs it makes a scope there (systemd-run), for the user who asks; elsewhere the cgroup is
     /// made beneath the root of the hierarchy, which only root may. The command is executed in place of this one. Service
-    /// types act where the daemon manages (manager = "daemon").
+    /// types act where the daemon manages the paths.
     Run {
         /// The service type
         #[arg(value_name = "TYPE", value_parser = values::service_type())]
