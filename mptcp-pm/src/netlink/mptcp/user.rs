@@ -47,7 +47,8 @@ impl<S: Datagrams> Mptcp<S> {
     pub async fn tells_endpoints(&mut self) -> Result<bool, Error> {
         match self.endpoints_of(0).await {
             Ok(_) => Ok(false),
-            Err(error) if error.is_not_found() => Ok(true),
+            // Older kernels call the token invalid (`mptcp_userspace_pm_dump_addr`, net/mptcp/pm_userspace.c).
+            Err(error) if error.is_not_found() || error.errno() == Some(Errno::EINVAL) => Ok(true),
             Err(error) => Err(error),
         }
     }
