@@ -33,21 +33,11 @@ pub fn run(target: Option<&str>, seconds: u64) -> Result<()> {
     };
     let host = host()?;
     let out = paths::target().join("fuzz");
-    for name in &chosen {
-        let mut cargo = process::cargo();
-        // With a target named, what runs while building is built without coverage.
-        cargo.args([
-            "build",
-            "--quiet",
-            "--manifest-path",
-            "fuzz/Cargo.toml",
-            "--target",
-            &host,
-            "--bin",
-            name,
-        ]);
-        process::run(cargo.env("CARGO_TARGET_DIR", &out).env("RUSTFLAGS", COVERAGE))?;
-    }
+    let mut cargo = process::cargo();
+    // With a target named, what runs while building is built without coverage.
+    cargo.args(["build", "--quiet", "--manifest-path", "fuzz/Cargo.toml", "--target", &host]);
+    cargo.args(chosen.iter().flat_map(|name| ["--bin", name]));
+    process::run(cargo.env("CARGO_TARGET_DIR", &out).env("RUSTFLAGS", COVERAGE))?;
     let programs = out.join(&host).join("debug");
     chosen.iter().try_for_each(|name| fuzz(name, &programs.join(name), &out, seconds))
 }

@@ -51,7 +51,7 @@ const SUITES: [Suite; 5] = [
         needs: Some("coupled"),
     },
     // The running kernel of a developer's machine may not take it. Of those that start the daemon it has one.
-    Suite { program: "mptcpify", tests: &["--include-ignored"], needs: Some("mptcpify") },
+    Suite { program: "mptcpify", tests: &[], needs: Some("mptcpify") },
 ];
 
 /// How long a test waits for what a daemon does at once on a machine that is not emulated.
