@@ -6,7 +6,7 @@ use nix::unistd::geteuid;
 
 use crate::{
     build, paths, process,
-    setup::{self, ensure, mptcpd, prometheus},
+    setup::{self, ensure, mptcpd, network_manager, prometheus},
 };
 
 /// The crate whose tests work on the running kernel, one at a time.
@@ -21,13 +21,13 @@ pub fn test(filters: &[String]) -> Result<()> {
         // The documentation's examples first, so that the last lines are those of the tests.
         process::run(process::cargo().args(["test", "--quiet", "--doc", "--"]).args(filters))?;
         let mut all = process::cargo();
-        tell_prometheus(&mut all)?;
+        tell_programs(&mut all)?;
         return process::run(all.args(["nextest", "run", "--no-fail-fast"]).args(filters));
     }
     let mut pure = process::cargo();
     pure.args(["test", "--no-fail-fast", "--workspace", "--exclude", KERNEL_TESTS, "--"]).args(filters);
     let mut kernel = process::cargo();
-    tell_prometheus(&mut kernel)?;
+    tell_programs(&mut kernel)?;
     kernel
         .args(["test", "--no-fail-fast", "--package", KERNEL_TESTS, "--", "--test-threads=1"])
         .args(filters);
@@ -60,9 +60,11 @@ pub fn bench(name: &str, release: bool, args: &[String]) -> Result<()> {
     process::run(cargo.args(args))
 }
 
-/// The tests find Prometheus and its tool in the variables `PROMETHEUS` and `PROMTOOL`.
-fn tell_prometheus(tests: &mut Command) -> Result<()> {
+/// The tests find Prometheus and its tool in the variables `PROMETHEUS` and `PROMTOOL`, and the folder with
+/// NetworkManager in `NETWORK_MANAGER`.
+fn tell_programs(tests: &mut Command) -> Result<()> {
     tests.env("PROMETHEUS", prometheus::path()?).env("PROMTOOL", prometheus::promtool()?);
+    tests.env("NETWORK_MANAGER", network_manager::path()?);
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 pub mod emulator;
 pub mod kernels;
 pub mod mptcpd;
+pub mod network_manager;
 pub mod prometheus;
 pub mod selftests;
 
@@ -29,6 +30,8 @@ pub enum Step {
     Mptcpd,
     /// The server that scrapes the metrics in a test
     Prometheus,
+    /// What manages interfaces beside the daemon in a test
+    NetworkManager,
     /// What boots other kernels
     Emulator,
     /// The kernel's own MPTCP tests
@@ -38,7 +41,8 @@ pub enum Step {
 /// What building needs.
 pub const BUILD: &[Step] = &[Step::RustSrc, Step::BpfLinker];
 /// What tests need.
-pub const TEST: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Prometheus];
+pub const TEST: &[Step] =
+    &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Prometheus, Step::NetworkManager];
 /// What the demonstration needs.
 pub const DEMO: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages];
 /// What benchmarks need.
@@ -48,7 +52,14 @@ pub const VM: &[Step] = &[Step::Emulator];
 /// What the kernel's own tests need.
 pub const CONFORMANCE: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Selftests];
 /// Everything but what other kernels and the kernel's own tests need, which only those bring who ask for them.
-const ALL: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Mptcpd, Step::Prometheus];
+const ALL: &[Step] = &[
+    Step::RustSrc,
+    Step::BpfLinker,
+    Step::Packages,
+    Step::Mptcpd,
+    Step::Prometheus,
+    Step::NetworkManager,
+];
 
 /// Does every step, reports each, and fails at the end when one of them failed.
 pub fn all() -> Result<()> {
@@ -85,6 +96,7 @@ impl Step {
             Self::Packages => "packages",
             Self::Mptcpd => "mptcpd",
             Self::Prometheus => "prometheus",
+            Self::NetworkManager => "network-manager",
             Self::Emulator => "emulator",
             Self::Selftests => "selftests",
         }
@@ -97,6 +109,7 @@ impl Step {
             Self::Packages => Ok(packages::is_done()),
             Self::Mptcpd => mptcpd::is_done(),
             Self::Prometheus => prometheus::is_done(),
+            Self::NetworkManager => network_manager::is_done(),
             Self::Emulator => emulator::is_done(),
             Self::Selftests => selftests::is_done(),
         }
@@ -109,6 +122,7 @@ impl Step {
             Self::Packages => packages::bring(),
             Self::Mptcpd => mptcpd::bring(),
             Self::Prometheus => prometheus::bring(),
+            Self::NetworkManager => network_manager::bring(),
             Self::Emulator => emulator::bring(),
             Self::Selftests => selftests::bring(),
         }
