@@ -6,6 +6,7 @@
 //! signals ─────────┤
 //! control socket ──┼─> Event ─> Core ─> Action ─> Executor ─> kernel, state file
 //! clock jumps ─────┤             ^                   │
+//! NetworkManager ──┤             │                   │
 //! deadlines ───────┘             └────── answer ─────┘
 //! ```
 //! Scrapes of the metrics are answered here and concern nobody else.
@@ -26,6 +27,7 @@ use crate::core::Core;
 use crate::core::action::{Action, Token};
 use crate::core::connections::Manager;
 use crate::core::event::Event;
+use crate::desktop::Desktop;
 use crate::executor::Executor;
 use crate::instance::Instance;
 use crate::listener::Listener;
@@ -87,7 +89,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let (control, metrics) = (config.control.clone(), config.metrics.clone());
         let congestion = config.congestion;
-        let mut daemon = Daemon::new(options.clone(), config).await?;
+        let mut daemon = Daemon::new(options.clone(), config.clone()).await?;
+        daemon.desktop.follow(&config);
+        let desktop = daemon.desktop.first().await;
+        daemon.feed(desktop);
         daemon.open_control(&control)?;
         daemon.endpoint.set(metrics.as_ref())?;
         // Before the eBPF programs, whose verification takes far longer.
@@ -135,6 +140,7 @@ struct Daemon {
     jumps: Jumps,
     measure: Measure,
     owners: Owners,
+    desktop: Desktop,
     /// The uplinks may be others than those that `measure` knows.
     moved: bool,
     start: Instant,
@@ -195,6 +201,7 @@ impl Daemon {
             jumps,
             measure: Measure::new(),
             owners: Owners::new(),
+            desktop: Desktop::new(),
             moved: true,
             start: Instant::now(),
             ready: false,
@@ -243,6 +250,7 @@ impl Daemon {
             Some(call) = self.calls.recv() => self.answer(call).await,
             due = self.measure.due() => self.measured(due),
             owned = self.owners.next() => self.feed(owned),
+            told = self.desktop.next() => self.feed(told),
             alarm = self.executor.alarms.next() => self.alarmed(alarm),
             answer = self.executor.prober.answer() => self.feed(answer),
             // Who has gone does not want to know.
@@ -348,6 +356,7 @@ impl Daemon {
     fn reload(&mut self) -> anyhow::Result<()> {
         let config = self.options.load()?;
         self.endpoint.set(config.metrics.as_ref())?;
+        self.desktop.follow(&config);
         self.measure.couple(config.congestion, &Kernel::default());
         tracing::info!(profile = config.profile.name(), "configuration read");
         self.feed(Event::Configured(config));
@@ -444,6 +453,7 @@ impl Daemon {
             .await,
             report,
             paths: self.measure.stats().paths(),
+            desktop: self.desktop.status(),
             ebpf: self.features(),
         };
         match serde_json::to_value(&status) {

@@ -186,7 +186,9 @@ fn announce(action: &Action) {
         Action::RetrySubflows(old) => {
             tracing::info!(addr = %old.addr, "subflows that failed are tried again")
         }
-        Action::DeleteEndpoint(old) | Action::RetireEndpoint(old) => tracing::info!(addr = %old.addr, id = old.id, "endpoint deleted"),
+        Action::DeleteEndpoint(old) | Action::RetireEndpoint(old) => {
+            tracing::info!(addr = %old.addr, id = old.id, "endpoint deleted")
+        }
         Action::SetBackup(endpoint, on) => {
             tracing::info!(addr = %endpoint.addr, id = endpoint.id, backup = on, "endpoint changed");
         }

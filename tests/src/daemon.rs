@@ -30,6 +30,7 @@ struct Files {
     runtime: PathBuf,
     log: PathBuf,
     notify: PathBuf,
+    bus: PathBuf,
 }
 
 impl Files {
@@ -41,6 +42,7 @@ impl Files {
             runtime: file("runtime"),
             log: file("log"),
             notify: file("notify"),
+            bus: crate::desktop::socket(host),
         }
     }
 }
@@ -108,6 +110,8 @@ impl Daemon {
             .arg("--runtime-dir")
             .arg(&files.runtime)
             .env("NOTIFY_SOCKET", &files.notify)
+            // Never the machine's own: it would speak of other interfaces.
+            .env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", files.bus.display()))
             .env("RUST_LOG", "debug")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -132,6 +136,11 @@ impl Daemon {
     /// When it cannot be run.
     pub fn cleanup(host: &Arc<Host>) -> Result<Output> {
         host.command(binary()?).args(["cleanup", "--runtime-dir"]).arg(Files::of(host).runtime).output()
+    }
+
+    /// The control socket of this host's daemons.
+    pub fn socket(host: &Host) -> PathBuf {
+        Files::of(host).socket
     }
 
     /// The folder of the state file of this host's daemons.

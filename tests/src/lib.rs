@@ -65,6 +65,7 @@ pub mod congestion;
 pub mod crowd;
 pub mod daemon;
 pub mod demo;
+pub mod desktop;
 mod emulator;
 pub mod flood;
 pub mod footprint;

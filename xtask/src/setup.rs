@@ -52,14 +52,8 @@ pub const VM: &[Step] = &[Step::Emulator];
 /// What the kernel's own tests need.
 pub const CONFORMANCE: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Selftests];
 /// Everything but what other kernels and the kernel's own tests need, which only those bring who ask for them.
-const ALL: &[Step] = &[
-    Step::RustSrc,
-    Step::BpfLinker,
-    Step::Packages,
-    Step::Mptcpd,
-    Step::Prometheus,
-    Step::NetworkManager,
-];
+const ALL: &[Step] =
+    &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Mptcpd, Step::Prometheus, Step::NetworkManager];
 
 /// Does every step, reports each, and fails at the end when one of them failed.
 pub fn all() -> Result<()> {

@@ -10,8 +10,8 @@ use toml::de::{DeTable, DeValue};
 use super::error::{Problems, Refusal, refuse};
 use super::values::{Fields, boolean, choice, count, string, words, wrong_type};
 use super::{
-    Buffers, Config, Control, DEFAULT_GROUP, Desktop, Endpoints, LimitsSetting, Listen, Manager, Match, Metrics, NameGlob,
-    OnBattery, Problem, Profile, Role, UplinkRule,
+    Buffers, Config, Control, DEFAULT_GROUP, Desktop, Endpoints, LimitsSetting, Listen, Manager, Match,
+    Metrics, NameGlob, OnBattery, Problem, Profile, Role, UplinkRule,
 };
 use crate::core::world::EndpointFlags;
 
@@ -99,8 +99,7 @@ fn on_battery(value: &DeValue) -> Result<OnBattery, Refusal> {
 
 fn desktop(fields: Fields, problems: &mut Problems) -> Desktop {
     fields.expect(&["network-manager"], problems);
-    let heard =
-        |value: &DeValue| choice(value, &[("auto", true), ("off", false)]);
+    let heard = |value: &DeValue| choice(value, &[("auto", true), ("off", false)]);
     let default = Desktop::default();
     Desktop {
         network_manager: fields.read("network-manager", problems, heard).unwrap_or(default.network_manager),

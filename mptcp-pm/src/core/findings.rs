@@ -1,5 +1,6 @@
 //! What the core tells of itself: whose each endpoint is, and what is not as it is wanted.
 use super::action::Subject;
+use super::desktop::Hint;
 use super::report::{EndpointReport, Finding, Owner};
 use super::world::{Endpoint, EndpointFlags};
 use super::{Core, policy};
@@ -62,6 +63,19 @@ impl Core {
             let reason = source.error()?.to_owned();
             Some(Finding { object: Subject::Knowledge.to_string(), reason, given_up: !source.is_due() })
         });
-        failed.chain(unread).chain(unable).chain(self.without_effect()).collect()
+        let mistaken = self.world.desktop.interfaces.iter().flat_map(mistaken);
+        failed.chain(unread).chain(unable).chain(self.without_effect()).chain(mistaken).collect()
     }
+}
+
+/// What a profile of NetworkManager carries and cannot be meant.
+fn mistaken((interface, hint): (&String, &Hint)) -> impl Iterator<Item = Finding> + use<> {
+    let profile = hint.profile.as_ref().map_or(interface, |profile| &profile.id);
+    let object = format!("profile {profile:?} of NetworkManager");
+    let findings = hint.mistakes.iter().map(|mistake| Finding {
+        object: object.clone(),
+        reason: mistake.clone(),
+        given_up: true,
+    });
+    findings.collect::<Vec<_>>().into_iter()
 }

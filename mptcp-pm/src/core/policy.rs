@@ -218,9 +218,8 @@ fn retiring(
     owned: &Owned,
     config: &Config,
 ) -> Vec<Endpoint> {
-    let retires = |ifindex| {
-        uplinks.iter().any(|uplink| uplink.ifindex == ifindex && has_no_endpoint(uplink, config))
-    };
+    let retires =
+        |ifindex| uplinks.iter().any(|uplink| uplink.ifindex == ifindex && has_no_endpoint(uplink, config));
     let here = |endpoint: &&Endpoint| {
         places.iter().any(|place| place.addr == endpoint.addr && retires(place.ifindex))
     };
@@ -238,11 +237,11 @@ fn endpoints(
 ) -> Vec<NewEndpoint> {
     let free = |place: &&NewEndpoint| !others.iter().any(|other| other.addr == place.addr && other.port == 0);
     let best = Family::BOTH.map(|family| (family, best(uplinks, family)));
-    let flags =
-        |uplink: &Uplink, family| flags(uplink, family, best.contains(&(family, Some(uplink.ifindex))), config);
-    let has_none = |ifindex| {
-        uplinks.iter().any(|uplink| uplink.ifindex == ifindex && has_no_endpoint(uplink, config))
+    let flags = |uplink: &Uplink, family| {
+        flags(uplink, family, best.contains(&(family, Some(uplink.ifindex))), config)
     };
+    let has_none =
+        |ifindex| uplinks.iter().any(|uplink| uplink.ifindex == ifindex && has_no_endpoint(uplink, config));
     let wanted = ways(places, uplinks, flags).into_iter().filter(|way| !has_none(way.ifindex));
     wanted.filter(|way| free(&way)).take(room).collect()
 }

@@ -17,7 +17,8 @@ pub fn mark(
     }
     if desktop.on_battery == Some(true) && config.holds_back() {
         let best = preferred(uplinks);
-        for uplink in uplinks.iter_mut().filter(|uplink| may_be_held(uplink) && Some(uplink.ifindex) != best) {
+        for uplink in uplinks.iter_mut().filter(|uplink| may_be_held(uplink) && Some(uplink.ifindex) != best)
+        {
             uplink.held = true;
             uplink.rests = Some("on battery one radio is enough (on-battery = \"hold-back\")".to_owned());
         }
@@ -26,14 +27,15 @@ pub fn mark(
 
 fn mark_without_internet(uplinks: &mut [Uplink], family: Family) {
     let used = || uplinks.iter().filter(|uplink| uplink.unused.is_none());
-    let reaches = |uplink: &Uplink| {
-        uplink.access(family).is_some_and(|access| !access.connectivity.is_without())
-    };
+    let reaches =
+        |uplink: &Uplink| uplink.access(family).is_some_and(|access| !access.connectivity.is_without());
     if !used().any(reaches) {
         return;
     }
     for uplink in uplinks.iter_mut().filter(|uplink| uplink.unused.is_none()) {
-        let Some(access) = uplink.families.iter_mut().find(|access| access.family == family) else { continue };
+        let Some(access) = uplink.families.iter_mut().find(|access| access.family == family) else {
+            continue;
+        };
         access.idle = access.connectivity.is_without();
         if access.idle {
             let seen = access.connectivity.words();

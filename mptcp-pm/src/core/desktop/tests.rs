@@ -13,11 +13,8 @@ fn a_profile_carries_role_provider_and_cost() {
         ("mptcp-pm.metered", "no"),
         ("my.own", "thing"),
     ]);
-    let expected = Wishes {
-        role: Some(Role::Backup),
-        provider: Some("Example Mobile".into()),
-        metered: Some(false),
-    };
+    let expected =
+        Wishes { role: Some(Role::Backup), provider: Some("Example Mobile".into()), metered: Some(false) };
     assert_eq!((wishes, mistakes), (expected, Vec::new()));
 }
 

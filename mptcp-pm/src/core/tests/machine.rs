@@ -393,7 +393,11 @@ fn told() -> impl Strategy<Value = Told> {
     let reached = || prop::sample::select(vec![Unknown, None, Portal, Limited, Full, Full]);
     let role = prop::option::weighted(0.3, prop::sample::select(Role::ALL.to_vec()));
     let metered = prop::option::of(any::<bool>());
-    (metered, [reached(), reached()], role).prop_map(|(metered, reached, role)| Told { metered, reached, role })
+    (metered, [reached(), reached()], role).prop_map(|(metered, reached, role)| Told {
+        metered,
+        reached,
+        role,
+    })
 }
 
 /// A random history.

@@ -1,0 +1,137 @@
+//! The daemon beside the real NetworkManager: it follows what that says of interfaces, and neither fights with the other.
+use std::fs;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tests::daemon::{Daemon, await_that};
+use tests::desktop::{Beacon, Desktop, Profile, Reached};
+use tests::kernel;
+use tests::running::{Running, goes_on, uplink};
+use tests::{Family, Host, Lab, Scenario};
+
+const DROP_IN: &str = include_str!("../../packaging/NetworkManager/conf.d/mptcp-pm.conf");
+const CONNECTIVITY: &str = "[connectivity]\nuri=http://10.9.0.2/\ninterval=300\n";
+const WIFI: &str = "10.1.0.2 subflow dev wifi0";
+const LTE: &str = "10.2.0.2 subflow dev lte0";
+const LTE_STANDS_BY: &str = "10.2.0.2 subflow backup dev lte0";
+const WIFI_STANDS_BY: &str = "10.1.0.2 subflow backup dev wifi0";
+
+/// A machine whose client's interfaces are NetworkManager's, and on which it runs.
+struct Machine {
+    desktop: Desktop,
+    beacon: Beacon,
+    run: Running,
+}
+
+/// A lab in which the client has no addresses.
+fn bare() -> Result<Lab> {
+    let lab = Lab::start(&Scenario::load("two-providers")?, Family::V4)?;
+    for interface in ["wifi0", "lte0"] {
+        lab.host("client").ip(&format!("address flush dev {interface}"))?;
+    }
+    Ok(lab)
+}
+
+impl Machine {
+    /// Both uplinks are active; only NetworkManager knows that one costs money.
+    fn start(config: &str, drop_in: Option<&str>) -> Result<Self> {
+        let lab = bare()?;
+        let beacon = Beacon::start(lab.host("server"))?;
+        let mut desktop = Desktop::start(lab.host("client"))?;
+        desktop.install("/etc/NetworkManager/conf.d/connectivity.conf", 0o644, CONNECTIVITY)?;
+        if let Some(text) = drop_in {
+            desktop.install("/etc/NetworkManager/conf.d/mptcp-pm.conf", 0o644, text)?;
+        }
+        desktop.start_manager()?;
+        desktop.activate(&Profile::of("wifi0"))?;
+        desktop.activate(&Profile { metered: "yes", ..Profile::of("lte0") })?;
+        let run = Running::in_lab(lab, config)?;
+        Ok(Self { desktop, beacon, run })
+    }
+
+    /// Makes NetworkManager find out what is reached.
+    fn check(&self) -> Result<()> {
+        self.desktop.nmcli("networking connectivity check").map(drop)
+    }
+
+    /// Waits until the status says this of an uplink.
+    fn await_uplink(&self, name: &str, expected: &str, holds: impl Fn(&Value) -> bool) -> Result<()> {
+        let says = |status: &Value| uplink(status, name).is_some_and(&holds);
+        self.run.await_status(&format!("{name} with {expected}"), says).map(drop)
+    }
+}
+
+/// The endpoints with their ids: one that goes and comes gets another.
+fn ids(client: &Host) -> Result<String> {
+    client.ip("mptcp endpoint")
+}
+
+/// Nothing is done for so long: no connection, subflow, rule, route or endpoint changes.
+fn rests(client: &Arc<Host>, time: Duration) -> Result<()> {
+    let before = (ids(client)?, kernel::subflows(client)?);
+    let watch = |words: &[&str], name: &str| {
+        let file = client.scratch().join(name);
+        let command = client.command("ip").args(words).stdin(Stdio::null()).stdout(fs::File::create(&file)?);
+        anyhow::Ok((command.spawn()?, file))
+    };
+    let (mut events, told) = watch(&["mptcp", "monitor"], "events")?;
+    let (_routing, changed) = watch(&["monitor", "rule", "route", "address", "link"], "routing")?;
+    ensure!(events.wait_timeout(time)?.is_none(), "ip mptcp monitor has ended");
+    let told = fs::read_to_string(told)? + &fs::read_to_string(changed)?;
+    ensure!(told.is_empty(), "while nothing was to happen:\n{told}");
+    ensure!(
+        before == (ids(client)?, kernel::subflows(client)?),
+        "before: {before:?}, now: {:?}",
+        ids(client)?
+    );
+    Ok(())
+}
+
+#[test]
+fn what_network_manager_says_of_interfaces_acts() -> Result<()> {
+    let machine = Machine::start("profile = \"heavy\"\n", Some(DROP_IN))?;
+    let (run, desktop) = (&machine.run, &machine.desktop);
+    run.await_endpoints(&[WIFI, LTE_STANDS_BY])?;
+    let by = |value: &Value| value["metered"] == true && value["sources"]["metered"] == "network-manager";
+    machine.await_uplink("lte0", "its cost", by)?;
+    let named =
+        |value: &Value| value["profile"]["id"] == "wifi0" && value["families"][0]["connectivity"] == "full";
+    machine.await_uplink("wifi0", "profile and connectivity", named)?;
+    let talk = run.talk()?;
+    run.await_subflows(&["10.1.0.2", "10.2.0.2"])?;
+
+    // What it costs changes, and so does what it is for, without a new activation of the interface.
+    desktop.nmcli("connection modify lte0 connection.metered no")?;
+    desktop.nmcli("device reapply lte0")?;
+    run.await_endpoints(&[WIFI, LTE])?;
+    let user = vec![("mptcp-pm.role", "backup"), ("mptcp-pm.provider", "Beta"), ("mptcp-pm.role2", "x")];
+    desktop.store(&Profile { metered: "no", user, ..Profile::of("lte0") })?;
+    run.await_endpoints(&[WIFI, LTE_STANDS_BY])?;
+    let status = run.await_status("the provider", |status| {
+        uplink(status, "lte0").is_some_and(|lte| lte["provider"] == "Beta" && lte["role"] == "backup")
+    })?;
+    ensure!(status["findings"][0]["reason"].as_str().is_some_and(|said| said.contains("role2")), "{status}");
+    desktop.store(&Profile { metered: "no", ..Profile::of("lte0") })?;
+    run.await_endpoints(&[WIFI, LTE])?;
+
+    // An uplink behind a portal stands by for as long as another one is not.
+    machine.beacon.set(1, Reached::Portal);
+    machine.check()?;
+    run.await_endpoints(&[WIFI_STANDS_BY, LTE])?;
+    let says = |value: &Value| value["rests"].as_str().is_some_and(|said| said.contains("captive portal"));
+    machine.await_uplink("wifi0", "the portal", says)?;
+    machine.beacon.set(2, Reached::Portal);
+    machine.check()?;
+    run.await_endpoints(&[WIFI, LTE])?;
+    machine.beacon.set(1, Reached::Internet);
+    machine.beacon.set(2, Reached::Internet);
+    machine.check()?;
+    machine.await_uplink("lte0", "the Internet", |value| value["families"][0]["connectivity"] == "full")?;
+    run.await_endpoints(&[WIFI, LTE])?;
+
+    goes_on(&talk)
+}
