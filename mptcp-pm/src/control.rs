@@ -12,6 +12,7 @@
 //! | `{"request":"metrics"}` | all | `{"ok":"…"}`: as `mptcp-pm metrics` prints them |
 //! | `{"request":"reload"}` | uid 0 | `{"ok":…}`: the configuration is read again and holds |
 //! | `{"request":"service","token":1,"service":"single"}` | uid 0 | `{"ok":…}`: it has that type; with `null` what the rules say |
+//! | `{"request":"hook","vpn":{"interface":"ppp0","up":true}}` | uid 0 | `{"ok":…}`: it looks again; `vpn` may be left out |
 //! | `{"request":"monitor"}` | all | `{"ok":{"ebpf":[…]}}` as in the status, then one line for each event |
 //!
 //! What fails is answered by `{"error":{"message":"…","remedy":"…"}}`. A line that is no request is answered so
@@ -29,5 +30,5 @@ pub mod server;
 
 pub use client::Client;
 pub use feed::Feed;
-pub use protocol::{Failure, Peer, Reply, Request};
+pub use protocol::{Failure, Peer, Reply, Request, Vpn};
 pub use server::{Call, Server};

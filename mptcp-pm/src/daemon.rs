@@ -389,6 +389,15 @@ impl Daemon {
                 }
                 Err(failure) => Reply::Error(failure),
             },
+            Request::Hook { vpn } => {
+                if let Some(vpn) = vpn {
+                    let told = self.desktop.vpn(vpn.interface, vpn.up);
+                    self.feed(told);
+                }
+                // What is to be done is done when the hook has its answer.
+                self.feed(Event::Look);
+                Reply::Ok(serde_json::json!({}))
+            }
             Request::Reload {} => match self.reload() {
                 Ok(()) => {
                     self.act().await;

@@ -13,12 +13,13 @@ mod network_manager;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use nix::net::if_::if_nametoindex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
-use crate::core::desktop;
 use crate::core::event::Event;
+use crate::core::hints;
 use crate::view::status;
 use follow::Heard;
 
@@ -102,8 +103,9 @@ impl Desktop {
     }
 
     fn event(&mut self) -> Event {
+        self.vpns.retain(|name| if_nametoindex(name.as_str()).is_ok());
         let heard = self.heard.borrow_and_update();
-        Event::Desktop(desktop::Desktop {
+        Event::Desktop(hints::Desktop {
             interfaces: heard.interfaces.clone(),
             vpns: self.vpns.clone(),
             on_battery: heard.on_battery,

@@ -8,7 +8,7 @@ pub mod control;
 pub mod core;
 mod coupling;
 pub mod daemon;
-pub mod desktop;
+mod desktop;
 mod executor;
 mod instance;
 mod interfaces;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use tests::daemon::{Daemon, await_that};
+use tests::daemon::Daemon;
 use tests::desktop::{Beacon, Desktop, Profile, Reached};
 use tests::kernel;
 use tests::running::{Running, goes_on, uplink};
@@ -134,4 +134,68 @@ fn what_network_manager_says_of_interfaces_acts() -> Result<()> {
     run.await_endpoints(&[WIFI, LTE])?;
 
     goes_on(&talk)
+}
+
+/// How long nothing may happen, in the ordinary tests.
+const REST: Duration = Duration::from_secs(5);
+
+/// Every thing that happens to an interface, and to both daemons: afterwards all is as wanted, and then nothing happens.
+fn lives_with(config: &str, drop_in: Option<&str>, lte: &str, rest: Duration) -> Result<()> {
+    let mut machine = Machine::start(config, drop_in)?;
+    machine.run.await_endpoints(&[WIFI, lte])?;
+    let talk = machine.run.talk()?;
+    machine.run.await_subflows(&["10.1.0.2", "10.2.0.2"])?;
+
+    machine.desktop.nmcli("connection down lte0")?;
+    machine.run.await_endpoints(&[WIFI])?;
+    machine.desktop.nmcli("connection up lte0")?;
+    machine.run.await_endpoints(&[WIFI, lte])?;
+    let moved = Profile { host: 7, metered: "yes", ..Profile::of("lte0") };
+    machine.desktop.store(&moved)?;
+    machine.desktop.nmcli("device reapply lte0")?;
+    let elsewhere = lte.replace("10.2.0.2", "10.2.0.7");
+    machine.run.await_endpoints(&[WIFI, &elsewhere])?;
+    machine.desktop.nmcli("device reapply wifi0")?;
+    goes_on(&talk)?;
+    machine.run.await_subflows(&["10.1.0.2", "10.2.0.7"])?;
+    machine.run.await_status("all as wanted", |_| true)?;
+
+    // Both go and come again.
+    let before = ids(machine.run.client())?;
+    machine.desktop.stop_manager()?;
+    let alone = |status: &Value| {
+        let cost = uplink(status, "lte0").map(|lte| &lte["metered"]);
+        status["desktop"]["network_manager"] == false && cost == Some(&Value::Bool(true))
+    };
+    machine.run.await_status("nobody to be heard, and the cost known", alone)?;
+    ensure!(before == ids(machine.run.client())?, "NetworkManager's end changes {before}");
+    machine.desktop.start_manager()?;
+    let back = |status: &Value| status["desktop"]["network_manager"] == true;
+    machine.run.await_status("NetworkManager heard", back)?;
+    let Running { daemon, server, lab } = machine.run;
+    daemon.end(Signal::SIGUSR1)?;
+    let daemon = Daemon::start(lab.host("client"), config)?;
+    let run = Running { daemon, server, lab };
+    run.await_status("all as wanted", back)?;
+    run.await_endpoints(&[WIFI, &elsewhere])?;
+    goes_on(&talk)?;
+    rests(run.client(), rest)
+}
+
+#[test]
+fn nothing_happens_at_rest_with_endpoints_of_ours() -> Result<()> {
+    lives_with("profile = \"heavy\"\n", Some(DROP_IN), LTE_STANDS_BY, REST)
+}
+
+#[test]
+fn nothing_happens_at_rest_with_endpoints_of_network_manager() -> Result<()> {
+    lives_with("profile = \"heavy\"\nendpoints = \"networkmanager\"\n", None, LTE, REST)
+}
+
+#[test]
+#[ignore = "rests for two minutes: run it by name"]
+fn nothing_happens_in_a_minute_of_rest() -> Result<()> {
+    let minute = Duration::from_secs(60);
+    lives_with("profile = \"heavy\"\n", Some(DROP_IN), LTE_STANDS_BY, minute)?;
+    lives_with("profile = \"heavy\"\nendpoints = \"networkmanager\"\n", None, LTE, minute)
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::action::Action;
 use super::alarm::{Alarm, Figures, Probe};
 use super::connections::{Notice, Seen, Token};
-use super::desktop::Desktop;
+use super::hints::Desktop;
 use super::owned::Owned;
 use super::service::{Owner, Service};
 use super::world::{Change, Observation, Snapshot};

@@ -1,6 +1,6 @@
 //! What the core tells of itself: whose each endpoint is, and what is not as it is wanted.
 use super::action::Subject;
-use super::desktop::Hint;
+use super::hints::Hint;
 use super::report::{EndpointReport, Finding, Owner};
 use super::world::{Endpoint, EndpointFlags};
 use super::{Core, policy};

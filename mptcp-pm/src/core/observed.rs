@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::desktop::Desktop;
+use super::hints::Desktop;
 use super::routes::{Routes, default_net, leaves_by};
 use super::uplink::{self, Class};
 use super::world::{

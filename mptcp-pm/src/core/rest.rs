@@ -1,6 +1,6 @@
 //! Which uplinks rest though they could be used: those over which NetworkManager does not see the Internet, and further
 //! radios while the machine runs on its battery. Never the last one: what all lack is no reason against one.
-use super::desktop::Desktop;
+use super::hints::Desktop;
 use super::uplink::Uplink;
 use super::world::{Family, IfIndex};
 use crate::config::{Config, Role};

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::desktop::{Connectivity, Profile, Source, Sources};
+use super::hints::{Connectivity, Profile, Source, Sources};
 use super::observed::World;
 use super::world::{Address, Family, Hop, IfIndex, Link, MAIN_TABLE};
 use crate::config::{Config, Role, UplinkRule};
@@ -96,7 +96,7 @@ pub struct FamilyAccess {
     /// The addresses that are used: one of each network.
     pub addresses: Vec<IpAddr>,
     /// What NetworkManager says is reached over it.
-    #[serde(default, skip_serializing_if = "Connectivity::is_unknown")]
+    #[serde(default)]
     pub connectivity: Connectivity,
     /// It rests while another uplink has this family, since the Internet is not reached over it.
     #[serde(skip)]

@@ -1,12 +1,14 @@
 //! One task that hears NetworkManager and UPower for as long as the daemon runs: messages of one connection to the bus in
 //! their order, so that what is read and what is told meanwhile fit together.
 //!
-//! While NetworkManager is away or starts, what it said of cost, role and provider still holds, since the uplinks stay
+//! While NetworkManager is away or starts, what it said of cost, role and provider still holds, since the interfaces stay
 //! as it has set them up; what is reached over them it would have to find out again, so that is forgotten.
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
+use std::os::unix::fs::MetadataExt as _;
 
 use futures_util::StreamExt as _;
+use nix::net::if_::if_nametoindex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -17,7 +19,7 @@ use zbus::{Connection, Message, MessageStream};
 use super::Wanted;
 use super::bus::Bus;
 use super::network_manager::{self as nm, NetworkManager, Objects, Properties};
-use crate::core::desktop::{Connectivity, Hint};
+use crate::core::hints::{Connectivity, Hint};
 
 const BUS: &str = "org.freedesktop.DBus";
 const UPOWER: &str = "org.freedesktop.UPower";
@@ -51,17 +53,20 @@ pub async fn follow(wanted: Wanted, tell: watch::Sender<Heard>) {
         tracing::info!(error = error.map(|error| error.to_string()), "the system's D-Bus has gone");
         tell.send_if_modified(|heard| {
             let before = heard.clone();
-            heard.on_battery = None;
-            heard.without_network_manager();
+            (heard.on_battery, heard.network_manager) = (None, false);
+            heard.keep(|_| false, false);
             before != *heard
         });
     }
 }
 
 impl Heard {
-    fn without_network_manager(&mut self) {
-        self.network_manager = false;
-        for hint in self.interfaces.values_mut() {
+    /// What still holds of interfaces that are there: of those that nobody knows any more not what is reached over them;
+    /// nothing of those that are `known` where all is said of them.
+    fn keep(&mut self, known: impl Fn(&str) -> bool, all_said: bool) {
+        let is_said = |name: &str| all_said && known(name);
+        self.interfaces.retain(|name, _| !is_said(name) && if_nametoindex(name.as_str()).is_ok());
+        for (_, hint) in self.interfaces.iter_mut().filter(|(name, _)| !known(name)) {
             (hint.ipv4, hint.ipv6) = (Connectivity::Unknown, Connectivity::Unknown);
         }
     }
@@ -86,6 +91,8 @@ impl Service {
 /// What was asked, and is answered later.
 enum Call {
     Owner(Service),
+    /// NetworkManager's process, by its unique name.
+    Process(String),
     Objects,
     Profile(String),
     OnBattery,
@@ -197,6 +204,9 @@ impl<'a> Session<'a> {
             Call::Owner(service) => {
                 self.ask(BUS, "/org/freedesktop/DBus", BUS, "GetNameOwner", &service.name()).await
             }
+            Call::Process(owner) => {
+                self.ask(BUS, "/org/freedesktop/DBus", BUS, "GetConnectionUnixProcessID", owner).await
+            }
             Call::Objects => self.ask(manager, nm::OBJECTS_PATH, OBJECTS, "GetManagedObjects", &()).await,
             Call::Profile(path) => self.ask(manager, path, nm::PROFILE, "GetSettings", &()).await,
             Call::OnBattery => self.ask(upower, UPOWER_PATH, PROPERTIES, "Get", &(UPOWER, "OnBattery")).await,
@@ -230,6 +240,13 @@ impl<'a> Session<'a> {
                 Some(owner) => self.came(service, owner).await?,
                 None => self.went(service),
             },
+            Call::Process(_) if body::<u32>(message).is_some_and(is_elsewhere) => {
+                tracing::info!("NetworkManager is in another network namespace: it is not heard");
+            }
+            Call::Process(owner) => {
+                self.manager = Some(owner);
+                self.call(Call::Objects).await?;
+            }
             Call::Objects => match body::<Objects>(message) {
                 Some(objects) => self.network_manager.replace(objects),
                 None => tracing::warn!("NetworkManager does not say what it manages"),
@@ -267,12 +284,13 @@ impl<'a> Session<'a> {
             }
         } else if sender.is_some() && sender == self.manager {
             self.manager_signalled(&path, &interface, &member, message);
-        } else if sender.is_some() && sender == self.upower && interface == PROPERTIES {
-            if let Some((_, mut changed, _)) = body::<(String, Properties, Vec<String>)>(message)
-                && let Some(value) = changed.remove("OnBattery")
-            {
-                self.power(bool::try_from(value).ok());
-            }
+        } else if sender.is_some()
+            && sender == self.upower
+            && interface == PROPERTIES
+            && let Some((_, mut changed, _)) = body::<(String, Properties, Vec<String>)>(message)
+            && let Some(value) = changed.remove("OnBattery")
+        {
+            self.power(bool::try_from(value).ok());
         }
         Ok(())
     }
@@ -302,10 +320,7 @@ impl<'a> Session<'a> {
     async fn came(&mut self, service: Service, owner: String) -> zbus::Result<()> {
         tracing::info!(service = service.name(), "is on D-Bus");
         match service {
-            Service::NetworkManager => {
-                self.manager = Some(owner);
-                self.call(Call::Objects).await
-            }
+            Service::NetworkManager => self.call(Call::Process(owner)).await,
             Service::UPower => {
                 self.upower = Some(owner);
                 self.call(Call::OnBattery).await
@@ -343,16 +358,22 @@ impl<'a> Session<'a> {
         let whole = self.network_manager.is_settled();
         self.tell.send_if_modified(|heard| {
             let before = heard.clone();
-            match (is_there, whole) {
-                (false, _) => heard.without_network_manager(),
-                (true, true) => heard.interfaces = hints,
-                // It is not done with taking over what it finds.
-                (true, false) => heard.interfaces.extend(hints),
-            }
+            // Until it is done with taking over what it finds, and after it has begun to end.
+            heard.keep(|name| self.network_manager.knows(name), whole);
+            heard.interfaces.extend(hints);
             heard.network_manager = is_there;
             heard.complete |= self.has_answered();
             before != *heard
         });
+    }
+}
+
+/// Whether a process is known to be in another network namespace: the bus may be shared where the network is not.
+fn is_elsewhere(process: u32) -> bool {
+    let inode = |process: &str| std::fs::metadata(format!("/proc/{process}/ns/net")).map(|net| net.ino());
+    match (inode(&process.to_string()), inode("self")) {
+        (Ok(theirs), Ok(ours)) => theirs != ours,
+        _ => false,
     }
 }
 

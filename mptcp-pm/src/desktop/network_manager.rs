@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use zbus::zvariant::{OwnedObjectPath, OwnedValue};
 
-use crate::core::desktop::{Connectivity, Hint, Metered, Profile, Wishes};
+use crate::core::hints::{Connectivity, Hint, Metered, Profile, Wishes};
 
 /// Its name on the bus.
 pub const NAME: &str = "org.freedesktop.NetworkManager";
@@ -73,7 +73,7 @@ struct Active {
 #[derive(Debug)]
 enum Known {
     Asked,
-    Said(Wishes, Vec<String>),
+    Said { wishes: Wishes, mistakes: Vec<String>, metered: Option<Metered> },
 }
 
 impl NetworkManager {
@@ -144,7 +144,12 @@ impl NetworkManager {
         let data = settings.get("user").and_then(|user| user.get("data")?.try_clone().ok());
         let data = data.and_then(|data| HashMap::<String, String>::try_from(data).ok()).unwrap_or_default();
         let (wishes, mistakes) = Wishes::read(&data.into_iter().collect());
-        self.profiles.insert(path.to_owned(), Known::Said(wishes, mistakes));
+        let mut cost = 0_i32;
+        if let Some(value) = settings.get("connection").and_then(|connection| connection.get("metered")) {
+            set(&mut cost, value);
+        }
+        let metered = u32::try_from(cost).ok().and_then(metered);
+        self.profiles.insert(path.to_owned(), Known::Said { wishes, mistakes, metered });
     }
 
     /// A profile says something else: it has to be read again. Until that is done, the hints are not whole.
@@ -159,7 +164,12 @@ impl NetworkManager {
 
     /// It has told all that is.
     pub fn is_read(&self) -> bool {
-        self.known && self.profiles.values().all(|profile| matches!(profile, Known::Said(..)))
+        self.known && self.profiles.values().all(|profile| matches!(profile, Known::Said { .. }))
+    }
+
+    /// Whether it knows an interface.
+    pub fn knows(&self, name: &str) -> bool {
+        self.devices.values().any(|device| device.name() == Some(name))
     }
 
     /// What it says of the interfaces that it has set up, by their names.
@@ -172,15 +182,17 @@ impl NetworkManager {
     /// None while the profile is not read.
     fn hint(&self, device: &Device) -> Option<Hint> {
         let active = self.actives.get(&device.active);
-        let (wishes, mistakes) = match active.map(|active| self.profiles.get(&active.profile)) {
-            Some(Some(Known::Said(wishes, mistakes))) => (wishes.clone(), mistakes.clone()),
-            Some(Some(Known::Asked)) => return None,
-            Some(None) | None => Default::default(),
+        let (wishes, mistakes, wanted) = match active.and_then(|active| self.profiles.get(&active.profile)) {
+            Some(Known::Said { wishes, mistakes, metered }) => (wishes.clone(), mistakes.clone(), *metered),
+            Some(Known::Asked) => return None,
+            None => Default::default(),
         };
+        let reached = |value| if device.is_up() { connectivity(value) } else { Connectivity::Unknown };
         Some(Hint {
-            metered: metered(device.metered),
-            ipv4: connectivity(device.reached[0]),
-            ipv6: connectivity(device.reached[1]),
+            // While it is being activated only the profile says so.
+            metered: metered(device.metered).or(wanted),
+            ipv4: reached(device.reached[0]),
+            ipv6: reached(device.reached[1]),
             profile: active.map(|active| Profile { id: active.id.clone(), uuid: active.uuid.clone() }),
             wishes,
             mistakes,
@@ -210,9 +222,14 @@ impl Device {
         [&self.ip_interface, &self.interface].into_iter().map(String::as_str).find(|name| !name.is_empty())
     }
 
-    /// `NM_DEVICE_STATE_ACTIVATED` and `NM_DEVICE_STATE_DEACTIVATING`: before, and after, what it says is a guess.
+    /// From `NM_DEVICE_STATE_PREPARE` to `NM_DEVICE_STATE_DEACTIVATING`: it has a profile, and gets addresses.
     const fn is_active(&self) -> bool {
-        matches!(self.state, 100..=110)
+        matches!(self.state, 40..=110)
+    }
+
+    /// From `NM_DEVICE_STATE_ACTIVATED` on: before, nobody has found out what is reached.
+    const fn is_up(&self) -> bool {
+        self.state >= 100
     }
 
     /// `NM_DEVICE_TYPE_WIFI`, `_BT`, `_WIMAX`, `_MODEM`.

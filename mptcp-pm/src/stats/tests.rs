@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use mptcp_common::path_stats::{RttHistogram, Sample};
 
 use super::Stats;
-use crate::core::desktop::{Connectivity, Sources};
+use crate::core::hints::{Connectivity, Sources};
 use crate::core::uplink::{Class, FamilyAccess, Unused, Uplink};
 use crate::core::world::{Family, Hop, IfIndex};
 use crate::view::figures::Figures;

@@ -7,7 +7,7 @@ use super::connections::{self, Connection, Connections};
 use super::figures::live;
 use super::paths::{Paths, UplinkFigures};
 use crate::config::Manager;
-use crate::core::desktop::Source;
+use crate::core::hints::Source;
 use crate::core::report::{EndpointReport, Owner, Report};
 use crate::core::uplink::{FamilyAccess, Uplink};
 

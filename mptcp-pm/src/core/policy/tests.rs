@@ -1,6 +1,6 @@
 //! Flags by profile, role and cost; limits; VPNs.
 use super::*;
-use crate::core::desktop::{Connectivity, Sources};
+use crate::core::hints::{Connectivity, Sources};
 use crate::core::owned::Replaced;
 use crate::core::uplink::FamilyAccess;
 use crate::core::world::{Hop, Observation};

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::core::action::{Action, NewEndpoint};
-use crate::core::desktop::Desktop;
 use crate::core::event::{Failure, FailureKind};
+use crate::core::hints::Desktop;
 use crate::core::owned::CHANGEABLE;
 use crate::core::world::{
     Address, Change, Endpoint, EndpointFlags, Family, Hop, IfIndex, Limits, Link, MAIN_TABLE, Observation,

@@ -11,8 +11,8 @@ use crate::config::{Config, Endpoints, Manager, Match, NameGlob, OnBattery, Prof
 use crate::core::Core;
 use crate::core::action::{Action, Subject};
 use crate::core::connections::{Ends, Loss, Notice};
-use crate::core::desktop::{Connectivity, Hint, Metered, Wishes};
 use crate::core::event::{Event, Failure, FailureKind};
+use crate::core::hints::{Connectivity, Hint, Metered, Wishes};
 use crate::core::owned::Owned;
 use crate::core::world::{IfIndex, Limits, Sysctl};
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::kernel::{Kernel, strict};
 use crate::config::{Config, Endpoints, Manager, Profile, Role};
-use crate::core::desktop::Hint;
+use crate::core::hints::Hint;
 use crate::core::world::{
     Address, Endpoint, EndpointFlags, Family, Hop, IfIndex, Link, OUR_PROTOCOL, Route, RouteKind, Sysctl,
 };

@@ -45,6 +45,19 @@ fn modem(metered: u32, starting: bool) -> NetworkManager {
     network_manager
 }
 
+/// What the cost is while it is being activated.
+#[test]
+fn until_it_is_up_the_profile_tells_the_cost() {
+    let mut network_manager = modem(0, false);
+    network_manager.change(DEVICE_PATH, DEVICE, &properties(&[("State", 70_u32.into())]));
+    network_manager.unread_profiles();
+    let connection = properties(&[("metered", 1_i32.into())]);
+    network_manager.read_profile(PROFILE_PATH, &HashMap::from([("connection".to_owned(), connection)]));
+    let hint = &network_manager.hints()["wwan0"];
+    assert_eq!(hint.metered, Some(Metered { yes: true, guessed: false }));
+    assert_eq!(hint.ipv4, Connectivity::Unknown);
+}
+
 fn user_data(pairs: &[(&str, &str)]) -> HashMap<String, Properties> {
     let data: HashMap<&str, &str> = pairs.iter().copied().collect();
     HashMap::from([("user".to_owned(), properties(&[("data", data.into())]))])

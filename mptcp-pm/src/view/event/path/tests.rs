@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::core::desktop::Sources;
+use crate::core::hints::Sources;
 use crate::core::uplink::{Class, Uplink};
 use crate::view::status::paragraph;
 

@@ -87,11 +87,6 @@ impl Connectivity {
         matches!(self, Self::None | Self::Portal | Self::Limited)
     }
 
-    /// Nobody has found out.
-    pub const fn is_unknown(&self) -> bool {
-        matches!(self, Self::Unknown)
-    }
-
     /// In words, to follow "NetworkManager sees".
     pub const fn words(self) -> &'static str {
         match self {
