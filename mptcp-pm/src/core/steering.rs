@@ -169,13 +169,15 @@ impl Candidate {
         let (subflow, steering) = (&connection.subflows[place], &connection.steering);
         let local = subflow.ends.local.ip();
         let rank = aims.rank(local).filter(|_| subflow.established)?;
+        let state = health.state(aims.place(local));
         Some(Self {
             place,
             ends: subflow.ends,
             rank,
             reluctant: aims.is_reluctant(local),
-            is_silent: steering.is_silent(&subflow.ends, now),
-            state: health.state(aims.place(local)),
+            // While the other end is asked nothing is changed: what is lost moves when the subflow is closed, not before.
+            is_silent: state != State::Suspect && steering.is_silent(&subflow.ends, now),
+            state,
             rtt: rtt(subflow, connection, surroundings),
         })
     }
