@@ -390,6 +390,7 @@ impl Daemon {
                 Err(failure) => Reply::Error(failure),
             },
             Request::Hook { vpn } => {
+                tracing::debug!(?vpn, "hook of NetworkManager's dispatcher");
                 if let Some(vpn) = vpn {
                     let told = self.desktop.vpn(vpn.interface, vpn.up);
                     self.feed(told);

@@ -2,20 +2,22 @@
 //!
 //! ```text
 //! NetworkManager ─┐
-//! UPower ─────────┼─ signals ─> follow (a task) ── watch channel ──> Event::Desktop
-//! the bus ────────┘
+//! UPower ─────────┼─ signals ─> follow (a task) ── watch channel ──┐
+//! the bus ────────┘                                                  ├─> Event::Desktop
+//! the kernel ─── uevents ────> power (a task) ─── watch channel ───┘
 //! ```
 //! None of them has to be there. While nothing is told, nothing wakes: where there is no bus, its socket is awaited.
 mod bus;
 mod follow;
 mod network_manager;
+mod power;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use nix::net::if_::if_nametoindex;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::core::event::Event;
@@ -30,7 +32,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Desktop {
     wanted: Wanted,
     heard: watch::Receiver<Heard>,
-    task: Option<JoinHandle<()>>,
+    /// Whether the machine runs on its battery, by the kernel's word.
+    power: watch::Receiver<Option<bool>>,
+    /// Dropping them ends them.
+    tasks: JoinSet<()>,
     /// Interfaces of VPNs, as the dispatcher's hook tells.
     vpns: BTreeSet<String>,
 }
@@ -48,27 +53,31 @@ impl Desktop {
         Self {
             wanted: Wanted::default(),
             heard: watch::channel(Heard::default()).1,
-            task: None,
+            power: watch::channel(None).1,
+            tasks: JoinSet::new(),
             vpns: BTreeSet::new(),
         }
     }
 
     /// Hears whom the configuration wants heard, from now on. Needs a tokio runtime around it.
     pub fn follow(&mut self, config: &Config) {
-        let network_manager = config.desktop.network_manager;
-        let wanted = Wanted { network_manager, power: config.holds_back() };
+        let wanted = Wanted { network_manager: config.desktop.network_manager, power: config.holds_back() };
         if std::mem::replace(&mut self.wanted, wanted) == wanted {
             return;
         }
-        if let Some(task) = self.task.take() {
-            task.abort();
-        }
-        let nobody = Heard { complete: wanted == Wanted::default(), ..Heard::default() };
-        let (sender, mut heard) = watch::channel(nobody);
+        self.tasks.abort_all();
+        let (tell, mut heard) =
+            watch::channel(Heard { complete: wanted == Wanted::default(), ..Heard::default() });
         // What was heard before and is not wanted any more is to be forgotten.
         heard.mark_changed();
-        self.heard = heard;
-        self.task = (wanted != Wanted::default()).then(|| tokio::spawn(follow::follow(wanted, sender)));
+        let (tell_power, power) = watch::channel(None);
+        (self.heard, self.power) = (heard, power);
+        if wanted != Wanted::default() {
+            self.tasks.spawn(follow::follow(wanted, tell));
+        }
+        if wanted.power {
+            self.tasks.spawn(power::follow(tell_power));
+        }
     }
 
     /// Waits until those who are there have answered, but not for long: what would be decided without them would soon be
@@ -80,11 +89,13 @@ impl Desktop {
 
     /// Waits until something else is told. Cancelling it loses nothing.
     pub async fn next(&mut self) -> Event {
-        match self.heard.changed().await {
-            Ok(()) => self.event(),
+        tokio::select! {
+            Ok(()) = self.heard.changed() => {}
+            Ok(()) = self.power.changed() => {}
             // Nobody is heard, and all that was said is told.
-            Err(_) => std::future::pending().await,
+            else => std::future::pending().await,
         }
+        self.event()
     }
 
     /// The dispatcher's hook says that an interface is a VPN's, or no longer is.
@@ -98,25 +109,20 @@ impl Desktop {
 
     /// Who is heard.
     pub fn status(&self) -> status::Desktop {
-        let heard = self.heard.borrow();
-        status::Desktop { network_manager: heard.network_manager, on_battery: heard.on_battery }
+        let network_manager = self.heard.borrow().network_manager;
+        status::Desktop { network_manager, on_battery: self.on_battery() }
+    }
+
+    /// UPower knows best, where it is there.
+    fn on_battery(&self) -> Option<bool> {
+        self.heard.borrow().on_battery.or(*self.power.borrow())
     }
 
     fn event(&mut self) -> Event {
         self.vpns.retain(|name| if_nametoindex(name.as_str()).is_ok());
-        let heard = self.heard.borrow_and_update();
-        Event::Desktop(hints::Desktop {
-            interfaces: heard.interfaces.clone(),
-            vpns: self.vpns.clone(),
-            on_battery: heard.on_battery,
-        })
-    }
-}
-
-impl Drop for Desktop {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.abort();
-        }
+        self.power.mark_unchanged();
+        let interfaces = self.heard.borrow_and_update().interfaces.clone();
+        let (vpns, on_battery) = (self.vpns.clone(), self.on_battery());
+        Event::Desktop(hints::Desktop { interfaces, vpns, on_battery })
     }
 }

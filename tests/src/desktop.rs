@@ -187,7 +187,11 @@ impl Desktop {
         self.run("ln", &["-sf", &target.to_string_lossy(), path])
     }
 
-    fn run(&self, program: &str, words: &[&str]) -> Result<()> {
+    /// Runs a command to its end where NetworkManager is installed.
+    ///
+    /// # Errors
+    /// With what it says when it fails.
+    pub fn run(&self, program: &str, words: &[&str]) -> Result<()> {
         let output = self.command(program).args(words).output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{program} {words:?}: {}", said.trim());
@@ -240,6 +244,31 @@ impl Desktop {
         let command = self.command(program).args(words).stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log).spawn()
     }
+}
+
+/// Lets the kernel tell the namespace of a host that something has happened to a device (`uevent_net_rcv` in
+/// lib/kobject_uevent.c).
+///
+/// # Errors
+/// When the kernel refuses it.
+pub fn inject_uevent(host: &Host, subsystem: &str) -> Result<()> {
+    use nix::sys::socket::{
+        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, sendto, socket,
+    };
+    let body = format!("change@/devices/test\0ACTION=change\0DEVPATH=/devices/test\0SUBSYSTEM={subsystem}\0");
+    // The header of a netlink message: its length with the header, NLMSG_MIN_TYPE, NLM_F_REQUEST, and two fields that do
+    // not matter.
+    let length = u32::try_from(body.len() + 16)?;
+    let (kind, request) = (0x10_u16.to_ne_bytes(), 1_u16.to_ne_bytes());
+    let message = [&length.to_ne_bytes()[..], &kind, &request, &[0; 8], body.as_bytes()].concat();
+    host.run(|| {
+        let family = SockProtocol::NetlinkKObjectUEvent;
+        let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, family)?;
+        let kernel = NetlinkAddr::new(0, 0);
+        sendto(std::os::fd::AsRawFd::as_raw_fd(&socket), &message, &kernel, MsgFlags::empty())
+    })
+    .with_context(|| format!("tell of {subsystem}"))
+    .map(drop)
 }
 
 /// A connection profile for an interface of the scenario `two-providers`.

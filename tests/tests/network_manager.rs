@@ -4,16 +4,18 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use tests::daemon::Daemon;
+use tests::daemon::{Daemon, await_that, binary};
 use tests::desktop::{Beacon, Desktop, Profile, Reached};
+use tests::footprint::Footprint;
 use tests::kernel;
 use tests::running::{Running, goes_on, uplink};
 use tests::{Family, Host, Lab, Scenario};
 
 const DROP_IN: &str = include_str!("../../packaging/NetworkManager/conf.d/mptcp-pm.conf");
+const HOOK: &str = include_str!("../../packaging/NetworkManager/dispatcher.d/90-mptcp-pm");
 const CONNECTIVITY: &str = "[connectivity]\nuri=http://10.9.0.2/\ninterval=300\n";
 const WIFI: &str = "10.1.0.2 subflow dev wifi0";
 const LTE: &str = "10.2.0.2 subflow dev lte0";
@@ -137,7 +139,7 @@ fn what_network_manager_says_of_interfaces_acts() -> Result<()> {
 }
 
 /// How long nothing may happen, in the ordinary tests.
-const REST: Duration = Duration::from_secs(5);
+const REST: Duration = Duration::from_secs(3);
 
 /// Every thing that happens to an interface, and to both daemons: afterwards all is as wanted, and then nothing happens.
 fn lives_with(config: &str, drop_in: Option<&str>, lte: &str, rest: Duration) -> Result<()> {
@@ -198,4 +200,71 @@ fn nothing_happens_in_a_minute_of_rest() -> Result<()> {
     let minute = Duration::from_secs(60);
     lives_with("profile = \"heavy\"\n", Some(DROP_IN), LTE_STANDS_BY, minute)?;
     lives_with("profile = \"heavy\"\nendpoints = \"networkmanager\"\n", None, LTE, minute)
+}
+
+/// What is heard comes back with the bus, and nothing that was said is taken back when it goes.
+#[test]
+fn the_bus_comes_and_goes() -> Result<()> {
+    let lab = bare()?;
+    let client = Arc::clone(lab.host("client"));
+    let mut desktop = Desktop::without_bus(&client)?;
+    let run = Running::in_lab(lab, "profile = \"heavy\"\n")?;
+    let heard = |yes: bool| move |status: &Value| status["desktop"]["network_manager"] == yes;
+    run.await_status("nobody to be heard", heard(false))?;
+    sleeps(&run)?;
+    desktop.install("/etc/NetworkManager/conf.d/mptcp-pm.conf", 0o644, DROP_IN)?;
+    for round in 0..2 {
+        desktop.start_bus()?;
+        desktop.start_manager()?;
+        desktop.activate(&Profile::of("wifi0"))?;
+        desktop.activate(&Profile { metered: "yes", ..Profile::of("lte0") })?;
+        run.await_endpoints(&[WIFI, LTE_STANDS_BY]).with_context(|| format!("in round {round}"))?;
+        run.await_status("NetworkManager heard", heard(true))?;
+        sleeps(&run)?;
+        desktop.stop_bus();
+        run.await_status("nobody to be heard", heard(false))?;
+        run.await_endpoints(&[WIFI, LTE_STANDS_BY])?;
+        desktop.stop_manager()?;
+    }
+    sleeps(&run)
+}
+
+/// While nothing is told nothing wakes the daemon, once it has come to rest.
+fn sleeps(run: &Running) -> Result<()> {
+    let client = run.client();
+    let still = |wait: Duration| -> Result<bool> {
+        let before = Footprint::of(run.daemon.id())?.switches;
+        let mut nothing = client.command("sleep").arg(wait.as_secs_f64().to_string()).spawn()?;
+        nothing.wait()?;
+        Ok(Footprint::of(run.daemon.id())?.switches == before)
+    };
+    await_that("rest", || still(Duration::from_millis(300)), |still| *still)?;
+    ensure!(still(Duration::from_millis(700))?, "something wakes the daemon:\n{}", run.daemon.log());
+    Ok(())
+}
+
+/// NetworkManager's dispatcher runs the script that is shipped; what it says of a VPN is believed.
+#[test]
+fn the_dispatcher_tells_of_vpns() -> Result<()> {
+    let machine = Machine::start("profile = \"heavy\"\n", Some(DROP_IN))?;
+    let (run, desktop) = (&machine.run, &machine.desktop);
+    run.await_endpoints(&[WIFI, LTE_STANDS_BY])?;
+    let folder = "/etc/NetworkManager/dispatcher.d";
+    desktop.install(&format!("{folder}/90-mptcp-pm"), 0o755, HOOK)?;
+    desktop.link("../90-mptcp-pm".as_ref(), &format!("{folder}/no-wait.d/90-mptcp-pm"))?;
+    desktop.link(&binary()?, "/usr/bin/mptcp-pm")?;
+    desktop.link(&Daemon::socket(run.client()), "/run/mptcp-pm/control")?;
+    desktop.nmcli("device reapply wifi0")?;
+    let heard = || Ok(run.daemon.log().contains("hook of NetworkManager's dispatcher"));
+    await_that("the dispatcher's hook", heard, |heard| *heard).with_context(|| desktop.log("dbus-daemon"))?;
+
+    // As for a VPN over PPP, which no plugin is here for: the interface itself does not say what it is.
+    let vpn = |action: &str| {
+        desktop.run("env", &["VPN_IP_IFACE=lte0", &format!("{folder}/90-mptcp-pm"), "wifi0", action])
+    };
+    vpn("vpn-up")?;
+    run.await_endpoints(&[WIFI])?;
+    run.await_reason("lte0", "is a VPN")?;
+    vpn("vpn-down")?;
+    run.await_endpoints(&[WIFI, LTE_STANDS_BY])
 }

@@ -1,5 +1,8 @@
 //! Policy for one connection: what it still lacks, as the next thing to do. Nothing is planned ahead: after each step it
 //! is asked again, so that a step never rests on what was true before.
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
