@@ -47,6 +47,8 @@ pub struct NetworkManager {
     known: bool,
     /// It activates what is to be active from the start.
     starting: bool,
+    /// It finds out what is reached; otherwise it says so of whatever has a default route.
+    checks: bool,
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +81,8 @@ enum Known {
 impl NetworkManager {
     /// All objects, as it has told them.
     pub fn replace(&mut self, objects: Objects) {
-        (self.devices, self.actives, self.starting) = Default::default();
+        (self.devices, self.actives) = Default::default();
+        (self.starting, self.checks) = (false, false);
         for (path, interfaces) in objects {
             self.add(path, interfaces);
         }
@@ -113,6 +116,7 @@ impl NetworkManager {
         for (name, value) in properties {
             match interface {
                 NAME if name == "Startup" => set(&mut self.starting, value),
+                NAME if name == "ConnectivityCheckEnabled" => set(&mut self.checks, value),
                 DEVICE => {
                     if let Some(device) = self.devices.get_mut(path) {
                         device.set(name, value);
@@ -187,7 +191,8 @@ impl NetworkManager {
             Some(Known::Asked) => return None,
             None => Default::default(),
         };
-        let reached = |value| if device.is_up() { connectivity(value) } else { Connectivity::Unknown };
+        let is_known = self.checks && device.is_up();
+        let reached = |value| if is_known { connectivity(value) } else { Connectivity::Unknown };
         Some(Hint {
             // While it is being activated only the profile says so.
             metered: metered(device.metered).or(wanted),

@@ -35,7 +35,7 @@ fn modem(metered: u32, starting: bool) -> NetworkManager {
         ("Type", "gsm".into()),
         ("Vpn", false.into()),
     ]);
-    let manager = properties(&[("Startup", starting.into())]);
+    let manager = properties(&[("Startup", starting.into()), ("ConnectivityCheckEnabled", true.into())]);
     let mut network_manager = NetworkManager::default();
     network_manager.replace(HashMap::from([
         (path("/org/freedesktop/NetworkManager"), HashMap::from([(NAME.to_owned(), manager)])),
@@ -89,6 +89,8 @@ fn changes_are_followed() {
     assert!(network_manager.is_settled());
     network_manager.change(DEVICE_PATH, DEVICE, &properties(&[("Metered", 2_u32.into())]));
     assert_eq!(network_manager.hints()["wwan0"].metered, Some(Metered { yes: false, guessed: false }));
+    network_manager.change("/any", NAME, &properties(&[("ConnectivityCheckEnabled", false.into())]));
+    assert_eq!(network_manager.hints()["wwan0"].ipv4, Connectivity::Unknown, "nobody checks");
     network_manager.change(ACTIVE_PATH, ACTIVE, &properties(&[("Vpn", true.into())]));
     assert!(network_manager.hints()["wwan0"].vpn);
     // What is not what it should be changes nothing.
