@@ -181,7 +181,15 @@ fn lives_with(config: &str, drop_in: Option<&str>, lte: &str, rest: Duration) ->
     run.await_status("all as wanted", back)?;
     run.await_endpoints(&[WIFI, &elsewhere])?;
     goes_on(&talk)?;
-    rests(run.client(), rest)
+    rests(run.client(), rest)?;
+    let theirs = run.client().ip("mptcp endpoint")?;
+    run.daemon.write_config("profile = \"heavy\"\n")?;
+    ensure!(run.daemon.command(&["reload"])?.output()?.status.success(), "reload: {}", run.daemon.log());
+    let status = run.await_status("all as wanted", |_| true)?;
+    let said = status["findings"].to_string().contains("conf.d/mptcp-pm.conf");
+    ensure!(said == drop_in.is_none(), "whose endpoints they are: {status}");
+    ensure!(run.client().ip("mptcp endpoint")? == theirs, "endpoints of others have changed");
+    Ok(())
 }
 
 #[test]

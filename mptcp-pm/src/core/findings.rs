@@ -4,7 +4,13 @@ use super::hints::Hint;
 use super::report::{EndpointReport, Finding, Owner};
 use super::world::{Endpoint, EndpointFlags};
 use super::{Core, policy};
-use crate::config::Manager;
+use crate::config::{Endpoints, Manager};
+
+const THERE_ARE_NONE: &str = "NetworkManager is to make them and makes none: remove conf.d/mptcp-pm.conf, see \
+    connection.mptcp-flags, or set endpoints = \"ours\"";
+
+const IT_IS_THEIRS: &str = "somebody else has made it, as NetworkManager does, so it stays as it is: put \
+    conf.d/mptcp-pm.conf in place and activate the connection again, or set endpoints = \"networkmanager\"";
 
 impl Core {
     pub(super) fn endpoint_report(&self, endpoint: &Endpoint) -> EndpointReport {
@@ -46,6 +52,32 @@ impl Core {
         })
     }
 
+    /// Endpoints that NetworkManager makes though it is not to, or does not make though it is to.
+    fn made_by_others(&self) -> Vec<Finding> {
+        let finding =
+            |object: String, reason: &str| Finding { object, reason: reason.to_owned(), given_up: true };
+        let seen: Vec<&Endpoint> = self.world.observation.iter().flat_map(|seen| &seen.endpoints).collect();
+        let used = self.desired.uplinks.iter().filter(|uplink| uplink.unused.is_none());
+        match self.config.endpoints {
+            _ if self.stopping => Vec::new(),
+            Endpoints::NetworkManager if seen.is_empty() && used.clone().count() > 1 => {
+                vec![finding("endpoints".to_owned(), THERE_ARE_NONE)]
+            }
+            Endpoints::NetworkManager => Vec::new(),
+            Endpoints::Ours => {
+                let managed = used.filter(|uplink| uplink.profile.is_some());
+                let addresses =
+                    managed.flat_map(|uplink| &uplink.families).flat_map(|access| &access.addresses);
+                let foreign = addresses.filter(|addr| {
+                    seen.iter().any(|there| {
+                        there.addr == **addr && self.endpoint_report(there).owner == Owner::Foreign
+                    })
+                });
+                foreign.map(|addr| finding(format!("endpoint {addr}"), IT_IS_THEIRS)).collect()
+            }
+        }
+    }
+
     pub(super) fn findings(&self) -> Vec<Finding> {
         let failed = self.retries.troubles().map(|(subject, reason, given_up)| Finding {
             object: subject.to_string(),
@@ -64,7 +96,14 @@ impl Core {
             Some(Finding { object: Subject::Knowledge.to_string(), reason, given_up: !source.is_due() })
         });
         let mistaken = self.world.desktop.interfaces.iter().flat_map(mistaken);
-        failed.chain(unread).chain(unable).chain(self.without_effect()).chain(mistaken).collect()
+        let others = self.made_by_others().into_iter();
+        failed
+            .chain(unread)
+            .chain(unable)
+            .chain(self.without_effect())
+            .chain(mistaken)
+            .chain(others)
+            .collect()
     }
 }
 

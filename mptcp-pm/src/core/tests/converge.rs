@@ -40,7 +40,8 @@ proptest! {
         prop_assert!(wrong.is_empty(), "{wrong:#?}\n{:#?}", machine.core.report());
         // A default route whose gateway has lost its network cannot be copied.
         let findings = machine.core.report().findings.into_iter();
-        for finding in findings {
+        // Nor is there anybody who makes endpoints where it is not the daemon.
+        for finding in findings.filter(|finding| finding.object != "endpoints") {
             prop_assert_eq!(&finding.reason, "network is unreachable", "{}", finding.object);
         }
         prop_assert_eq!(&machine.file, &machine.core.intended);
