@@ -37,8 +37,8 @@ pub const DEFAULT_GROUP: &str = "mptcp-pm";
 pub struct Config {
     /// For whom paths are managed (`profile`).
     pub profile: Profile,
-    /// Who manages the paths of each connection (`manager`).
-    pub manager: Manager,
+    /// Who manages the paths of each connection (`manager`); without it the daemon where the kernel lets it do so well.
+    pub manager: Option<Manager>,
     /// The service type of connections that no rule is about (`service`); without it the profile's.
     pub service: Option<Service>,
     /// What is wanted for the connections of applications (`[[application]]`); the first that matches one holds.
@@ -260,6 +260,13 @@ impl fmt::Display for Listen {
 }
 
 impl Config {
+    /// The same, with this manager where none is named.
+    #[must_use]
+    pub fn managed(mut self, default: Manager) -> Self {
+        self.manager.get_or_insert(default);
+        self
+    }
+
     /// The first table that is about an interface.
     pub fn rule_for(&self, link: &Link) -> Option<&UplinkRule> {
         self.uplinks.iter().find(|rule| rule.matches(link))
@@ -271,7 +278,7 @@ impl Config {
         match (self.profile, self.on_battery) {
             (Profile::Site, _) | (_, Some(OnBattery::Keep)) => false,
             (_, Some(OnBattery::HoldBack)) => true,
-            (profile, None) => profile == Profile::Light && self.manager == Manager::Daemon,
+            (profile, None) => profile == Profile::Light && self.manager == Some(Manager::Daemon),
         }
     }
 

@@ -257,7 +257,7 @@ impl Core {
     /// Whether the paths of connections are the daemon's business: those of new ones, or of some that were begun while
     /// they were. A connection keeps its path manager.
     pub fn manages(&self) -> bool {
-        let wanted = self.config.manager == Manager::Daemon || self.paths.count() > 0;
+        let wanted = self.config.manager == Some(Manager::Daemon) || self.paths.count() > 0;
         wanted && self.hearing && !self.stopping && !self.handing_over
     }
 
@@ -627,7 +627,9 @@ impl Core {
         }
         let known = self.sockets.is_known();
         // Where they cannot be read, the kernel is better than nobody.
-        if self.config.manager == Manager::Daemon && self.hearing && (known || self.sockets.error().is_none())
+        if self.config.manager == Some(Manager::Daemon)
+            && self.hearing
+            && (known || self.sockets.error().is_none())
         {
             desired.entrust(known);
         }

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::alarms::Alarms;
 use crate::bpf::{Kernel, coupled::Algorithm};
 use crate::clock::{Jumps, sleep_until};
-use crate::config::{Config, Control};
+use crate::config::{self, Config, Control};
 use crate::control::{Call, Failure, Reply, Request, Server};
 use crate::core::Core;
 use crate::core::action::{Action, Token};
@@ -90,7 +90,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         let (control, metrics) = (config.control.clone(), config.metrics.clone());
         let congestion = config.congestion;
         let mut daemon = Daemon::new(options.clone(), config.clone()).await?;
-        daemon.desktop.follow(&config);
+        daemon.desktop.follow(&config.managed(daemon.default));
         let desktop = daemon.desktop.first().await;
         daemon.feed(desktop);
         daemon.open_control(&control)?;
@@ -112,6 +112,18 @@ pub fn cleanup(runtime_dir: PathBuf) -> anyhow::Result<()> {
     runtime()?.block_on(async { Daemon::new(options, Config::default()).await?.stop(End::Clean).await })
 }
 
+/// The daemon, where it recognises the connections of one before it: no restart may cost a path.
+async fn default_manager(mptcp: &mut Mptcp) -> config::Manager {
+    match mptcp.tells_endpoints().await {
+        Ok(true) => config::Manager::Daemon,
+        Ok(false) => config::Manager::Kernel,
+        Err(error) => {
+            tracing::warn!("the kernel manages paths unless the configuration says otherwise: {error}");
+            config::Manager::Kernel
+        }
+    }
+}
+
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")
 }
@@ -127,6 +139,8 @@ enum End {
 
 struct Daemon {
     options: Options,
+    /// Who manages where the configuration leaves that open.
+    default: config::Manager,
     core: Core,
     executor: Executor,
     watch: Watch,
@@ -173,14 +187,16 @@ impl Daemon {
         let owned = state.load()?;
         // Subscribed before anything is dumped: what changes in between is not missed.
         let watch = Watch::open()?;
+        let mut mptcp = Mptcp::open().await?;
+        let default = default_manager(&mut mptcp).await;
         let executor = Executor {
-            mptcp: Mptcp::open().await?,
+            mptcp,
             routes: Routes::open().await?,
             state,
             prober: Prober::default(),
             alarms: Alarms::default(),
         };
-        let mut core = Core::new(config);
+        let mut core = Core::new(config.managed(default));
         core.handle(Event::Inherited(owned), Duration::ZERO);
         let listener = Listener::listen().await;
         core.handle(Event::Hearing(listener.hears()), Duration::ZERO);
@@ -189,6 +205,7 @@ impl Daemon {
         let jumps = Jumps::watch().context("cannot watch the clock")?;
         Ok(Self {
             options,
+            default,
             core,
             executor,
             watch,
@@ -354,7 +371,7 @@ impl Daemon {
     }
 
     fn reload(&mut self) -> anyhow::Result<()> {
-        let config = self.options.load()?;
+        let config = self.options.load()?.managed(self.default);
         self.endpoint.set(config.metrics.as_ref())?;
         self.desktop.follow(&config);
         self.measure.couple(config.congestion, &Kernel::default());

@@ -15,6 +15,12 @@ use crate::{Child, Command, Host};
 /// How long anything may take that the daemon does at once, on a machine that is busy with other things.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A configuration that says who manages: unless the test does, the kernel, whose subflows are there as soon as their
+/// endpoints are, and are the same on every kernel. What the daemon does by default is for those that name no file.
+fn managed(config: &str) -> String {
+    if config.contains("manager = ") { config.to_owned() } else { format!("manager = \"kernel\"\n{config}") }
+}
+
 /// A running `mptcp-pm run`; dropping it kills it, which leaves what it put into the kernel.
 pub struct Daemon {
     host: Arc<Host>,
@@ -101,7 +107,7 @@ impl Daemon {
         let mut words = way.iter().copied().chain([binary.as_str()]);
         let mut command = host.command(words.next().unwrap_or_default()).args(words).arg("run");
         if let Some(config) = config {
-            fs::write(&files.config, config)?;
+            fs::write(&files.config, managed(config))?;
             command = command.arg("--config").arg(&files.config);
         }
         let child = command
@@ -195,7 +201,7 @@ impl Daemon {
     /// # Errors
     /// When the file cannot be written.
     pub fn write_config(&self, config: &str) -> Result<()> {
-        fs::write(&self.files.config, config).context("write the configuration")
+        fs::write(&self.files.config, managed(config)).context("write the configuration")
     }
 
     /// Sends a signal.

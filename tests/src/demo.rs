@@ -15,6 +15,7 @@ use std::time::Duration;
 
 const CONFIG: &str = r#"
 profile = "heavy"
+manager = "daemon"
 
 [[uplink]]
 match = { name = "wifi0" }

@@ -3,11 +3,11 @@ use std::fs;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use tests::daemon::{Daemon, await_that};
+use tests::daemon::{Daemon, PATIENCE, await_that};
 use tests::desktop::{Desktop, inject_uevent};
 use tests::kernel;
 use tests::running::{Running, goes_on, uplink};
-use tests::traffic::{Protocol, Server};
+use tests::traffic::{Job, Options, Protocol, Server, start};
 use tests::{Family, Host, Lab, Outage, Scenario};
 use tokio::runtime::Runtime;
 
@@ -121,12 +121,14 @@ fn a_silent_path_wakes_the_radio_that_is_held_back() -> Result<()> {
     let run = Running { daemon, server, lab };
     run.await_endpoints(&[WIFI, MOBILE_STANDS_BY])?;
     let talk = run.talk()?;
-    let joins = kernel::counter(&client, "MPJoinSynTx")?;
-    ensure!(joins == 0, "{joins} joins on battery");
     run.await_subflows(&["10.1.0.2"])?;
+    let download = start(&client, &run.server, Job::BulkDown, Options::bytes(1 << 30))?;
+    download.wait_for(4 << 20, PATIENCE)?;
+    ensure!(kernel::counter(&client, "MPJoinSynTx")? == 0, "joins on battery");
     run.lab.link("wifi").outage(Outage::Silent)?;
     goes_on(&talk)?;
-    run.await_subflows(&["10.2.0.2"])?;
+    download.wait_for(download.bytes() + (1 << 20), PATIENCE)?;
+    run.await_subflows(&["10.2.0.2", "10.2.0.2"])?;
     Ok(())
 }
 

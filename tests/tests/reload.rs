@@ -71,7 +71,7 @@ fn a_wrong_file_keeps_the_old_configuration_whole() -> Result<()> {
     let run = Running::start("two-providers", Family::V4, &heavy("name = \"lte0\"", "role = \"backup\""))?;
     run.await_endpoints(&[WIFI, LTE_BACKUP])?;
     let before = (kernel::dump(run.client())?, run.await_status("all as wanted", |_| true)?);
-    let wrong = "profile = \"light\"\n[[uplink]]\nmatch = { name = \"lte0\" }\nrole = \"of\"\n";
+    let wrong = "manager = \"kernel\"\n[[uplink]]\nmatch = { name = \"lte0\" }\nrole = \"of\"\n";
     let told =
         "mptcp-pm.toml:4:8: unknown value \"of\": use one of \"primary\", \"secondary\", \"backup\", \"off\"";
     run.daemon.write_config(wrong)?;
@@ -102,6 +102,8 @@ fn without_a_file_the_better_access_carries_and_the_other_stands_by() -> Result<
     let look = || kernel::endpoints(client);
     daemon.await_that("both endpoints", look, |seen| *seen == [WIFI, LTE_BACKUP])?;
     assert_eq!(daemon.status()?["profile"], "light");
+    // This kernel lets it.
+    daemon.await_that("the daemon in charge", || daemon.status(), |status| status["manager"] == "daemon")?;
     let server = Server::start(lab.host("server"), Protocol::Mptcp)?;
     let upload = start(client, &server, Job::BulkUp, Options::bytes(8 << 20))?;
     let subflows = || kernel::subflows(client);

@@ -65,7 +65,7 @@ fn file(fields: Fields, problems: &mut Problems) -> Config {
     let control = fields.table("control", problems).map(|table| control(table, problems)).unwrap_or_default();
     Config {
         profile: fields.read("profile", problems, profile).unwrap_or_default(),
-        manager: fields.read("manager", problems, manager).unwrap_or_default(),
+        manager: fields.read("manager", problems, manager),
         service: fields.read("service", problems, application::service),
         congestion: fields.read("congestion", problems, congestion).unwrap_or_default(),
         uplinks: uplinks(fields, problems),

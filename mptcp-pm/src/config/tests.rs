@@ -40,7 +40,7 @@ fn an_empty_file_and_the_sample_as_it_is_are_the_defaults() {
     assert_eq!(parse(""), Config::default());
     assert_eq!(parse(SAMPLE), Config::default());
     let Config { profile, manager, vpn, .. } = Config::default();
-    assert_eq!((profile, manager, vpn), (Profile::Light, Manager::Kernel, false));
+    assert_eq!((profile, manager, vpn), (Profile::Light, None, false));
 }
 
 #[test]

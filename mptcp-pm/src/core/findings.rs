@@ -29,7 +29,7 @@ impl Core {
 
     /// Why the daemon cannot manage connections though it is to; none when it can.
     fn unable(&self) -> Option<&'static str> {
-        let wanted = self.config.manager == Manager::Daemon;
+        let wanted = self.config.manager == Some(Manager::Daemon);
         let lacking =
             self.world.observation.as_ref().is_some_and(|seen| {
                 !seen.sysctls.is_empty() && !seen.sysctls.keys().any(policy::is_in_charge)
@@ -44,7 +44,7 @@ impl Core {
     /// Service types that are asked for and cannot act.
     fn without_effect(&self) -> Option<Finding> {
         let asked = self.config.service.is_some() || !self.config.applications.is_empty();
-        let by_kernel = self.config.manager == Manager::Kernel && !self.stopping;
+        let by_kernel = self.config.manager != Some(Manager::Daemon) && !self.stopping;
         (asked && by_kernel).then(|| Finding {
             object: "service types".to_owned(),
             reason: "without effect while the kernel manages the paths: set manager = \"daemon\"".to_owned(),

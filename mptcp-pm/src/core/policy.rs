@@ -207,7 +207,7 @@ fn best(uplinks: &[Uplink], family: Family) -> Option<IfIndex> {
 /// Whether an uplink has no endpoint while another one carries. Where the daemon manages the connections, that concerns
 /// their subflows and not the endpoints, which do nothing for them.
 fn has_no_endpoint(uplink: &Uplink, config: &Config) -> bool {
-    uplink.held && config.manager == Manager::Kernel
+    uplink.held && config.manager != Some(Manager::Daemon)
 }
 
 /// See [`Desired::retiring`].

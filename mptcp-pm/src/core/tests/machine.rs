@@ -373,7 +373,7 @@ pub fn configs() -> Vec<Config> {
         with(Profile::Site, vec![rule("eth0", Some(Role::Off))]),
         with(Profile::Light, vec![rule("wg*", None), rule("wlan0", Some(Role::Primary))]),
         Config { vpn: true, ..with(Profile::Heavy, vec![rule("wg*", None)]) },
-        Config { manager: Manager::Daemon, ..with(Profile::Light, vec![]) },
+        Config { manager: Some(Manager::Daemon), ..with(Profile::Light, vec![]) },
         Config { on_battery: Some(OnBattery::HoldBack), ..with(Profile::Heavy, vec![]) },
         Config { endpoints: Endpoints::NetworkManager, ..with(Profile::Heavy, vec![]) },
     ]

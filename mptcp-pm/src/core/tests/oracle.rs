@@ -167,7 +167,7 @@ fn endpoints(kernel: &Kernel, config: &Config, uses: &[Use], wrong: &mut Vec<Str
     let full = kernel.endpoints.len() >= kernel.capacity();
     let has_endpoint = |one: &Use| {
         let held = is_held(kernel, config, &kernel.links[&one.ifindex], uses);
-        config.endpoints == Endpoints::Ours && !(held && config.manager == Manager::Kernel)
+        config.endpoints == Endpoints::Ours && !(held && config.manager != Some(Manager::Daemon))
     };
     for one in uses.iter().filter(|one| has_endpoint(one)) {
         match kernel.endpoints.iter().find(|endpoint| endpoint.addr == one.addr) {

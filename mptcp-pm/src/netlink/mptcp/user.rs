@@ -39,6 +39,19 @@ impl<S: Datagrams> Mptcp<S> {
             .map_err(|fault| Error::new("list addresses of", connection(token), fault))
     }
 
+    /// Whether the kernel tells these addresses (from 6.10): found out by asking for a connection that cannot be, since
+    /// no token is 0 (`mptcp_token_new_connect`, net/mptcp/token.c).
+    ///
+    /// # Errors
+    /// When the kernel answers otherwise.
+    pub async fn tells_endpoints(&mut self) -> Result<bool, Error> {
+        match self.endpoints_of(0).await {
+            Ok(_) => Ok(false),
+            Err(error) if error.is_not_found() => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// One of the local addresses that the userspace path manager uses for a connection.
     pub async fn endpoint_of(&mut self, token: Token, id: u8) -> Result<Endpoint, Error> {
         self.get_endpoint(Some(token), id)
