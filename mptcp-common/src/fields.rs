@@ -50,6 +50,10 @@ fields! {
     ThreadLeader = "task_struct" "group_leader";
     ProcessId = "task_struct" "tgid";
     ProcessName = "task_struct" "comm";
+    Namespaces = "task_struct" "nsproxy";
+    NetworkNamespace = "nsproxy" "net_ns";
+    Credentials = "task_struct" "cred";
+    FileUser = "cred" "fsuid";
     ReceivedBy = "sock" "sk_rx_dst_ifindex";
     OnItsWay = "sock" "tcp_rtx_queue.rb_node";
     TreeLeft = "rb_node" "rb_left";

@@ -4,6 +4,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod applications;
 pub mod coupled;
 pub mod fields;
 pub mod owner;

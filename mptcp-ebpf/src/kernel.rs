@@ -1,4 +1,6 @@
 //! Safe words for what programs ask of the kernel: nearly all the unsafe code of the objects is here.
+pub mod process;
+
 use core::{
     ffi::c_void,
     hint::black_box,

@@ -2,6 +2,7 @@
 
 pub mod congestion;
 pub mod coupled;
+pub mod mptcpify;
 pub mod owner;
 pub mod path_stats;
 pub mod probe;
@@ -17,6 +18,7 @@ mod objects;
 mod offsets;
 mod sys;
 
+pub use cgroup::root as cgroup_root;
 pub use kernel::Kernel;
 
 use std::{io, path::PathBuf};
@@ -136,8 +138,8 @@ pub enum Error {
     },
     /// The kernel refuses a program that aya does not load.
     #[error(
-        "loading the program {program} of the eBPF object {object} (needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN); \
-         the verifier says:\n{log}"
+        "loading the program {program} of the eBPF object {object} (needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN){}",
+        says(log)
     )]
     Refused {
         /// The object.
@@ -190,6 +192,11 @@ pub enum Error {
     /// The network namespace cannot be told apart from others.
     #[error("asking for the cookie of the network namespace (SO_NETNS_COOKIE, Linux 5.14 and later)")]
     NetnsCookie(#[source] Errno),
+}
+
+/// What the verifier says, if it was asked at all.
+fn says(log: &str) -> String {
+    if log.is_empty() { String::new() } else { format!("; the verifier says:\n{log}") }
 }
 
 /// What can be done when the kernel refuses to register something.

@@ -4,17 +4,20 @@
 pub mod args;
 mod check;
 mod doctor;
+mod exec;
 mod generate;
 mod hook;
 mod monitor;
 mod pm;
 mod service;
 pub mod show;
+mod slice;
 #[cfg(test)]
 mod tests;
 mod top;
 pub mod values;
 
+use std::ffi::OsString;
 use std::io::{ErrorKind, IsTerminal as _, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -30,9 +33,9 @@ use crate::daemon;
 use crate::view::{self, status::Status};
 use args::{Args, CleanupArgs, Command, ConfigCommand, RunArgs, StatusArgs};
 
-/// Does what the command line of this process says.
-pub fn main() -> ExitCode {
-    match run(Args::parse().command).and_then(|outcome| outcome.print()) {
+/// Does what a command line says; its first word is the program's name.
+pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match run(Args::parse_from(words).command).and_then(|outcome| outcome.print()) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("mptcp-pm: {error:#}");
@@ -87,6 +90,8 @@ fn run(command: Command) -> Result<Outcome> {
         Command::Completions { shell } => Ok(generate::completions(shell).into()),
         Command::Man { dir: None } => generate::man_page().map(Outcome::from),
         Command::Man { dir: Some(dir) } => generate::man_pages(&dir).map(|()| Vec::new().into()),
+        Command::Slice(command) => slice::run(command).map(Outcome::from),
+        Command::Exec(args) => exec::run(&args).map(|never| match never {}),
         Command::Doctor(args) => doctor::run(&args),
         Command::Top(args) => top::run(args).map(|()| Vec::new().into()),
         Command::Monitor(args) => monitor::run(&args).map(|()| Vec::new().into()),
@@ -107,7 +112,7 @@ fn run_daemon(args: RunArgs) -> Result<()> {
 
 fn cleanup(args: CleanupArgs) -> Result<()> {
     log_to_stderr();
-    daemon::cleanup(args.runtime_dir)
+    daemon::cleanup(args.runtime_dir, args.keep_paths)
 }
 
 /// Runs what speaks to the kernel; one thread is plenty.

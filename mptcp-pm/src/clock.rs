@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, SystemTime};
 
+use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use tokio::io::unix::AsyncFd;
@@ -75,10 +76,14 @@ impl Jumps {
         }
     }
 
-    /// ECANCELED says that the clock was set; the timer must be armed again. Its own end is years away.
+    /// The timer is readable when the clock was set; its own end is years away. It must be armed again, and whoever does
+    /// that is told of the jump once more (`timerfd_setup`, fs/timerfd.c): by then it is armed.
     async fn wait(&mut self) -> std::io::Result<()> {
         self.timer.readable().await?.clear_ready();
-        self.arm().map_err(Into::into)
+        match self.arm() {
+            Err(Errno::ECANCELED) => Ok(()),
+            armed => armed.map_err(Into::into),
+        }
     }
 
     fn arm(&self) -> nix::Result<()> {

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::service::Service;
 use crate::core::world::{EndpointFlags, Link};
 
-pub use application::{ApplicationMatch, ApplicationRule, CgroupGlob, Ports};
+pub use application::{ApplicationMatch, ApplicationRule, CgroupGlob, MAX_PROCESS, Names, Ports};
 pub use error::{Error, Problem};
 pub use matching::{Match, NameGlob};
 
@@ -41,7 +41,8 @@ pub struct Config {
     pub manager: Option<Manager>,
     /// The service type of connections that no rule is about (`service`); without it the profile's.
     pub service: Option<Service>,
-    /// What is wanted for the connections of applications (`[[application]]`); the first that matches one holds.
+    /// What is wanted for the connections of applications (`[[application]]`); of those that say something about it the
+    /// first that matches one holds.
     pub applications: Vec<ApplicationRule>,
     /// The congestion control of MPTCP subflows (`congestion`); none keeps what the system gives them.
     pub congestion: Option<Algorithm>,

@@ -1,7 +1,8 @@
 //! The control socket: how commands talk to the daemon.
 //!
-//! A stream socket (`unix(7)`), by default `/run/mptcp-pm/control`, mode 0660, owned by root and the group
-//! `mptcp-pm`. Who may connect may ask; who the kernel says is uid 0 (`SO_PEERCRED`) may also change.
+//! A stream socket (`unix(7)`), by default `/run/mptcp-pm/control`, mode 0660, owned by the daemon's user and the group
+//! `mptcp-pm`. Who may connect may ask; who the kernel says is uid 0 or the daemon's own user (`SO_PEERCRED`) may also
+//! change.
 //!
 //! Each request is one JSON object on one line, and so is each reply, in the same order:
 //!
@@ -10,9 +11,9 @@
 //! | `{"request":"ping"}` | all | `{"ok":…}`: the daemon's loop runs |
 //! | `{"request":"status"}` | all | `{"ok":{…}}`: as `mptcp-pm status --json` prints it |
 //! | `{"request":"metrics"}` | all | `{"ok":"…"}`: as `mptcp-pm metrics` prints them |
-//! | `{"request":"reload"}` | uid 0 | `{"ok":…}`: the configuration is read again and holds |
-//! | `{"request":"service","token":1,"service":"single"}` | uid 0 | `{"ok":…}`: it has that type; with `null` what the rules say |
-//! | `{"request":"hook","vpn":{"interface":"ppp0","up":true}}` | uid 0 | `{"ok":…}`: it looks again; `vpn` may be left out |
+//! | `{"request":"reload"}` | root | `{"ok":…}`: the configuration is read again and holds |
+//! | `{"request":"service","token":1,"service":"single"}` | root | `{"ok":…}`: it has that type; with `null` what the rules say |
+//! | `{"request":"hook","vpn":{"interface":"ppp0","up":true}}` | root | `{"ok":…}`: it looks again; `vpn` may be left out |
 //! | `{"request":"monitor"}` | all | `{"ok":{"ebpf":[…]}}` as in the status, then one line for each event |
 //!
 //! What fails is answered by `{"error":{"message":"…","remedy":"…"}}`. A line that is no request is answered so

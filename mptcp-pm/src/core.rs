@@ -500,8 +500,12 @@ impl Core {
             (Action::Save(_), _) => self.saved = None,
             // Another one is in its place, or it is there already: what is known is wrong.
             (Action::AddRoute(_) | Action::AddRule(_), FailureKind::Exists) => self.routing.look(),
-            (Action::AddEndpoint(_), kind) => {
+            (Action::AddEndpoint(new), kind) => {
                 self.endpoints.look_first();
+                // It may be there. What is not there is claimed no longer once the endpoints have been read.
+                if kind == FailureKind::Unanswered {
+                    self.owned.endpoints.push(new.clone());
+                }
                 // 6.1 gives the same answer for each.
                 if matches!(kind, FailureKind::Full | FailureKind::Invalid) {
                     self.full = true;

@@ -19,14 +19,16 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::alarms::Alarms;
+use crate::applications::Applications;
 use crate::bpf::{Kernel, coupled::Algorithm};
 use crate::clock::{Jumps, sleep_until};
-use crate::config::{self, Config, Control};
+use crate::config::{self, ApplicationRule, Config, Control};
 use crate::control::{Call, Failure, Reply, Request, Server};
 use crate::core::Core;
 use crate::core::action::{Action, Token};
 use crate::core::connections::Manager;
 use crate::core::event::Event;
+use crate::dbus;
 use crate::desktop::Desktop;
 use crate::executor::Executor;
 use crate::instance::Instance;
@@ -37,6 +39,7 @@ use crate::netlink::mptcp::Mptcp;
 use crate::netlink::route::Routes;
 use crate::netlink::watch::{Notice, Watch};
 use crate::owners::Owners;
+use crate::privileges;
 use crate::prober::Prober;
 use crate::rivals;
 use crate::state::StateFile;
@@ -79,37 +82,43 @@ impl Options {
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let config = options.load()?;
     let _instance = Instance::claim()?;
+    // Of who has more privileges less is seen: looked for while root has them all.
     if let Some(rival) = rivals::mptcpd() {
         bail!(
             "mptcpd (process {rival}) manages the paths here: stop it first (systemctl disable --now mptcp)"
         );
     }
+    privileges::drop_others()?;
     std::fs::create_dir_all(&options.runtime_dir)
         .with_context(|| format!("cannot make the folder {}", options.runtime_dir.display()))?;
     runtime()?.block_on(async {
         let (control, metrics) = (config.control.clone(), config.metrics.clone());
-        let congestion = config.congestion;
+        let (congestion, applications) = (config.congestion, config.applications.clone());
         let mut daemon = Daemon::new(options.clone(), config.clone()).await?;
         daemon.desktop.follow(&config.managed(daemon.default));
         let desktop = daemon.desktop.first().await;
         daemon.feed(desktop);
         daemon.open_control(&control)?;
         daemon.endpoint.set(metrics.as_ref())?;
+        tokio::spawn(dbus::serve(daemon.sender.clone(), daemon.measure.feed()));
         // Before the eBPF programs, whose verification takes far longer.
         daemon.act().await;
-        daemon.load_programs(congestion);
+        daemon.load_programs(congestion, &applications);
         daemon.live().await
     })
 }
 
-/// Removes what a daemon left that did not end well.
+/// Removes what a daemon left that did not end well; or leaves it to a successor, and sees that new connections are the
+/// kernel's until then.
 ///
 /// # Errors
 /// Where one is running, or something of ours cannot be removed.
-pub fn cleanup(runtime_dir: PathBuf) -> anyhow::Result<()> {
+pub fn cleanup(runtime_dir: PathBuf, keep_paths: bool) -> anyhow::Result<()> {
+    privileges::drop_others()?;
     let _instance = Instance::claim()?;
     let options = Options { config: None, socket: None, runtime_dir };
-    runtime()?.block_on(async { Daemon::new(options, Config::default()).await?.stop(End::Clean).await })
+    let end = if keep_paths { End::HandOver } else { End::Clean };
+    runtime()?.block_on(async { Daemon::new(options, Config::default()).await?.stop(end).await })
 }
 
 /// The daemon, where it recognises the connections of one before it: no restart may cost a path.
@@ -155,6 +164,7 @@ struct Daemon {
     measure: Measure,
     owners: Owners,
     desktop: Desktop,
+    applications: Applications,
     /// The uplinks may be others than those that `measure` knows.
     moved: bool,
     start: Instant,
@@ -219,6 +229,7 @@ impl Daemon {
             measure: Measure::new(),
             owners: Owners::new(),
             desktop: Desktop::new(),
+            applications: Applications::default(),
             moved: true,
             start: Instant::now(),
             ready: false,
@@ -231,12 +242,13 @@ impl Daemon {
         Ok(())
     }
 
-    fn load_programs(&mut self, congestion: Option<Algorithm>) {
+    fn load_programs(&mut self, congestion: Option<Algorithm>, applications: &[ApplicationRule]) {
         let kernel = Kernel::default();
         self.measure.start(&kernel);
         self.owners.start(&kernel);
         self.executor.alarms.follow(self.core.manages(), &kernel);
         self.measure.couple(congestion, &kernel);
+        self.applications.set(applications, &kernel);
         self.core.handle(Event::Measuring(self.measure.measures()), self.start.elapsed());
     }
 
@@ -256,18 +268,20 @@ impl Daemon {
         let steers = self.core.manages();
         self.measure.pace(steers, self.core.is_growing());
         self.executor.alarms.follow(steers, &Kernel::default());
+        self.applications.catch_up(&Kernel::default());
     }
 
     /// Waits for whatever comes first, and hands it to the core.
     async fn wait(&mut self) -> anyhow::Result<Option<End>> {
         let deadline = self.core.next_deadline().map(|at| self.start + at);
         tokio::select! {
-            notice = self.watch.next() => self.heard(notice?),
+            notice = self.watch.next() => self.heard(notice),
             event = self.listener.next(!self.core.manages()) => self.happened(event),
             Some(call) = self.calls.recv() => self.answer(call).await,
             due = self.measure.due() => self.measured(due),
             owned = self.owners.next() => self.feed(owned),
             told = self.desktop.next() => self.feed(told),
+            never = self.applications.follow() => match never {},
             alarm = self.executor.alarms.next() => self.alarmed(alarm),
             answer = self.executor.prober.answer() => self.feed(answer),
             // Who has gone does not want to know.
@@ -300,11 +314,11 @@ impl Daemon {
     }
 
     /// Takes in what the kernel has told meanwhile, before the next plan is made: an address and its routes come in
-    /// several messages, and so does the echo of what we did. Where this fails, so does the next wait, which says so.
+    /// several messages, and so does the echo of what we did.
     fn hear_waiting(&mut self) {
         self.hear_owners();
         for _ in 0..AT_ONCE {
-            let Ok(Some(change)) = self.watch.waiting() else { return };
+            let Some(change) = self.watch.waiting() else { return };
             self.heard(Notice::Change(change));
         }
     }
@@ -374,7 +388,9 @@ impl Daemon {
         let config = self.options.load()?.managed(self.default);
         self.endpoint.set(config.metrics.as_ref())?;
         self.desktop.follow(&config);
-        self.measure.couple(config.congestion, &Kernel::default());
+        let kernel = Kernel::default();
+        self.measure.couple(config.congestion, &kernel);
+        self.applications.set(&config.applications, &kernel);
         tracing::info!(profile = config.profile.name(), "configuration read");
         self.feed(Event::Configured(config));
         Ok(())
@@ -462,7 +478,7 @@ impl Daemon {
 
     fn features(&self) -> Vec<Feature> {
         let always = [self.measure.feature(), self.owners.feature()];
-        let others = [self.executor.alarms.feature(), self.measure.coupling()];
+        let others = [self.executor.alarms.feature(), self.measure.coupling(), self.applications.feature()];
         always.into_iter().chain(others.into_iter().flatten()).collect()
     }
 
@@ -504,6 +520,8 @@ impl Daemon {
 
     async fn stop(mut self, end: End) -> anyhow::Result<()> {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        // Before MPTCP may be off again: applications must not notice.
+        self.applications = Applications::default();
         if end == End::Clean {
             self.measure.couple(None, &Kernel::default());
         }
@@ -534,7 +552,7 @@ impl Daemon {
             }
             let deadline = self.core.next_deadline().map(|at| self.start + at);
             tokio::select! {
-                notice = self.watch.next() => if let Ok(notice) = notice { self.heard(notice) },
+                notice = self.watch.next() => self.heard(notice),
                 () = sleep_until(deadline) => self.feed(Event::Deadline),
             }
         }

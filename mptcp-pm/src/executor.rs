@@ -14,7 +14,7 @@ use crate::netlink::diag::{Diag, Subflow};
 use crate::netlink::diag_wire::State;
 use crate::netlink::mptcp::{self, Mptcp, Target};
 use crate::netlink::route::{self, Outcome, Routes};
-use crate::netlink::transport;
+use crate::netlink::transport::{self, Fault};
 use crate::netlink::watch::Watch;
 use crate::prober::Prober;
 use crate::state::StateFile;
@@ -213,6 +213,8 @@ fn refused(error: transport::Error) -> Failure {
         FailureKind::Full
     } else if error.errno() == Some(Errno::EINVAL) {
         FailureKind::Invalid
+    } else if !matches!(error.fault, Fault::Refused(_) | Fault::Unsupported(_)) {
+        FailureKind::Unanswered
     } else {
         FailureKind::Other
     };

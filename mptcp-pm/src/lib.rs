@@ -1,5 +1,6 @@
 //! The daemon as a library: the binary, the lab and the benchmarks drive the same code.
 mod alarms;
+mod applications;
 pub mod bpf;
 pub mod cli;
 mod clock;
@@ -8,6 +9,7 @@ pub mod control;
 pub mod core;
 mod coupling;
 pub mod daemon;
+mod dbus;
 mod desktop;
 mod executor;
 mod instance;
@@ -17,6 +19,7 @@ mod measure;
 pub mod metrics;
 pub mod netlink;
 mod owners;
+mod privileges;
 pub mod probe;
 mod prober;
 mod rivals;

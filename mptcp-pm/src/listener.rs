@@ -2,29 +2,45 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use nix::errno::Errno;
+use tokio::time::Instant;
+
+use crate::clock::sleep_until;
 
 use crate::core::connections::{Ends, Loss, Notice, Token};
 use crate::core::event::Event;
 use crate::netlink::mptcp::{self, Events};
 use crate::netlink::mptcp_wire::event::{self, Flags, Kind};
+use crate::netlink::transport::Fault;
 
 /// A listener to the events.
 #[derive(Debug)]
 pub struct Listener {
-    /// None where there are none: all else works without.
+    /// None while there are none: all else works without.
     events: Option<Events>,
+    /// When to try again to hear them; never where the kernel has none.
+    again: Option<Instant>,
+    /// How often in a row that has failed.
+    failures: u32,
 }
 
 /// In MP_TCPRST: another attempt may go better (RFC 8684, section 3.6).
 const TRANSIENT: u32 = 1;
 
+/// The second pause after a failure, there being none after the first; each further one is twice as long.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// So often the pause is doubled.
+const DOUBLINGS: u32 = 6;
+
 impl Listener {
     /// Listens from now on, in the network namespace of the calling thread.
     pub async fn listen() -> Self {
-        let without = |error| tracing::warn!("subflows that fail will not be tried again: {error}");
-        Self { events: Events::open().await.map_err(without).ok() }
+        let mut listener = Self { events: None, again: None, failures: 0 };
+        listener.open().await;
+        listener
     }
 
     /// Whether there is anything to hear.
@@ -35,10 +51,19 @@ impl Listener {
     /// What happens next. Dropping the future loses nothing. Where the kernel manages the connections, only `failures`
     /// of ways are of interest: nothing else wakes the daemon then.
     pub async fn next(&mut self, failures: bool) -> Event {
-        while let Some(events) = &mut self.events {
+        loop {
+            let Some(events) = &mut self.events else {
+                sleep_until(self.again).await;
+                self.open().await;
+                if self.hears() {
+                    return Event::Hearing(true);
+                }
+                continue;
+            };
             match events.next().await {
                 Ok(mptcp::Notice::Event(event)) => {
                     tracing::debug!(?event, "path manager");
+                    self.failures = 0;
                     if let Some((token, notice)) = notice(&event)
                         && (!failures || is_failure(&notice))
                     {
@@ -49,14 +74,45 @@ impl Listener {
                     tracing::warn!("events of the path manager were lost");
                     return Event::ConnectionsLost;
                 }
+                Err(error) if matches!(error.fault, Fault::Malformed(_)) => {
+                    tracing::warn!("{error}");
+                    return Event::ConnectionsLost;
+                }
                 Err(error) => {
-                    tracing::error!("what happens to connections is no longer heard: {error}");
+                    tracing::error!("what happens to connections is not heard: {error}");
                     self.events = None;
-                    return Event::Hearing(false);
+                    self.pause();
+                    // One that another socket mends at once is told when that is there.
+                    if self.failures > 1 {
+                        return Event::Hearing(false);
+                    }
                 }
             }
         }
-        std::future::pending().await
+    }
+
+    async fn open(&mut self) {
+        match Events::open().await {
+            Ok(events) => self.events = Some(events),
+            Err(error) => {
+                tracing::warn!("subflows that fail will not be tried again: {error}");
+                self.again = None;
+                if !matches!(error.fault, Fault::Unsupported(_)) {
+                    self.failures = self.failures.max(1);
+                    self.pause();
+                }
+            }
+        }
+    }
+
+    /// A socket that fails again and again is not opened in haste.
+    fn pause(&mut self) {
+        let pause = match self.failures {
+            0 => Duration::ZERO,
+            failures => PAUSE * 2_u32.pow(failures.min(DOUBLINGS) - 1),
+        };
+        self.failures += 1;
+        self.again = Some(Instant::now() + pause);
     }
 
     /// What has happened already, without waiting.

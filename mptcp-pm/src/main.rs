@@ -2,5 +2,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    mptcp_pm::cli::main()
+    mptcp_pm::cli::main(std::env::args_os())
 }

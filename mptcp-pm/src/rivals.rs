@@ -22,17 +22,49 @@ pub fn network_manager_is_told() -> bool {
         .any(|text| text.lines().any(|line| line.trim_start().starts_with("connection.mptcp-flags")))
 }
 
-/// The first process with this name (`comm`, at most 15 characters) in our network namespace. Of the processes of
-/// others nothing is known without privilege.
+/// The first process with this name (`comm`, at most 15 characters) in our network namespace.
 fn process_in_our_namespace(name: &str) -> Option<u32> {
     let ours = fs::read_link("/proc/self/ns/net").ok()?;
     fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-        let is_it = is_named(&entry.path(), name) && fs::read_link(entry.path().join("ns/net")).ok()? == ours;
-        is_it.then_some(pid)
+        if !is_named(&entry.path(), name) {
+            return None;
+        }
+        // Who has more privileges than we have may not be looked at; its sockets are seen all the same.
+        let is_here = match fs::read_link(entry.path().join("ns/net")) {
+            Ok(namespace) => namespace == ours,
+            Err(_) => speaks_netlink(pid),
+        };
+        is_here.then_some(pid)
     })
 }
 
 fn is_named(process: &Path, name: &str) -> bool {
     fs::read_to_string(process.join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+}
+
+/// Whether a netlink socket of our network namespace has the number of a process: its first one has (`netlink_autobind`,
+/// net/netlink/af_netlink.c).
+fn speaks_netlink(pid: u32) -> bool {
+    let sockets = fs::read_to_string("/proc/self/net/netlink").unwrap_or_default();
+    // sk, protocol, port, …
+    sockets.lines().any(|line| line.split_whitespace().nth(2) == Some(&pid.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_GENERIC};
+
+    /// Greater than any process's: `PID_MAX_LIMIT` is less.
+    const NOBODY: u32 = 5_000_000;
+
+    #[test]
+    fn who_speaks_netlink_here_is_seen_without_privilege() {
+        let mut socket = Socket::new(NETLINK_GENERIC).expect("opens");
+        socket.bind(&SocketAddr::new(NOBODY, 0)).expect("binds");
+        assert!(speaks_netlink(NOBODY));
+        drop(socket);
+        assert!(!speaks_netlink(NOBODY));
+    }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::sys::stat::{Mode, fchmod};
-use nix::unistd::Group;
+use nix::unistd::{Group, getegid};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// Why there is no socket.
@@ -28,6 +28,17 @@ pub enum Error {
     /// There is something else.
     #[error("{} is there and is no socket: remove it, or use another path", .0.display())]
     Occupied(PathBuf),
+    /// The group is not one that this process may give files to.
+    #[error(
+        "cannot give the socket {} to the group {group:?}: have the daemon belong to it (SupplementaryGroups={group} in \
+         a drop-in of mptcp-pm.service), or configure a group that it belongs to", .path.display()
+    )]
+    Group {
+        /// The socket.
+        path: PathBuf,
+        /// The group's name.
+        group: String,
+    },
     /// The system refuses.
     #[error("cannot {operation} for the socket {}: {source}", .path.display())]
     Io {
@@ -50,8 +61,8 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
-    /// Makes the socket for root and a group, and listens; a folder that is missing is made, a dead daemon's socket is
-    /// replaced. Where there is no such group, the socket is for root alone.
+    /// Makes the socket for this user, root and a group, and listens; a folder that is missing is made, a dead daemon's
+    /// socket is replaced. Where there is no such group, this process's own has its place.
     ///
     /// # Errors
     /// Where another daemon listens, where the path is taken by something else, and what the system refuses.
@@ -64,7 +75,11 @@ impl SocketFile {
             TryLockError::Error(source) => failed("lock the folder")(source),
         })?;
         clear(path)?;
-        let socket = bind(path, group_id(group)).map_err(failed("bind and listen"))?;
+        let socket = bind(path).map_err(failed("bind"))?;
+        give(path, group)?;
+        fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(failed("set the permissions"))?;
+        socket.listen(64).map_err(failed("listen"))?;
+        let socket = socket.into();
         let file = fs::symlink_metadata(path).map_err(failed("look at the file"))?;
         Ok(Self { path: path.to_owned(), identity: (file.dev(), file.ino()), socket })
     }
@@ -82,8 +97,7 @@ impl SocketFile {
     /// # Errors
     /// What the system refuses.
     pub fn set_group(&self, group: &str) -> Result<(), Error> {
-        let failed = |source| Error::Io { operation: "set the group", path: self.path.clone(), source };
-        lchown(&self.path, None, Some(group_id(group))).map_err(failed)
+        give(&self.path, group)
     }
 }
 
@@ -140,27 +154,28 @@ fn knock(path: &Path) -> io::Result<Option<i32>> {
     }
 }
 
-fn bind(path: &Path, group: u32) -> io::Result<UnixListener> {
+fn bind(path: &Path) -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
     // The file gets the mode that the socket has (net/unix/af_unix.c, unix_bind_bsd): nobody else can connect
     // before its group is right.
     fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    lchown(path, None, Some(group))?;
-    fs::set_permissions(path, Permissions::from_mode(0o660))?;
-    socket.listen(64)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
-/// The id of a group; root's where there is none of that name.
-fn group_id(name: &str) -> u32 {
-    match Group::from_name(name) {
-        Ok(Some(group)) => group.gid.as_raw(),
+/// Hands the socket's file to a group; to this process's own where there is none of that name.
+fn give(path: &Path, name: &str) -> Result<(), Error> {
+    let group = match Group::from_name(name) {
+        Ok(Some(group)) => group.gid,
         missing => {
-            tracing::debug!(?missing, name, "a socket is for root alone: no such group");
-            0
+            tracing::debug!(?missing, name, "a socket is for the daemon's own group: no such group");
+            getegid()
         }
-    }
+    };
+    lchown(path, None, Some(group.as_raw())).map_err(|source| match source.kind() {
+        ErrorKind::PermissionDenied => Error::Group { path: path.to_owned(), group: name.to_owned() },
+        _ => Error::Io { operation: "set the group", path: path.to_owned(), source },
+    })
 }
 
 #[cfg(test)]
@@ -187,11 +202,11 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_group_leaves_the_socket_to_root() {
+    fn a_missing_group_leaves_the_socket_to_our_own() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = path(&folder);
         let _listener = SocketFile::bind(&path, "no-such-group").expect("binds");
-        assert_eq!(fs::symlink_metadata(&path).expect("is there").gid(), 0);
+        assert_eq!(fs::symlink_metadata(&path).expect("is there").gid(), getegid().as_raw());
     }
 
     #[test]

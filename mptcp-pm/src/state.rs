@@ -74,7 +74,11 @@ impl StateFile {
         let written = fs::File::create(&fresh)
             .and_then(|mut file| file.write_all(&json))
             .and_then(|()| fs::rename(&fresh, &self.path));
-        written.map_err(|error| self.error("write", error))
+        written.map_err(|error| {
+            // Where there is no room, half a file is in the way too.
+            drop(fs::remove_file(&fresh));
+            self.error("write", error)
+        })
     }
 
     fn error(&self, operation: &'static str, source: io::Error) -> Error {

@@ -1,5 +1,6 @@
 //! The daemon under test, running in a host of the lab.
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
@@ -19,6 +20,17 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// endpoints are, and are the same on every kernel. What the daemon does by default is for those that name no file.
 fn managed(config: &str) -> String {
     if config.contains("manager = ") { config.to_owned() } else { format!("manager = \"kernel\"\n{config}") }
+}
+
+/// A way to start it as on a kernel without types (BTF), so that it does without its eBPF programs, whose verification takes
+/// a second here and minutes under emulation.
+pub const WITHOUT_PROGRAMS: [&str; 6] =
+    ["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"", "sh"];
+
+/// The same, or as many seconds as this variable says: an emulated machine is some thirty times as slow.
+fn patience() -> Duration {
+    let told = std::env::var("PATIENCE_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    told.map_or(PATIENCE, Duration::from_secs)
 }
 
 /// A running `mptcp-pm run`; dropping it kills it, which leaves what it put into the kernel.
@@ -48,7 +60,7 @@ impl Files {
             runtime: file("runtime"),
             log: file("log"),
             notify: file("notify"),
-            bus: crate::desktop::socket(host),
+            bus: file("bus"),
         }
     }
 }
@@ -149,13 +161,18 @@ impl Daemon {
         Files::of(host).socket
     }
 
+    /// Where this host's daemons look for the system's D-Bus.
+    pub fn bus(host: &Host) -> PathBuf {
+        Files::of(host).bus
+    }
+
     /// The folder of the state file of this host's daemons.
     pub fn runtime_dir(host: &Host) -> PathBuf {
         Files::of(host).runtime
     }
 
     fn await_ready(&mut self, notify: &UnixDatagram) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         notify.set_read_timeout(Some(Duration::from_millis(100)))?;
         let mut buffer = [0; 256];
         while Instant::now() < end {
@@ -168,7 +185,7 @@ impl Daemon {
                 bail!("the daemon ended with {status}:\n{}", self.log());
             }
         }
-        bail!("the daemon is not ready after {PATIENCE:?}:\n{}", self.log())
+        bail!("the daemon is not ready after {:?}:\n{}", patience(), self.log())
     }
 
     /// Its process id.
@@ -226,7 +243,7 @@ impl Daemon {
     /// With its log when it does not end, or not well.
     pub fn end(mut self, signal: Signal) -> Result<()> {
         self.child.signal(signal)?;
-        let status = self.child.wait_timeout(PATIENCE)?;
+        let status = self.child.wait_timeout(patience())?;
         let log = self.log();
         ensure!(status.is_some_and(|status| status.success()), "stopped with {status:?}:\n{log}");
         Ok(())
@@ -258,7 +275,10 @@ impl Daemon {
 fn notification(host: &Host) -> Result<UnixDatagram> {
     let file = Files::of(host).notify;
     drop(fs::remove_file(&file));
-    UnixDatagram::bind(&file).context("bind the notification socket")
+    let socket = UnixDatagram::bind(&file).context("bind the notification socket")?;
+    // As systemd's: the daemon may be another user.
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o777))?;
+    Ok(socket)
 }
 
 /// Looks again and again until a condition holds, for what no event tells.
@@ -270,7 +290,7 @@ pub fn await_that<T: std::fmt::Debug>(
     look: impl Fn() -> Result<T>,
     holds: impl Fn(&T) -> bool,
 ) -> Result<T> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience();
     loop {
         let seen = look()?;
         if holds(&seen) {

@@ -94,12 +94,30 @@ pub fn tcp_counter(host: &Host, name: &str) -> Result<u64> {
     value(section(host, "TcpExt:")?, name)
 }
 
+/// How many TCP connections the host has accepted, subflows included (`Tcp` of `/proc/net/snmp`).
+///
+/// # Errors
+/// When the kernel's counters cannot be read.
+pub fn accepted(host: &Host) -> Result<u64> {
+    let text = host.run(|| fs::read_to_string("/proc/thread-self/net/snmp"))?;
+    value(pairs(&text, "Tcp:")?, "PassiveOpens")
+}
+
 fn section(host: &Host, title: &str) -> Result<Vec<(String, u64)>> {
     let text = host.run(|| fs::read_to_string("/proc/thread-self/net/netstat"))?;
+    pairs(&text, title)
+}
+
+fn pairs(text: &str, title: &str) -> Result<Vec<(String, u64)>> {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(title));
     let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     let pairs = names.split_whitespace().zip(values.split_whitespace());
-    pairs.map(|(name, value)| Ok((name.to_owned(), value.parse()?))).collect()
+    pairs.map(|(name, value)| Ok((name.to_owned(), number(value)?))).collect()
+}
+
+/// One of the counters, which means no limit, is negative.
+fn number(text: &str) -> Result<u64> {
+    Ok(text.parse::<i64>()?.max(0).unsigned_abs())
 }
 
 fn value(counters: Vec<(String, u64)>, name: &str) -> Result<u64> {

@@ -61,12 +61,15 @@
 
 pub mod bench;
 pub mod by_hand;
+pub mod cgroup;
 pub mod congestion;
 pub mod crowd;
 pub mod daemon;
 pub mod demo;
 pub mod desktop;
 mod emulator;
+pub mod faults;
+pub mod flaps;
 pub mod flood;
 pub mod footprint;
 mod host;
@@ -85,9 +88,11 @@ mod rng;
 pub mod running;
 pub mod scenario;
 mod scratch;
+pub mod servers;
 pub mod stand_in;
 pub mod terminal;
 pub mod traffic;
+pub mod unit;
 
 pub use emulator::{Direction, keep_time};
 pub use host::{Address, Host};

@@ -124,6 +124,9 @@ impl Child {
     /// # Errors
     /// When it cannot be waited for.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Option<ExitStatus>> {
+        if let Some(status) = self.inner().try_wait().with_context(|| format!("look at {}", self.program))? {
+            return Ok(Some(status));
+        }
         let (ended, end) = mpsc::channel();
         let pid = self.pid();
         // WNOWAIT leaves the process to be reaped by its owner, so its id cannot be taken by another.

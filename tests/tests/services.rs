@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tests::daemon::{Daemon, await_that};
+use tests::cgroup::Cgroup;
+use tests::daemon::Daemon;
 use tests::{Child, Family, Host, Lab, Scenario};
 
 /// Somebody without any right.
@@ -74,6 +75,8 @@ struct Who<'a> {
     name: Option<&'a str>,
     uid: Option<&'a str>,
     cgroup: Option<&'a Path>,
+    /// The slice of a service type, beneath a cgroup.
+    slice: Option<(&'a str, &'a Path)>,
 }
 
 /// A program that talks until it is dropped.
@@ -97,7 +100,12 @@ impl Talker {
         let cgroup = who.cgroup.map(|folder| folder.join("cgroup.procs").display().to_string());
         // A process enters a cgroup by itself, before it is another program.
         let enter = cgroup.map(|file| format!("echo $$ > {file} && ")).unwrap_or_default();
-        let script = format!("{enter}exec setpriv --reuid={uid} --clear-groups -- \"$@\"");
+        let binary = tests::daemon::binary()?.display().to_string();
+        let slice = who.slice.map(|(service, beneath)| {
+            format!("{binary} slice run {service} --cgroup-root {} -- ", beneath.display())
+        });
+        let slice = slice.unwrap_or_default();
+        let script = format!("{enter}exec {slice}setpriv --reuid={uid} --clear-groups -- \"$@\"");
         let mut child = host
             .command("sh")
             .args(["-c", &script, "sh"])
@@ -153,40 +161,10 @@ fn rule(conditions: &str, service: &str) -> String {
     format!("[[application]]\nmatch = {{ {conditions} }}\nservice = \"{service}\"\n")
 }
 
-/// A cgroup of the test's own.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn make() -> Result<Self> {
-        let table = fs::read_to_string("/proc/self/mounts")?;
-        let mount = table.lines().find_map(|line| {
-            let mut words = line.split(' ').skip(1);
-            let place = words.next()?;
-            (words.next()? == "cgroup2").then_some(place)
-        });
-        let folder = format!("mptcp-pm-services-{}", std::process::id());
-        let folder = Path::new(mount.context("find a cgroup2 hierarchy")?).join(folder);
-        fs::create_dir(&folder).context("make a cgroup")?;
-        Ok(Self(folder))
-    }
-
-    fn path(&self) -> String {
-        format!("/{}", self.0.file_name().unwrap_or_default().to_string_lossy())
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // Processes leave it when they have ended, a moment after they were waited for.
-        let left = || Ok(fs::remove_dir(&self.0).is_ok());
-        drop(await_that("an empty cgroup", left, |gone| *gone));
-    }
-}
-
 #[test]
 fn a_connection_has_the_type_of_the_first_rule_that_its_owner_matches() -> Result<()> {
     let cgroup = Cgroup::make()?;
-    let path = cgroup.path();
+    let path = cgroup.path().to_owned();
     let config = rule("process = \"tele*\", uid = 0", "interactive")
         + &rule(&format!("uid = {NOBODY}"), "aggregate")
         + &rule(&format!("cgroup = \"{path}\""), "single");
@@ -197,11 +175,16 @@ fn a_connection_has_the_type_of_the_first_rule_that_its_owner_matches() -> Resul
     let owner = json!({ "process": "telephone", "pid": named.child.id(), "uid": 0, "cgroup": seen["owner"]["cgroup"] });
     assert_eq!(seen["owner"], owner);
 
-    let inside = stage.talk(Who { cgroup: Some(&cgroup.0), ..Who::default() })?;
+    let inside = stage.talk(Who { cgroup: Some(cgroup.folder()), ..Who::default() })?;
     let seen = stage.await_service(&inside, &by_rule("single", 3, 8))?;
     assert_eq!(seen["owner"]["cgroup"], path);
 
-    let nobodys = stage.talk(Who { name: Some("telephone"), uid: Some(NOBODY), cgroup: Some(&cgroup.0) })?;
+    let nobodys = stage.talk(Who {
+        name: Some("telephone"),
+        uid: Some(NOBODY),
+        cgroup: Some(cgroup.folder()),
+        slice: None,
+    })?;
     let seen = stage.await_service(&nobodys, &by_rule("aggregate", 2, 5))?;
     assert_eq!(seen["owner"]["uid"].to_string(), NOBODY);
 
@@ -249,6 +232,30 @@ fn without_privileges_for_ebpf_rules_about_the_other_end_still_hold() -> Result<
     let talker = Talker::connect(lab.host("client"), peer.port, Who::default())?;
     let seen = await_service(&daemon, talker.port, &by_rule("interactive", 3, 8))?;
     assert_eq!(seen["owner"]["process"], Value::Null);
+    Ok(())
+}
+
+#[test]
+fn a_slice_gives_its_type_to_what_runs_in_it_where_no_rule_says_otherwise() -> Result<()> {
+    let cgroup = Cgroup::make()?;
+    let stage = Stage::start(&rule("process = \"daybook\"", "interactive"))?;
+    let slice = |service| Who { slice: Some((service, cgroup.folder())), ..Who::default() };
+    let one = stage.talk(slice("single"))?;
+    let seen = stage.await_service(&one, &json!({ "type": "single", "by": "slice" }))?;
+    let path = format!("{}/mptcp.slice/mptcp-single.slice", cgroup.path());
+    assert_eq!(seen["owner"]["cgroup"], path);
+    let other = stage.talk(Who { name: Some("daybook"), ..slice("aggregate") })?;
+    stage.await_service(&other, &by_rule("interactive", 1, 2))?;
+    let beneath = cgroup.folder().display().to_string();
+    let nowhere = stage.client().scratch().display().to_string();
+    let list = stage.succeed(&["slice", "list", "--cgroup-root", &beneath, "--root", &nowhere])?;
+    let expected = "/mptcp.slice/mptcp-aggregate.slice: aggregate, 1 processes\n\
+                    /mptcp.slice/mptcp-single.slice: single, 1 processes\n";
+    assert_eq!(list, expected);
+    let explained = stage.succeed(&["explain", "--config", "/dev/null", "--cgroup", &path])?;
+    assert!(explained.starts_with("no rule matches; its slice says single\n"), "{explained}");
+    drop((one, other));
+    drop(stage);
     Ok(())
 }
 

@@ -17,12 +17,15 @@ use crate::{
 
 const TARGET: &str = "bpfel-unknown-none";
 
-/// Leaves the daemon, its eBPF objects inside it, at `target/{debug,release}/mptcp-pm`.
+/// Leaves the daemon, its eBPF objects inside it, at `target/{debug,release}/mptcp-pm`, and beside it the library that
+/// `mptcp-pm exec` loads into programs.
 pub fn all(release: bool) -> Result<()> {
     ensure(setup::BUILD)?;
     objects()?;
     let profile = if release { ["--profile", "release"] } else { ["--profile", "dev"] };
-    process::run(process::cargo().args(["build", "--package", "mptcp-pm"]).args(profile))
+    process::run(
+        process::cargo().args(["build", "--package", "mptcp-pm", "--package", "mptcp-preload"]).args(profile),
+    )
 }
 
 /// The same for the demonstration and the benchmarks: the daemon and the lab in one release build.
@@ -66,7 +69,7 @@ pub fn lint() -> Result<()> {
 
 /// Builds the eBPF objects into `target/ebpf/`; a file that would not change is left alone, so that nothing is rebuilt
 /// for its sake, and one that no longer belongs there is removed.
-fn objects() -> Result<()> {
+pub fn objects() -> Result<()> {
     process::run(&mut bpf_cargo("build")?)?;
     let dir = paths::objects();
     fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;

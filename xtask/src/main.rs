@@ -1,6 +1,8 @@
 //! Set-up, build, checks, demonstration and benchmarks: `cargo xtask COMMAND`.
 mod build;
 mod conformance;
+mod dist;
+mod fuzz;
 mod paths;
 mod process;
 mod run;
@@ -19,8 +21,8 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
-    /// Bring what this machine lacks: rust-src, bpf-linker, tools of the tests, Prometheus and NetworkManager for some
-    /// of them, mptcpd for the benchmarks
+    /// Bring what this machine lacks: rust-src, bpf-linker, tools and servers of the tests, Prometheus and NetworkManager
+    /// for some of them, mptcpd for the benchmarks
     Setup,
     /// Build the eBPF objects, then the daemon with the objects inside it
     Build {
@@ -87,6 +89,24 @@ enum Command {
         #[arg(default_values = conformance::SCRIPTS)]
         scripts: Vec<String>,
     },
+    /// Give bytes of any kind to what reads bytes from outside, guided by which code they reach
+    Fuzz {
+        /// The target, a file in fuzz/fuzz_targets; each one if none is named
+        target: Option<String>,
+        /// For so many seconds each
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+    /// Make what people install: a Debian package and a tarball, in target/dist
+    Dist {
+        /// Not optimized, which is built sooner: to try the package out
+        #[arg(long)]
+        dev: bool,
+        /// Then install, upgrade, remove and purge it in trees of Debian 12 and 13, and have lintian look at it; needs
+        /// root, brings the trees first
+        #[arg(long)]
+        check: bool,
+    },
     /// Clippy with warnings denied, for the host crates and for the eBPF programs
     Lint,
     /// Check what a compiler cannot
@@ -118,6 +138,8 @@ fn execute(command: Command) -> Result<ExitCode> {
             return vm::command(&series, &command, Duration::from_secs(limit));
         }
         Command::Conformance { kernel, scripts } => conformance::run(kernel.as_deref(), &scripts),
+        Command::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
+        Command::Dist { dev, check } => dist::run(dist::Options { dev, check }),
         Command::Lint => build::lint(),
         Command::Tidy => tidy::all(),
     }

@@ -8,6 +8,7 @@ const KIND_POINTER: u32 = 2;
 const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+const KIND_TYPEDEF: u32 = 8;
 const KIND_FUNCTION: u32 = 12;
 /// The fixed part of a type: name, info, size or type.
 const TYPE_LENGTH: usize = 12;
@@ -23,6 +24,8 @@ pub enum Kind {
     Structure = KIND_STRUCT as isize,
     /// A function of the kernel.
     Function = KIND_FUNCTION as isize,
+    /// Another name for a type.
+    Definition = KIND_TYPEDEF as isize,
 }
 
 /// A member of a structure that is not a bit field.
@@ -140,10 +143,9 @@ impl Btf {
 
     /// Where a type begins, or the one that it is another name for.
     fn defined(&self, id: u32) -> Option<u32> {
-        const TYPEDEF: u32 = 8;
         let mut at = self.at(id)?;
         for _ in 0..DEEPEST {
-            if self.kind(at)? != TYPEDEF {
+            if self.kind(at)? != KIND_TYPEDEF {
                 break;
             }
             at = self.at(self.word(at, 2)?)?;

@@ -1,11 +1,11 @@
 //! Finds the root cgroup, whose programs see every socket of the machine; it is not always at `/sys/fs/cgroup`. Finds
 //! cgroups by their ids.
 use std::collections::HashMap;
-use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd};
-use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt, path::PathBuf};
+use std::os::unix::{ffi::OsStringExt, fs::MetadataExt};
+use std::path::{Path, PathBuf};
+use std::{ffi::OsString, fs};
 
-use super::{Error, sys};
+use super::Error;
 
 const MOUNTINFO: &str = "/proc/self/mountinfo";
 
@@ -21,11 +21,13 @@ pub fn root() -> Result<PathBuf, Error> {
 /// As many paths are kept; an id never means another cgroup.
 const MOST_KNOWN: usize = 4096;
 
-/// The paths of cgroups by their ids.
+/// The paths of cgroups by their ids, which are the numbers of their inodes (fs/kernfs/dir.c). They are looked for where
+/// anybody may look: to open one by its id (`open_by_handle_at(2)`) takes CAP_DAC_READ_SEARCH, with which every file
+/// of the machine can be read.
 pub struct Names {
     root: PathBuf,
-    mount: File,
-    known: HashMap<u64, String>,
+    /// None for those that are gone.
+    known: HashMap<u64, Option<String>>,
 }
 
 impl Names {
@@ -35,30 +37,55 @@ impl Names {
     /// Those of [`root`], and when it cannot be opened.
     pub fn open() -> Result<Self, Error> {
         let root = root()?;
-        let mount = File::open(&root).map_err(|source| Error::Read { file: root.clone(), source })?;
-        Ok(Self { root, mount, known: HashMap::new() })
+        fs::read_dir(&root).map_err(|source| Error::Read { file: root.clone(), source })?;
+        Ok(Self { root, known: HashMap::new() })
     }
 
-    /// The path from the root of the hierarchy; none for a cgroup that is gone.
-    pub fn path(&mut self, id: u64) -> Option<String> {
+    /// The path from the root of the hierarchy; none for a cgroup that is gone. Costs a look at all cgroups where the
+    /// process is not in the one that is meant and this one was not met before.
+    pub fn path(&mut self, id: u64, process: Option<u32>) -> Option<String> {
         if let Some(path) = self.known.get(&id) {
-            return Some(path.clone());
+            return path.clone();
         }
-        let path = self.find(id)?;
-        if self.known.len() == MOST_KNOWN {
+        if self.known.len() >= MOST_KNOWN {
             self.known.clear();
         }
-        self.known.insert(id, path.clone());
-        Some(path)
+        if let Some(path) = process.and_then(cgroup_of).filter(|path| self.id(path) == Some(id)) {
+            self.known.insert(id, Some(path));
+        } else {
+            self.walk(&self.root.clone());
+        }
+        self.known.entry(id).or_default().clone()
     }
 
-    fn find(&self, id: u64) -> Option<String> {
-        let cgroup = sys::open_cgroup(self.mount.as_fd(), id).ok()?;
-        let place = fs::read_link(format!("/proc/self/fd/{}", cgroup.as_raw_fd())).ok()?;
-        let path = place.strip_prefix(&self.root).ok()?.to_string_lossy();
-        // What was removed since it was opened has no path of its own any more.
-        fs::exists(&place).ok()?.then(|| format!("/{path}"))
+    /// Forgets those that were found, of which some may be gone.
+    pub fn forget(&mut self) {
+        self.known.clear();
     }
+
+    /// The id of a cgroup.
+    fn id(&self, path: &str) -> Option<u64> {
+        Some(fs::metadata(self.root.join(path.trim_start_matches('/'))).ok()?.ino())
+    }
+
+    /// Takes note of a cgroup and of all that are inside of it.
+    fn walk(&mut self, folder: &Path) {
+        if let (Ok(file), Ok(path)) = (fs::metadata(folder), folder.strip_prefix(&self.root)) {
+            self.known.insert(file.ino(), Some(format!("/{}", path.to_string_lossy())));
+        }
+        // What is removed meanwhile is of no interest.
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                self.walk(&entry.path());
+            }
+        }
+    }
+}
+
+/// The cgroup that a process is in, as far as this process's cgroup namespace shows it.
+fn cgroup_of(process: u32) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
 }
 
 /// The mount point of one line, when that is a cgroup2 hierarchy mounted from its root. See proc_pid_mountinfo(5):
@@ -90,23 +117,34 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]
     fn a_cgroup_is_found_by_its_id() {
-        use std::os::unix::fs::MetadataExt;
         let mut names = Names::open().expect("a cgroup2 hierarchy, and root");
-        let id = |path: &Path| fs::metadata(path).expect("is there").ino();
-        assert_eq!(names.path(id(&names.root)).as_deref(), Some("/"));
-        let folder = names.root.join(format!("mptcp-pm-test-{}", std::process::id()));
-        fs::create_dir(&folder).expect("makes a cgroup");
-        let inside = id(&folder);
-        let name = folder.file_name().and_then(|name| name.to_str()).expect("is text");
-        assert_eq!(names.path(inside), Some(format!("/{name}")));
-        fs::remove_dir(&folder).expect("removes it");
-        assert_eq!(Names::open().expect("as before").path(inside), None);
+        let root = names.root.clone();
+        assert_eq!(names.path(names.id("/").expect("is there"), None).as_deref(), Some("/"));
+        let name = format!("/mptcp-pm-test-{}", std::process::id());
+        let folder = root.join(&name[1..]);
+        fs::create_dir_all(folder.join("inner")).expect("makes cgroups");
+        let [outer, inner] = [name.clone(), format!("{name}/inner")];
+        let inside = names.id(&inner).expect("is there");
+        assert_eq!(names.path(inside, None), Some(inner.clone()));
+        // The process is in another one.
+        let id = names.id(&outer).expect("is there");
+        assert_eq!(names.path(id, Some(std::process::id())), Some(outer));
+        fs::remove_dir(folder.join("inner")).and_then(|()| fs::remove_dir(&folder)).expect("removes them");
+        assert_eq!(names.path(inside, None), Some(inner));
+        assert_eq!(Names::open().expect("as before").path(inside, None), None);
+    }
+
+    #[test]
+    fn the_cgroup_of_a_process_needs_no_look_at_the_others() {
+        let mut names = Names::open().expect("a cgroup2 hierarchy");
+        let path = cgroup_of(std::process::id()).expect("everybody is in one");
+        let id = names.id(&path).expect("is there");
+        assert_eq!(names.path(id, Some(std::process::id())), Some(path));
+        assert_eq!(names.known.len(), 1);
     }
 
     #[test]

@@ -84,11 +84,12 @@ impl Owners {
     fn owner(&mut self, told: &mptcp_common::owner::Owner) -> Owner {
         let name = told.process.split(|byte| *byte == 0).next().unwrap_or_default();
         let cgroups = self.cgroups.as_mut();
+        let pid = (told.pid != 0).then_some(told.pid);
         Owner {
             process: (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned()),
-            pid: (told.pid != 0).then_some(told.pid),
+            pid,
             uid: Some(told.uid),
-            cgroup: cgroups.filter(|_| told.cgroup != 0).and_then(|names| names.path(told.cgroup)),
+            cgroup: cgroups.filter(|_| told.cgroup != 0).and_then(|names| names.path(told.cgroup, pid)),
         }
     }
 }

@@ -11,7 +11,9 @@ use super::btf::Kind;
 use super::offsets::Types;
 use super::struct_ops::Object;
 use super::sys::program::{self, Use};
-use super::{Error, Kernel, attach, congestion, coupled, netns, objects, owner, silence};
+use super::{
+    Error, Kernel, attach, congestion, coupled, mptcpify, netns, objects, owner, silence, struct_ops,
+};
 use crate::probe::Feature;
 
 /// What a program is loaded as.
@@ -25,6 +27,8 @@ enum As {
     Tracepoint(&'static str),
     /// A member of `tcp_congestion_ops`.
     Congestion(&'static str),
+    /// Before a function of the kernel.
+    Before(&'static str),
 }
 
 /// The programs of an object, and what does not work without them.
@@ -79,6 +83,15 @@ const OBJECTS: &[Programs] = &[
             ("lia_avoid", As::Congestion("cong_avoid")),
             ("olia_avoid", As::Congestion("cong_avoid")),
             ("balia_avoid", As::Congestion("cong_avoid")),
+        ],
+    },
+    Programs {
+        object: "mptcpify",
+        without: "applications get MPTCP only where `mptcp-pm exec -- COMMAND` starts them",
+        needs: &mptcpify::NEEDED,
+        programs: &[
+            ("mptcpify", As::Before(mptcpify::FUNCTION)),
+            ("begun", As::Tracepoint(mptcpify::TRACEPOINT)),
         ],
     },
 ];
@@ -194,9 +207,9 @@ fn try_object(programs: &Programs, kernel: &Kernel, types: &Types) -> Vec<Featur
 
 /// Makes an object's maps and loads its programs, each for itself.
 fn load(programs: &Programs, kernel: &Kernel, types: &Types) -> Result<Vec<(&'static str, Verified)>, Error> {
-    let is_structure = |(_, what): &(_, As)| matches!(what, As::Congestion(_));
-    if programs.programs.iter().any(is_structure) {
-        return load_structure(programs, types);
+    let is_beyond_aya = |(_, what): &(_, As)| matches!(what, As::Congestion(_) | As::Before(_));
+    if programs.programs.iter().any(is_beyond_aya) {
+        return load_beyond_aya(programs, types);
     }
     let object = programs.object;
     let mut ebpf = prepare(programs, types)?;
@@ -240,26 +253,39 @@ fn load_one(
     verified(object, name, fd.map_err(refused)?.as_fd())
 }
 
-fn load_structure(programs: &Programs, types: &Types) -> Result<Vec<(&'static str, Verified)>, Error> {
+fn load_beyond_aya(programs: &Programs, types: &Types) -> Result<Vec<(&'static str, Verified)>, Error> {
     let name = programs.object;
     let offsets = types.table_with(programs.needs)?;
-    registrable(types)?;
+    let needs_structure = |(_, what): &(_, As)| matches!(what, As::Congestion(_));
+    if programs.programs.iter().any(needs_structure) {
+        registrable(types)?;
+    }
     let offsets = offsets.map(u32::to_ne_bytes);
     let object = Object::new(name, objects::get(name)?, &[("OFFSETS", offsets.as_flattened())])?;
-    let each = |(program, what): &(&'static str, As)| (*program, load_member(&object, program, *what, types));
+    let each =
+        |(program, what): &(&'static str, As)| (*program, load_by_hand(&object, program, *what, types));
     Ok(programs.programs.iter().map(each).collect())
 }
 
-fn load_member(object: &Object, program: &'static str, what: As, types: &Types) -> Verified {
-    let As::Congestion(member) = what else {
-        return Err(Error::Mismatch { object: object.name(), part: program });
+fn load_by_hand(object: &Object, program: &'static str, what: As, types: &Types) -> Verified {
+    let what = match what {
+        As::Congestion(member) => member_use(member, types)?,
+        As::Before(function) => struct_ops::modify_return_use(types.btf(), function)?,
+        As::Tracepoint(tracepoint) => struct_ops::tracepoint_use(types.btf(), tracepoint)?,
+        As::SockOps | As::Iterator(_) => {
+            return Err(Error::Mismatch { object: object.name(), part: program });
+        }
     };
+    let loaded = object.load(program, what)?;
+    verified(object.name(), program, loaded.as_fd())
+}
+
+fn member_use(member: &'static str, types: &Types) -> Result<Use, Error> {
     let of = "tcp_congestion_ops";
     let absent = || Error::NoType { what: format!("{of}.{member}") };
     let structure = types.btf().id(Kind::Structure, of).ok_or_else(absent)?;
     let member = types.btf().member(structure, member).ok_or_else(absent)?.index;
-    let loaded = object.load(program, Use::StructOps { structure, member })?;
-    verified(object.name(), program, loaded.as_fd())
+    Ok(Use::StructOps { structure, member })
 }
 
 fn verified(object: &'static str, program: &'static str, fd: BorrowedFd<'_>) -> Verified {

@@ -75,22 +75,73 @@ pub fn register(object: &Object, types: &Btf, structure: &Structure) -> Result<L
     sys::program::link_struct_ops(map.as_fd()).map(Link).map_err(refused)
 }
 
-/// Has one of the object's programs run before a function of the kernel that allows it (`fmod_ret`), until the link is
-/// dropped. When the program returns something else than 0, the function is not run and its caller gets that.
+/// A program that is loaded to run before a function of the kernel, and does not run yet.
+pub struct Program {
+    object: &'static str,
+    function: &'static str,
+    loaded: OwnedFd,
+}
+
+impl Program {
+    /// Loads one of the object's programs, for a function of the kernel that allows it (`fmod_ret`).
+    ///
+    /// # Errors
+    /// As with [`register`]; `Error::Refused` also when the function may not be replaced.
+    pub fn before(
+        object: &Object,
+        types: &Btf,
+        function: &'static str,
+        program: &'static str,
+    ) -> Result<Self, Error> {
+        let loaded = object.load(program, modify_return_use(types, function)?)?;
+        Ok(Self { object: object.name(), function, loaded })
+    }
+
+    /// Has it run until the link is dropped. When it returns something else than 0, the function is not run and its caller
+    /// gets that.
+    ///
+    /// # Errors
+    /// `Error::Register` when the kernel does not call it.
+    pub fn attach(self) -> Result<Link, Error> {
+        let Self { object, function: structure, loaded } = self;
+        let link = sys::program::link_modify_return(loaded.as_fd());
+        link.map(Link).map_err(|source| Error::Register { object, structure, source })
+    }
+}
+
+/// Has one of the object's programs run at a tracepoint, until the link is dropped.
 ///
 /// # Errors
-/// As with [`register`]; `Error::Refused` also when the function may not be replaced.
-pub fn modify_return(
+/// As with [`Program::before`] and [`Program::attach`].
+pub fn at_tracepoint(
     object: &Object,
     types: &Btf,
-    function: &'static str,
+    tracepoint: &'static str,
     program: &'static str,
 ) -> Result<Link, Error> {
+    let loaded = object.load(program, tracepoint_use(types, tracepoint)?)?;
+    let link = sys::program::link_tracepoint(loaded.as_fd());
+    link.map(Link).map_err(|source| Error::Register { object: object.name(), structure: tracepoint, source })
+}
+
+/// What a program for a tracepoint is loaded as.
+///
+/// # Errors
+/// `Error::NoType` when this kernel has no such tracepoint.
+pub(super) fn tracepoint_use(types: &Btf, tracepoint: &str) -> Result<Use, Error> {
+    let name = format!("btf_trace_{tracepoint}");
+    let id = types.id(Kind::Definition, &name);
+    id.map(|tracepoint| Use::Tracepoint { tracepoint }).ok_or(Error::NoType { what: name })
+}
+
+/// What a program that runs before a function of the kernel is loaded as.
+///
+/// # Errors
+/// `Error::NoType` when this kernel has no such function.
+pub(super) fn modify_return_use(types: &Btf, function: &str) -> Result<Use, Error> {
     let id = types.id(Kind::Function, function);
-    let id = id.ok_or_else(|| Error::NoType { what: format!("{function}()") })?;
-    let loaded = object.load(program, Use::ModifyReturn { function: id })?;
-    let link = sys::program::link_modify_return(loaded.as_fd());
-    link.map(Link).map_err(|source| Error::Register { object: object.name(), structure: function, source })
+    id.map(|function| Use::ModifyReturn { function })
+        .ok_or_else(|| Error::NoType { what: format!("{function}()") })
 }
 
 /// Loads a program; when the kernel refuses it, once more for the verifier's reasons.

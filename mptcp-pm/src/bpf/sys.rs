@@ -28,31 +28,6 @@ pub fn netns_cookie(socket: &impl AsFd) -> Result<u64, Errno> {
     Errno::result(done).map(|_| cookie)
 }
 
-/// `struct file_handle` (include/linux/fs.h) with the eight bytes of a kernfs handle.
-#[repr(C)]
-struct CgroupHandle {
-    bytes: libc::c_uint,
-    kind: libc::c_int,
-    id: [u8; 8],
-}
-
-/// `FILEID_KERNFS` of include/linux/exportfs.h.
-const FILEID_KERNFS: libc::c_int = 0xfe;
-
-/// Opens the cgroup with an id, in the hierarchy that `mount` is a folder of; only its place can be asked for.
-///
-/// # Errors
-/// ESTALE when it is gone, EPERM without CAP_DAC_READ_SEARCH; others in open_by_handle_at(2).
-pub fn open_cgroup(mount: BorrowedFd<'_>, id: u64) -> Result<OwnedFd, Errno> {
-    let mut handle = CgroupHandle { bytes: 8, kind: FILEID_KERNFS, id: id.to_ne_bytes() };
-    // SAFETY: the kernel reads the handle, which has the length that it says and outlives the call.
-    let fd = unsafe {
-        libc::open_by_handle_at(mount.as_raw_fd(), (&raw mut handle).cast(), libc::O_PATH | libc::O_CLOEXEC)
-    };
-    // SAFETY: the kernel has just made this descriptor for us.
-    Errno::result(fd).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
 /// Gives memory that was freed back to the kernel, also from below what is still in use; only glibc keeps it that long
 /// (malloc_trim(3)).
 pub fn give_back_memory() {

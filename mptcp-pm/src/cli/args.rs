@@ -1,7 +1,9 @@
 //! The command line as it is written; what it means is decided elsewhere.
 pub mod pm;
 pub mod service;
+pub mod slice;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -94,6 +96,19 @@ at what the kernel does not report, as are endpoints that others make, and tells
 which interface is a VPN's (VPN_IP_IFACE), which NetworkManager tells nobody
 else. Without a daemon there is nothing to do, and that is no failure.";
 
+const EXEC_LIMITS: &str = "\
+The program is executed in place of this one: signals, standard streams and exit
+status are its own. A library is loaded into it and what it starts (LD_PRELOAD),
+which asks for MPTCP wherever it asks for TCP; what the kernel refuses stays TCP.
+For programs in Go, which ask the kernel themselves, GODEBUG says the same. Not
+reached: programs that are linked statically, run with privileges of their own
+(setuid), or run already.
+
+Where the kernel has the hook (Linux 6.6), [[application]] with mptcp = true in
+the configuration needs none of this.
+
+Exit codes of its own: 1 when the program cannot be started.";
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -131,6 +146,12 @@ pub enum Command {
     /// Say which rule of the configuration decides on a connection
     #[command(after_long_help = service::EXPLAIN_JSON)]
     Explain(service::ExplainArgs),
+    /// Put commands and systemd services into the cgroup of a service type
+    #[command(subcommand)]
+    Slice(slice::SliceCommand),
+    /// Start a program with MPTCP, where the kernel cannot give it to those that ask for TCP
+    #[command(after_long_help = EXEC_LIMITS)]
+    Exec(ExecArgs),
     /// Find out why there is no second subflow
     #[command(after_long_help = DOCTOR_JSON)]
     Doctor(DoctorArgs),
@@ -195,6 +216,21 @@ pub struct CleanupArgs {
     /// Where the daemon remembered what it owns in the kernel
     #[arg(long, value_name = "DIR", default_value = DEFAULT_RUNTIME_DIR)]
     pub runtime_dir: PathBuf,
+    /// Only give new connections back to the kernel's path manager: endpoints, rules and routes stay, so that living
+    /// connections keep their paths
+    #[arg(long)]
+    pub keep_paths: bool,
+}
+
+/// `exec`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ExecArgs {
+    /// The library that is loaded into the program [default: the one that is installed with this program]
+    #[arg(long, value_name = "FILE", env = "MPTCP_PM_PRELOAD")]
+    pub library: Option<PathBuf>,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<OsString>,
 }
 
 /// `status`.

@@ -73,7 +73,7 @@ fn text(findings: &[Finding]) -> String {
     let mut paragraphs: Vec<String> =
         problems.into_iter().map(|problem| both(problem.check, problem)).collect();
     if paragraphs.is_empty() {
-        paragraphs.push("nothing found that keeps MPTCP from a second subflow\n".into());
+        paragraphs.push("ready: nothing found that keeps MPTCP from a second subflow\n".into());
     }
     paragraphs.extend(notes.into_iter().map(|note| both(&format!("note, {}", note.check), note)));
     paragraphs.join("\n")

@@ -2,6 +2,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use crate::core::service::Service;
+
 /// How an endpoint is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -53,6 +57,32 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
         Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
         _ => Err("no number from 0.1 to 3600: write seconds, like 1 or 0.5".into()),
     }
+}
+
+/// The name of a service type.
+pub(super) fn service_type() -> impl TypedValueParser<Value = Service> {
+    let named = |name: String| Service::ALL.into_iter().find(|service| service.name() == name);
+    PossibleValuesParser::new(Service::ALL.map(Service::name)).try_map(move |name| {
+        // The names are the possible values.
+        named(name).ok_or("no service type")
+    })
+}
+
+/// The name of a service of systemd's (systemd.unit(5)), with the ending that may be left out.
+pub(super) fn systemd_service(text: &str) -> Result<String, String> {
+    const MOST: usize = 255;
+    const OTHERS: [&str; 9] =
+        [".socket", ".target", ".timer", ".mount", ".automount", ".swap", ".path", ".slice", ".scope"];
+    if OTHERS.iter().any(|ending| text.ends_with(ending)) {
+        return Err("only services can be put into a slice here: name one, as in ssh.service".to_owned());
+    }
+    let name = if text.ends_with(".service") { text.to_owned() } else { format!("{text}.service") };
+    let is_allowed = |letter: char| letter.is_ascii_alphanumeric() || ":-_.\\@".contains(letter);
+    let stem = name.trim_end_matches(".service");
+    if stem.is_empty() || name.len() > MOST || stem.starts_with('.') || !name.chars().all(is_allowed) {
+        return Err("no name of a service: write it as systemd does, for example ssh.service".to_owned());
+    }
+    Ok(name)
 }
 
 #[cfg(test)]

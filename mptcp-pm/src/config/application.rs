@@ -1,10 +1,14 @@
 //! Which connections an `[[application]]` table means.
+mod names;
+
 use globset::{GlobBuilder, GlobMatcher};
 use ipnet::IpNet;
 
 use super::NameGlob;
 use super::matching::covers;
 use crate::core::service::{Service, Subject};
+
+pub use names::{MAX_PROCESS, Names};
 
 /// What is wanted for the connections that match: one `[[application]]` table.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,8 +17,11 @@ pub struct ApplicationRule {
     pub line: usize,
     /// Which connections are meant (`match`).
     pub matching: ApplicationMatch,
-    /// Their service type (`service`).
-    pub service: Service,
+    /// Their service type (`service`); none leaves it to other tables.
+    pub service: Option<Service>,
+    /// Whether sockets that are to be TCP become MPTCP (`mptcp`); none leaves it to other tables. Then `process` is one
+    /// that [`Names`] can say, and there is no `remote` and no `port`.
+    pub mptcp: Option<bool>,
 }
 
 /// The conditions of one `match`; all that are there must hold, and at least one is there.

@@ -59,7 +59,10 @@ fn the_sample_with_its_settings_uncommented_uses_every_key() {
     assert_eq!(config.uplinks[1].provider.as_deref(), Some("Example Fibre"));
     assert_eq!(config.service, Some(Service::Handover));
     let services: Vec<_> = config.applications.iter().map(|rule| rule.service).collect();
-    assert_eq!(services, [Service::Interactive, Service::Aggregate, Service::Handover, Service::Single]);
+    let types = [Service::Interactive, Service::Aggregate, Service::Handover, Service::Single].map(Some);
+    assert_eq!(services, [&[None; 3][..], &types].concat());
+    let conversions: Vec<_> = config.applications.iter().filter_map(|rule| rule.mptcp).collect();
+    assert_eq!(conversions, [false, true, true]);
     let line = |rule: &ApplicationRule| SAMPLE.lines().nth(rule.line - 1);
     assert!(config.applications.iter().all(|rule| line(rule) == Some("#:[[application]]")));
 }
@@ -250,7 +253,10 @@ fn mistakes_in_an_application_are_refused_with_place_and_remedy() {
             "[[application]]\nservice = \"single\"",
             "test.toml:1:1: [[application]] without match: add match = {",
         ),
-        ("[[application]]\nmatch = { uid = 0 }", "1:1: [[application]] without service: add service = "),
+        (
+            "[[application]]\nmatch = { uid = 0 }",
+            "1:1: [[application]] without service and mptcp: add service = ",
+        ),
         ("[[application]]\nmatch = { uid = 0 }\nservice = 1", "3:11: wrong type, integer: expected a string"),
         ("[application]\nservice = \"single\"", "expected tables: begin each with [[application]]"),
         (
@@ -292,6 +298,54 @@ fn mistakes_in_an_application_are_refused_with_place_and_remedy() {
         assert!(message.contains(expected), "{text:?}: {message}");
         assert_eq!(message.lines().count(), 1, "{message}");
     }
+}
+
+/// One table that says something about MPTCP.
+fn conversion(conditions: &str) -> String {
+    format!("[[application]]\nmatch = {{ {conditions} }}\nmptcp = true\n")
+}
+
+#[test]
+fn what_cannot_decide_when_a_socket_is_made_is_refused_with_place_and_remedy() {
+    let many: String = (0..65).map(|uid| conversion(&format!("uid = {uid}"))).collect();
+    let names = |from: usize| (from..from + 60).map(|name| format!("n{name}")).collect::<Vec<_>>().join(",");
+    let longest: String =
+        (0..18).map(|row| conversion(&format!("process = \"{{{}}}\"", names(60 * row)))).collect();
+    let cases: [(&str, &str); 6] = [
+        (
+            &conversion("process = \"ssh\", port = 22"),
+            "test.toml:2:35: port cannot decide on mptcp: a socket is made before it is known where it leads: \
+             remove port, or put service and mptcp into a table each",
+        ),
+        (&conversion("remote = \"192.0.2.1\""), "2:20: remote cannot decide on mptcp"),
+        (
+            &conversion("process = \"c?rl\""),
+            "2:21: \"c?rl\" cannot decide on mptcp: it needs whole names or how they begin: write for example",
+        ),
+        (
+            "[[application]]\nmatch = { uid = 0 }\nmptcp = 1",
+            "3:9: wrong type, integer: expected true or false",
+        ),
+        (&many, "193:1: more than 64 [[application]] tables with mptcp: put several names into one"),
+        (&longest, "52:1: more than 1024 names of processes in tables with mptcp: use beginnings"),
+    ];
+    for (text, expected) in cases {
+        let message = refusal(text);
+        assert!(message.contains(expected), "{message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+    }
+}
+
+#[test]
+fn a_table_applies_as_long_as_an_earlier_one_has_not_said_the_same() {
+    let says = |what: &str| format!("[[application]]\nmatch = {{ uid = 0 }}\n{what}\n");
+    let (service, mptcp) = ("service = \"single\"", "mptcp = true");
+    assert_eq!(parse(&(says(service) + &says(mptcp))).applications.len(), 2);
+    for earlier in [says(service) + &says(&format!("{service}\n{mptcp}")), says(mptcp) + &says(service)] {
+        assert_eq!(parse(&earlier).applications.len(), 2);
+    }
+    let never = "[[application]] number 1 matches all of it first";
+    assert!(refusal(&(says(&format!("{service}\n{mptcp}")) + &says(mptcp))).contains(never));
 }
 
 #[test]

@@ -62,7 +62,7 @@ pub enum Event {
     HandOver,
 }
 
-/// Why an action was not carried out: nothing was changed by it.
+/// Why an action was not carried out: nothing was changed by it, or nobody knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// What kind of refusal, as far as the core acts on it.
@@ -84,6 +84,8 @@ pub enum FailureKind {
     Gone,
     /// The connection's paths are managed by the kernel: it is older than the daemon's path manager.
     OtherManager,
+    /// No answer came that could be understood: it was carried out, or it was not.
+    Unanswered,
     /// Any other.
     Other,
 }

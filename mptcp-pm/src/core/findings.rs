@@ -43,7 +43,8 @@ impl Core {
 
     /// Service types that are asked for and cannot act.
     fn without_effect(&self) -> Option<Finding> {
-        let asked = self.config.service.is_some() || !self.config.applications.is_empty();
+        let asked = self.config.service.is_some()
+            || self.config.applications.iter().any(|rule| rule.service.is_some());
         let by_kernel = self.config.manager != Some(Manager::Daemon) && !self.stopping;
         (asked && by_kernel).then(|| Finding {
             object: "service types".to_owned(),

@@ -6,7 +6,10 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-pub use decide::{Owner, PassedOver, Rules, Served, Subject, Why};
+pub use decide::{Conversion, Owner, PassedOver, Rules, Served, Subject, Why};
+
+/// The slice that those of the service types lie in.
+pub const SLICE: &str = "mptcp.slice";
 
 /// A service type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -35,5 +38,20 @@ impl Service {
             Self::Aggregate => "aggregate",
             Self::Single => "single",
         }
+    }
+
+    /// The slice whose connections have it, as systemd names slices: it lies in [`SLICE`].
+    pub fn slice(self) -> String {
+        format!("mptcp-{}.slice", self.name())
+    }
+
+    /// The service type that a slice is for.
+    pub fn of_slice(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|service| name == service.slice())
+    }
+
+    /// The service type of what is in a cgroup: that of the innermost slice that it is in.
+    pub fn of_cgroup(path: &str) -> Option<Self> {
+        path.rsplit('/').find_map(Self::of_slice)
     }
 }

@@ -1,6 +1,7 @@
 //! The core against a model of the kernel, over thousands of random histories.
 mod converge;
 mod failures;
+mod flaps;
 mod kernel;
 mod machine;
 mod manage;

@@ -8,15 +8,18 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
-use netlink_sys::AsyncSocket;
+use netlink_sys::AsyncSocket as _;
 use nix::errno::Errno;
 use rtnetlink::Handle;
 
-use super::convert;
+use super::{
+    convert,
+    transport::{TIMEOUT, wire::Wire},
+};
 use crate::core::world::{Family, IfIndex, Route, Rule};
 
 /// A connection that writes routes and rules. Its other half is a task of the runtime, which ends with it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Routes {
     handle: Handle,
 }
@@ -48,8 +51,8 @@ pub enum Error {
         /// The kernel's reason in words (extended acknowledgement), where it gives one.
         detail: Option<String>,
     },
-    /// The connection ended before the kernel answered.
-    #[error("{operation} {object}: the routing netlink connection ended without an answer")]
+    /// The kernel did not answer in time, or the socket failed before it did.
+    #[error("{operation} {object}: no answer from the kernel over routing netlink")]
     NoAnswer {
         /// What was tried.
         operation: &'static str,
@@ -82,42 +85,35 @@ const SET_UP: Operation = Operation { name: "set up", flags: 0, already_so: &[] 
 impl Routes {
     /// Connects in the network namespace of the calling thread; to be called within a tokio runtime.
     pub async fn open() -> Result<Self, Error> {
-        let (mut connection, handle, _) = rtnetlink::new_connection().map_err(Error::Connect)?;
-        // Success must be said, not concluded from silence: a connection that breaks is silent too.
-        connection.set_forward_ack(true);
-        let socket = connection.socket_mut().socket_mut();
-        // Kernels before 4.12 give no words; the number of the error is enough then.
-        let _ = socket.set_ext_ack(true).and_then(|()| socket.set_cap_ack(true));
-        tokio::spawn(connection);
-        Ok(Self { handle })
+        connect().map(|handle| Self { handle })
     }
 
     /// Adds a route. IPv6 makes a metric of 0 one of 1024.
-    pub async fn add_route(&self, route: &Route) -> Result<Outcome, Error> {
+    pub async fn add_route(&mut self, route: &Route) -> Result<Outcome, Error> {
         let message = RouteNetlinkMessage::NewRoute(convert::route_message(route));
         self.execute(&ADD, &RouteText(route), message).await
     }
 
     /// Deletes a route: the one with the same destination, metric, next hops and protocol.
-    pub async fn delete_route(&self, route: &Route) -> Result<Outcome, Error> {
+    pub async fn delete_route(&mut self, route: &Route) -> Result<Outcome, Error> {
         let message = RouteNetlinkMessage::DelRoute(convert::route_message(route));
         self.execute(&DELETE, &RouteText(route), message).await
     }
 
     /// Adds a rule.
-    pub async fn add_rule(&self, rule: &Rule) -> Result<Outcome, Error> {
+    pub async fn add_rule(&mut self, rule: &Rule) -> Result<Outcome, Error> {
         let message = RouteNetlinkMessage::NewRule(convert::rule_message(rule));
         self.execute(&ADD, &RuleText(rule), message).await
     }
 
     /// Deletes a rule: the first one that has all that is given.
-    pub async fn delete_rule(&self, rule: &Rule) -> Result<Outcome, Error> {
+    pub async fn delete_rule(&mut self, rule: &Rule) -> Result<Outcome, Error> {
         let message = RouteNetlinkMessage::DelRule(convert::rule_message(rule));
         self.execute(&DELETE, &RuleText(rule), message).await
     }
 
     /// Sets an interface up.
-    pub async fn set_up(&self, ifindex: IfIndex) -> Result<(), Error> {
+    pub async fn set_up(&mut self, ifindex: IfIndex) -> Result<(), Error> {
         let mut link = LinkMessage::default();
         link.header.index = ifindex;
         link.header.flags = LinkFlags::Up;
@@ -126,25 +122,48 @@ impl Routes {
         self.execute(&SET_UP, &object, RouteNetlinkMessage::SetLink(link)).await.map(drop)
     }
 
+    /// Where no answer comes, the next one is awaited over another connection: this one may be at its end.
     async fn execute(
-        &self,
+        &mut self,
         operation: &Operation,
         object: &dyn fmt::Display,
         message: RouteNetlinkMessage,
     ) -> Result<Outcome, Error> {
         let mut request = NetlinkMessage::from(message);
         request.header.flags = NLM_F_REQUEST | NLM_F_ACK | operation.flags;
-        let no_answer = || Error::NoAnswer { operation: operation.name, object: object.to_string() };
-        let mut replies = self.handle.clone().request(request).map_err(|_| no_answer())?;
+        if let Ok(Some((errno, detail))) = tokio::time::timeout(TIMEOUT, self.ask(request)).await {
+            return judge(operation, object, errno, detail);
+        }
+        self.handle = connect()?;
+        Err(Error::NoAnswer { operation: operation.name, object: object.to_string() })
+    }
+
+    /// The kernel's error number, none for success, and its words; `None` where the connection ends before they come.
+    async fn ask(
+        &self,
+        request: NetlinkMessage<RouteNetlinkMessage>,
+    ) -> Option<(Option<Errno>, Option<String>)> {
+        let mut replies = self.handle.clone().request(request).ok()?;
         while let Some(reply) = replies.next().await {
             if let NetlinkPayload::Error(answer) = reply.payload {
                 let detail = detail(&answer, reply.header.flags & NLM_F_CAPPED != 0);
-                let errno = answer.code.map(|code| Errno::from_raw(code.get().saturating_abs()));
-                return judge(operation, object, errno, detail);
+                return Some((answer.code.map(|code| Errno::from_raw(code.get().saturating_abs())), detail));
             }
         }
-        Err(no_answer())
+        None
     }
+}
+
+fn connect() -> Result<Handle, Error> {
+    let (mut connection, handle, _) =
+        rtnetlink::new_connection_with_socket::<Wire>().map_err(Error::Connect)?;
+    // Success must be said, not concluded from silence: a connection that breaks is silent too.
+    connection.set_forward_ack(true);
+    let socket = connection.socket_mut().socket_mut();
+    // Kernels before 4.12 give no words; the number of the error is enough then.
+    let _ = socket.set_ext_ack(true).and_then(|()| socket.set_cap_ack(true));
+    tokio::spawn(connection);
+    Ok(handle)
 }
 
 fn judge(

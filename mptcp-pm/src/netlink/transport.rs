@@ -4,18 +4,20 @@ use std::{io, time::Duration};
 use netlink_packet_core::{Emitable, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader};
 use nix::errno::Errno;
 
-use self::answer::{Answer, Expect, HEADER};
+use self::answer::{Answer, Expect, HEADER, Keep};
 pub use self::{
     answer::{Fault, Refusal},
     socket::{Datagram, Datagrams, KernelSocket},
+    wire::{Between, come_between, step_aside},
 };
 
 pub(super) mod answer;
 mod socket;
+pub(super) mod wire;
 
 /// How long the kernel may take to answer. It answers within the system call that asks; only a lost
 /// answer takes longer.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a dump, or a request that changes nothing, is repeated when its answer was not consistent.
 const ATTEMPTS: u32 = 4;
 
@@ -28,7 +30,7 @@ pub struct Client<S = KernelSocket> {
 }
 
 /// What is asked of the kernel.
-struct Request<'a> {
+struct Request<'a, T> {
     /// The type of the message.
     kind: u16,
     /// Its flags beside `NLM_F_REQUEST`.
@@ -36,6 +38,8 @@ struct Request<'a> {
     /// What follows its header.
     body: &'a [u8],
     expect: Expect,
+    /// What is kept of each message that answers; `None` passes it over.
+    keep: Keep<T>,
     /// How often it may be sent, all in all.
     attempts: u32,
 }
@@ -56,28 +60,40 @@ impl<S: Datagrams> Client<S> {
     /// Changes something: the answer is an acknowledgement.
     pub async fn change(&mut self, kind: u16, body: &[u8]) -> Result<(), Fault> {
         let (flags, expect) = (NLM_F_ACK, Expect::Acknowledgement);
-        self.limited(&Request { kind, flags, body, expect, attempts: 1 }).await.map(drop)
+        self.limited(&Request { kind, flags, body, expect, keep: body_of, attempts: 1 }).await.map(drop)
     }
 
     /// Asks for one thing: the answer is the body of one message.
     pub async fn get(&mut self, kind: u16, body: &[u8]) -> Result<Vec<u8>, Fault> {
-        let request = Request { kind, flags: 0, body, expect: Expect::Message, attempts: ATTEMPTS };
+        let expect = Expect::Message;
+        let request = Request { kind, flags: 0, body, expect, keep: body_of, attempts: ATTEMPTS };
         let bodies = self.limited(&request).await?;
         bodies.into_iter().next().ok_or(Fault::Malformed("an empty answer".to_owned()))
     }
 
     /// Asks for everything of a kind: the answer is the bodies of any number of messages.
     pub async fn dump(&mut self, kind: u16, body: &[u8]) -> Result<Vec<Vec<u8>>, Fault> {
-        let (flags, expect) = (NLM_F_DUMP, Expect::Dump);
-        self.limited(&Request { kind, flags, body, expect, attempts: ATTEMPTS }).await
+        self.dump_as(kind, body, body_of, ATTEMPTS).await
     }
 
-    async fn limited(&mut self, request: &Request<'_>) -> Result<Vec<Vec<u8>>, Fault> {
+    /// Asks for everything of a kind, at most so many times, and keeps of each message, header included, what `keep`
+    /// makes of it.
+    pub(super) async fn dump_as<T>(
+        &mut self,
+        kind: u16,
+        body: &[u8],
+        keep: Keep<T>,
+        attempts: u32,
+    ) -> Result<Vec<T>, Fault> {
+        self.limited(&Request { kind, flags: NLM_F_DUMP, body, expect: Expect::Dump, keep, attempts }).await
+    }
+
+    async fn limited<T>(&mut self, request: &Request<'_, T>) -> Result<Vec<T>, Fault> {
         let timeout = self.timeout;
         tokio::time::timeout(timeout, self.repeated(request)).await.unwrap_or(Err(Fault::NoAnswer(timeout)))
     }
 
-    async fn repeated(&mut self, request: &Request<'_>) -> Result<Vec<Vec<u8>>, Fault> {
+    async fn repeated<T>(&mut self, request: &Request<'_, T>) -> Result<Vec<T>, Fault> {
         for _ in 1..request.attempts {
             match self.once(request).await {
                 Err(fault) if fault.is_transient() => {}
@@ -87,7 +103,7 @@ impl<S: Datagrams> Client<S> {
         self.once(request).await
     }
 
-    async fn once(&mut self, request: &Request<'_>) -> Result<Vec<Vec<u8>>, Fault> {
+    async fn once<T>(&mut self, request: &Request<'_, T>) -> Result<Vec<T>, Fault> {
         // A request that was given up may still be answered: a number of its own tells the answers apart.
         self.sequence = self.sequence.wrapping_add(1).max(1);
         let mut header = NetlinkHeader::default();
@@ -95,11 +111,11 @@ impl<S: Datagrams> Client<S> {
         header.flags = NLM_F_REQUEST | request.flags;
         header.sequence_number = self.sequence;
         self.socket.send(&message(header, request.body)).await?;
-        let mut answer = Answer::new(request.expect, self.sequence, self.socket.port());
+        let mut answer = Answer::new(request.expect, self.sequence, self.socket.port(), request.keep);
         loop {
             let datagram = self.socket.receive().await?;
             if datagram.sender == 0 && answer.take(datagram.bytes)? {
-                return Ok(answer.into_bodies());
+                return Ok(answer.into_kept());
             }
         }
     }
@@ -154,6 +170,11 @@ impl Error {
     pub fn is_denied(&self) -> bool {
         self.errno() == Some(Errno::EPERM)
     }
+}
+
+/// A message without its header.
+fn body_of(message: &[u8]) -> Option<Vec<u8>> {
+    message.get(HEADER..).map(<[u8]>::to_vec)
 }
 
 /// A whole netlink message; the header's length is filled in.

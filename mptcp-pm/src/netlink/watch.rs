@@ -1,22 +1,16 @@
 //! Follows links, addresses, routes and rules through routing netlink.
 use std::{collections::VecDeque, io};
 
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkMessage,
-    NetlinkPayload,
-};
+use netlink_packet_core::{NetlinkBuffer, NetlinkMessage};
 use netlink_packet_route::{RouteNetlinkMessage, address::AddressMessage, link::LinkMessage};
 use netlink_packet_route::{route::RouteMessage, rule::RuleMessage};
-use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
-use nix::{
-    errno::Errno,
-    libc,
-    sys::socket::{setsockopt, sockopt},
-};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use nix::{errno::Errno, libc};
 
 use super::{
     convert::{self, Object},
     mirror::Mirror,
+    transport::{Client, Datagram, Datagrams, Fault, KernelSocket, answer::HEADER},
 };
 use crate::core::world::{Change, Snapshot};
 
@@ -25,8 +19,8 @@ use crate::core::world::{Change, Snapshot};
 pub enum Notice {
     /// Something is different.
     Change(Change),
-    /// Messages were lost (`ENOBUFS`), or a snapshot was not finished: what was known is to be replaced by
-    /// [`Watch::snapshot`].
+    /// Something was not told (`ENOBUFS`, a socket that failed, a message that is cut short, a snapshot that was not
+    /// finished): what was known is to be replaced by [`Watch::snapshot`].
     Lost,
 }
 
@@ -41,26 +35,20 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
-    /// The kernel refused a dump.
-    #[error("dump {object}: {source}")]
+    /// What is there cannot be read.
+    #[error("dump {object}: {fault}")]
     Dump {
         /// What was asked for.
         object: &'static str,
         /// Why it failed.
-        source: io::Error,
-    },
-    /// Every dump was interrupted by changes.
-    #[error("dump {object}: interrupted {DUMP_ATTEMPTS} times, because something changes it all the time")]
-    Churn {
-        /// What was asked for.
-        object: &'static str,
+        fault: Fault,
     },
 }
 
 /// A subscription to links, addresses, routes and rules, with a copy of them that tells changes from repetitions.
 pub struct Watch {
-    socket: TokioSocket,
-    buffer: Vec<u8>,
+    /// None once it has failed: the next snapshot subscribes anew.
+    socket: Option<KernelSocket>,
     mirror: Mirror,
     pending: VecDeque<Change>,
     lost: bool,
@@ -78,40 +66,31 @@ pub const GROUPS: [u32; 7] = [
     libc::RTNLGRP_IPV6_RULE,
 ];
 
-/// The kernel sends at most 32 KiB at once in a dump (`netlink_dump` in `net/netlink/af_netlink.c`).
-const BUFFER: usize = 64 * 1024;
-
 /// The receive buffer does not grow beyond this.
 const LARGEST_RECEIVE_BUFFER: usize = 16 << 20;
 
-const DUMP_ATTEMPTS: usize = 16;
+/// How often a dump is repeated that changes interrupt.
+const DUMP_ATTEMPTS: u32 = 16;
 
 impl Watch {
     /// Subscribes in the network namespace of the calling thread. Changes are told from now on; what is there
     /// already is told by [`Watch::snapshot`], to be called next.
     pub fn open() -> Result<Self, Error> {
-        let mut socket = TokioSocket::new(NETLINK_ROUTE).map_err(failed("open"))?;
-        socket.socket_mut().bind_auto().map_err(failed("bind"))?;
-        for group in GROUPS {
-            socket.socket_mut().add_membership(group).map_err(failed("join a group"))?;
-        }
-        Ok(Self {
-            socket,
-            buffer: Vec::with_capacity(BUFFER),
-            mirror: Mirror::default(),
-            pending: VecDeque::new(),
-            lost: true,
-        })
+        let socket = Some(subscribe()?);
+        Ok(Self { socket, mirror: Mirror::default(), pending: VecDeque::new(), lost: true })
     }
 
     /// All that is there now. What changes while it is read is told by [`Watch::next`] afterwards. Should the
-    /// future be dropped, the next notice is [`Notice::Lost`].
+    /// future be dropped, or fail, the next notice is [`Notice::Lost`].
     pub async fn snapshot(&mut self) -> Result<Snapshot, Error> {
         self.lost = true;
         // What was told so far is older than the dump. After a loss it may also be wrong: of something that was
         // made and removed, only the first may have been told.
-        self.discard()?;
-        let dump = dump(&mut self.buffer).await?;
+        self.discard();
+        if self.socket.is_none() {
+            self.socket = Some(subscribe()?);
+        }
+        let dump = dump().await?;
         self.mirror = Mirror::default();
         self.mirror.reconcile(dump);
         self.lost = false;
@@ -119,93 +98,94 @@ impl Watch {
     }
 
     /// The next notice. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Result<Notice, Error> {
+    pub async fn next(&mut self) -> Notice {
         loop {
             if std::mem::take(&mut self.lost) {
-                return Ok(Notice::Lost);
+                return Notice::Lost;
             }
             if let Some(change) = self.pending.pop_front() {
-                return Ok(Notice::Change(change));
+                return Notice::Change(change);
             }
             if self.mirror.in_doubt() {
-                let dump = dump(&mut self.buffer).await?;
-                self.pending.extend(self.mirror.reconcile(dump));
+                match dump().await {
+                    Ok(dump) => self.pending.extend(self.mirror.reconcile(dump)),
+                    Err(error) => {
+                        tracing::warn!("{error}");
+                        self.mirror = Mirror::default();
+                        self.lost = true;
+                    }
+                }
                 continue;
             }
-            self.buffer.clear();
-            match self.socket.recv_from(&mut self.buffer).await {
-                Ok(sender) => self.take_in(&sender),
-                Err(error) if is_overrun(&error) => self.overrun()?,
-                Err(source) => return Err(Error::Socket { operation: "read", source }),
-            }
+            // A flood of messages must not keep other tasks of the thread from running.
+            tokio::task::consume_budget().await;
+            let Some(socket) = &mut self.socket else { return std::future::pending().await };
+            let received = match socket.receive().await {
+                Ok(datagram) => take_in(&datagram, &mut self.mirror, &mut self.pending),
+                Err(error) => Err(error),
+            };
+            self.received(received);
         }
     }
 
     /// The next change, if it is there already: what belongs together is then acted on together. A loss, and what is
     /// in doubt, are for [`Watch::next`].
-    pub fn waiting(&mut self) -> Result<Option<Change>, Error> {
+    pub fn waiting(&mut self) -> Option<Change> {
         while !self.lost && self.pending.is_empty() && !self.mirror.in_doubt() {
-            self.buffer.clear();
-            match self.socket.socket_ref().recv_from(&mut self.buffer, 0) {
-                Ok((_, sender)) => self.take_in(&sender),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if is_overrun(&error) => self.overrun()?,
-                Err(source) => return Err(Error::Socket { operation: "read", source }),
-            }
+            let received = match self.socket.as_mut()?.try_receive() {
+                Ok(datagram) => take_in(&datagram, &mut self.mirror, &mut self.pending),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) => Err(error),
+            };
+            self.received(received);
         }
-        Ok(if self.lost { None } else { self.pending.pop_front() })
+        if self.lost { None } else { self.pending.pop_front() }
     }
 
     /// The size of the receive buffer in bytes, as the kernel accounts it.
     pub fn receive_buffer(&self) -> Result<usize, Error> {
-        self.socket.socket_ref().get_rx_buf_sz().map_err(failed("get the receive buffer"))
-    }
-
-    fn take_in(&mut self, sender: &SocketAddr) {
-        if !is_kernel(sender) {
-            return;
-        }
-        for message in messages(&self.buffer) {
-            match convert::decode(message) {
-                Ok(Some(message)) => self.pending.extend(self.mirror.apply(message)),
-                Ok(None) => {}
-                Err(error) => tracing::warn!("{error}"),
-            }
-        }
+        let closed = || io::Error::from(io::ErrorKind::NotConnected);
+        let size = self.socket.as_ref().ok_or_else(closed).and_then(KernelSocket::receive_buffer);
+        size.map_err(failed("get the receive buffer"))
     }
 
     /// Reads away what waits in the socket.
-    fn discard(&mut self) -> Result<(), Error> {
+    fn discard(&mut self) {
         self.pending.clear();
-        loop {
-            self.buffer.clear();
-            match self.socket.socket_ref().recv(&mut self.buffer, 0) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if is_overrun(&error) => self.overrun()?,
-                Err(source) => return Err(Error::Socket { operation: "read", source }),
+        while let Some(socket) = &mut self.socket {
+            match socket.try_receive().map(drop) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                received => self.received(received),
             }
         }
     }
 
-    /// Doubles the receive buffer, so that the next storm fits.
-    fn overrun(&mut self) -> Result<(), Error> {
+    /// Where something was not told, all has to be read again. A socket that fails otherwise than by that is given up.
+    fn received(&mut self, received: io::Result<()>) {
+        let Err(error) = received else { return };
         self.lost = true;
-        let socket = self.socket.socket_ref();
-        let size = self.receive_buffer()?;
-        if size < LARGEST_RECEIVE_BUFFER {
-            // The kernel doubles what it is told, to account for its overhead (socket(7)). Beyond
-            // net.core.rmem_max it takes CAP_NET_ADMIN; without, the buffer grows as far as it may.
-            setsockopt(socket, sockopt::RcvBufForce, &size)
-                .or_else(|_| setsockopt(socket, sockopt::RcvBuf, &size))
-                .map_err(|errno| failed("enlarge the receive buffer")(errno.into()))?;
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ENOBUFS) => self.overrun(),
+            Some(Errno::EINTR | Errno::EMSGSIZE) => {}
+            _ if error.kind() == io::ErrorKind::InvalidData => tracing::warn!("routing netlink: {error}"),
+            _ => {
+                tracing::warn!("read of the routing netlink socket: {error}; subscribing anew");
+                self.socket = None;
+            }
         }
-        tracing::info!(
-            was = size,
-            now = self.receive_buffer()?,
-            "routing netlink messages lost, reading all again"
-        );
-        Ok(())
+    }
+
+    /// Doubles the receive buffer, so that the next storm fits. Beyond net.core.rmem_max it takes CAP_NET_ADMIN; without,
+    /// the buffer grows as far as it may.
+    fn overrun(&mut self) {
+        let (Some(socket), Ok(size)) = (&self.socket, self.receive_buffer()) else { return };
+        if size < LARGEST_RECEIVE_BUFFER
+            && let Err(error) = socket.set_receive_buffer(size)
+        {
+            tracing::warn!("enlarge the receive buffer of the routing netlink socket: {error}");
+        }
+        let now = self.receive_buffer().unwrap_or(size);
+        tracing::info!(was = size, now, "routing netlink messages lost, reading all again");
     }
 }
 
@@ -213,34 +193,45 @@ fn failed(operation: &'static str) -> impl Fn(io::Error) -> Error {
     move |source| Error::Socket { operation, source }
 }
 
-fn is_overrun(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(Errno::ENOBUFS as i32)
+fn subscribe() -> Result<KernelSocket, Error> {
+    let socket = KernelSocket::open(NETLINK_ROUTE).map_err(failed("open"))?;
+    for group in GROUPS {
+        socket.join(group).map_err(failed("join a group"))?;
+    }
+    Ok(socket)
 }
 
-/// Other processes may send to a netlink socket too.
-fn is_kernel(sender: &SocketAddr) -> bool {
-    sender.port_number() == 0
-}
-
-/// The messages of one datagram. A remainder that is no message ends it.
-fn messages(mut datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let len = NetlinkBuffer::new_checked(datagram).ok()?.length() as usize;
-        let message = &datagram[..len];
-        datagram = datagram.get(len.next_multiple_of(4)..).unwrap_or_default();
-        Some(message)
-    })
+/// Takes in the messages of one datagram; other processes may send to a netlink socket too. Where it ends in something that
+/// is no message, whatever that was to say is lost.
+fn take_in(datagram: &Datagram<'_>, mirror: &mut Mirror, pending: &mut VecDeque<Change>) -> io::Result<()> {
+    let mut rest = if datagram.sender == 0 { datagram.bytes } else { &[] };
+    while !rest.is_empty() {
+        let message = NetlinkBuffer::new_checked(rest)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+        let length = message.length() as usize;
+        match convert::decode(&rest[..length]) {
+            Ok(Some(message)) => pending.extend(mirror.apply(message)),
+            Ok(None) => {}
+            Err(error) => tracing::warn!("{error}"),
+        }
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// Dumps over a socket of its own, so that replies never mix with notifications, nor with those to a dump whose
 /// future was dropped.
-async fn dump(buffer: &mut Vec<u8>) -> Result<Snapshot, Error> {
-    let mut socket = TokioSocket::new(NETLINK_ROUTE).map_err(failed("open"))?;
-    socket.socket_mut().bind_auto().map_err(failed("bind"))?;
+async fn dump() -> Result<Snapshot, Error> {
+    let mut client = Client::open(NETLINK_ROUTE).map_err(failed("open"))?;
     let mut snapshot = Snapshot::default();
     // Links first: their dump waits for the kernel to finish a change that it has begun to tell of.
     for (object, request) in requests() {
-        for found in dump_one(&socket, buffer, object, request).await? {
+        let mut message = NetlinkMessage::from(request);
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        let found = client.dump_as(message.header.message_type, &bytes[HEADER..], found, DUMP_ATTEMPTS).await;
+        for found in found.map_err(|fault| Error::Dump { object, fault })? {
             match found {
                 Object::Link(link) => snapshot.links.push(link),
                 Object::Address(address) => snapshot.addresses.push(address),
@@ -262,60 +253,12 @@ fn requests() -> [(&'static str, RouteNetlinkMessage); 4] {
     ]
 }
 
-async fn dump_one(
-    socket: &TokioSocket,
-    buffer: &mut Vec<u8>,
-    object: &'static str,
-    request: RouteNetlinkMessage,
-) -> Result<Vec<Object>, Error> {
-    let mut message = NetlinkMessage::from(request);
-    message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    for _ in 0..DUMP_ATTEMPTS {
-        socket.send_to(&bytes, &SocketAddr::new(0, 0)).await.map_err(failed("write"))?;
-        if let Some(found) = replies(socket, buffer, object).await? {
-            return Ok(found);
-        }
-    }
-    Err(Error::Churn { object })
-}
-
-/// The replies to one dump request; none where a change made them inconsistent.
-async fn replies(
-    socket: &TokioSocket,
-    buffer: &mut Vec<u8>,
-    object: &'static str,
-) -> Result<Option<Vec<Object>>, Error> {
-    let mut found = Vec::new();
-    let mut interrupted = false;
-    loop {
-        buffer.clear();
-        let sender = socket.recv_from(buffer).await.map_err(failed("read"))?;
-        for message in messages(buffer).filter(|_| is_kernel(&sender)) {
-            let header = NetlinkBuffer::new(message);
-            interrupted |= header.flags() & NLM_F_DUMP_INTR != 0;
-            match header.message_type() {
-                NLMSG_DONE | NLMSG_ERROR => {
-                    end_of_dump(message).map_err(|source| Error::Dump { object, source })?;
-                    return Ok((!interrupted).then_some(found));
-                }
-                _ => match convert::decode(message) {
-                    Ok(message) => found.extend(message.map(|message| message.object)),
-                    Err(error) => tracing::warn!("{error}"),
-                },
-            }
-        }
-    }
-}
-
-/// Both the message that ends a dump and the one that refuses it begin with an error number.
-fn end_of_dump(message: &[u8]) -> io::Result<()> {
-    let code = match NetlinkMessage::<RouteNetlinkMessage>::deserialize(message).map(|m| m.payload) {
-        Ok(NetlinkPayload::Done(done)) => done.code,
-        Ok(NetlinkPayload::Error(error)) => error.raw_code(),
-        _ => 0,
-    };
-    if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code.abs())) }
+/// What a message of a dump is about, where that is of interest.
+fn found(message: &[u8]) -> Option<Object> {
+    convert::decode(message)
+        .unwrap_or_else(|error| {
+            tracing::warn!("{error}");
+            None
+        })
+        .map(|message| message.object)
 }

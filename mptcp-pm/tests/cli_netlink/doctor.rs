@@ -60,7 +60,10 @@ fn a_healthy_namespace_has_only_notes() {
             "{notes:?}"
         );
         let text = done("doctor --config /dev/null");
-        assert!(text.starts_with("nothing found that keeps MPTCP from a second subflow\n\nnote, "), "{text}");
+        assert!(
+            text.starts_with("ready: nothing found that keeps MPTCP from a second subflow\n\nnote, "),
+            "{text}"
+        );
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     });
 }

@@ -45,7 +45,7 @@ impl Observer {
     }
 
     pub async fn next(&mut self) -> Notice {
-        tokio::time::timeout(PATIENCE, self.watch.next()).await.expect("no notice").unwrap()
+        tokio::time::timeout(PATIENCE, self.watch.next()).await.expect("no notice")
     }
 
     /// The changes up to and with the one that `last` accepts.
@@ -87,7 +87,7 @@ impl Observer {
                 return;
             }
             match tokio::time::timeout(PATIENCE, self.watch.next()).await {
-                Ok(notice) => match notice.unwrap() {
+                Ok(notice) => match notice {
                     Notice::Change(change) => apply(&mut self.world, change),
                     Notice::Lost => panic!("lost messages"),
                 },

@@ -19,7 +19,7 @@ fn our_routes_round_trip() {
         let mut observer = Observer::start().await;
         observer.agrees().await;
         observer.all().await;
-        let routes = Routes::open().await.unwrap();
+        let mut routes = Routes::open().await.unwrap();
         let direct = Hop { ifindex: east, gateway: None, onlink: false };
         let onlink = Hop { onlink: true, ..hop(east, "10.99.0.1") };
         let onlink6 = Hop { onlink: true, ..hop(east, "2001:db8:99::1") };
@@ -71,7 +71,7 @@ fn our_routes_round_trip() {
 fn a_route_that_went_with_its_link_is_deleted_already() {
     in_namespace(|| async {
         let east = cable();
-        let routes = Routes::open().await.unwrap();
+        let mut routes = Routes::open().await.unwrap();
         let all = [
             ours(route("0.0.0.0/0", vec![hop(east, "10.7.0.1")])),
             ours(route("::/0", vec![hop(east, "2001:db8:7::1")])),
@@ -92,7 +92,7 @@ fn a_route_that_went_with_its_link_is_deleted_already() {
 fn our_rules_round_trip() {
     in_namespace(|| async {
         let mut observer = Observer::start().await;
-        let routes = Routes::open().await.unwrap();
+        let mut routes = Routes::open().await.unwrap();
         for (family, src, option) in [
             (Family::V4, "10.7.0.0/24", "-4"),
             (Family::V4, "10.7.0.2/32", "-4"),
@@ -136,7 +136,7 @@ fn our_rules_round_trip() {
 fn a_refusal_says_what_was_tried_and_why() {
     in_namespace(|| async {
         let east = cable();
-        let routes = Routes::open().await.unwrap();
+        let mut routes = Routes::open().await.unwrap();
         let error =
             routes.add_route(&ours(route("0.0.0.0/0", vec![hop(east, "192.0.2.1")]))).await.unwrap_err();
         assert!(matches!(error, Error::Refused { errno: Errno::ENETUNREACH, .. }), "{error:?}");

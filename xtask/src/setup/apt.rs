@@ -112,6 +112,13 @@ impl Apt {
     }
 }
 
+/// The source of one suite, on this machine's mirror, for a system of its own.
+pub fn source_of(suite: &str) -> Result<Source> {
+    let mut source = machine_sources(&[])?.swap_remove(0);
+    source.text = source.text.replace(&format!(" {}", own_suite()?), &format!(" {suite}"));
+    Ok(source)
+}
+
 /// The main-archive sources of this machine, with suites added to each.
 fn machine_sources(extra_suites: &[&str]) -> Result<Vec<Source>> {
     let own_suite = own_suite()?;

@@ -1,15 +1,16 @@
 //! The rule on unsafe code: it stays where everybody looks for it.
 use super::{File, Finding, rust_paths};
 
-/// The eBPF programs, and the daemon's system calls without a safe wrapper.
-const ALLOWED: [&str; 3] = ["mptcp-ebpf", "mptcp-pm/src/bpf/sys.rs", "mptcp-pm/src/bpf/sys"];
+/// The eBPF programs, the C function that is loaded into other programs, and the daemon's system calls without a safe
+/// wrapper.
+const ALLOWED: [&str; 4] = ["mptcp-ebpf", "mptcp-preload", "mptcp-pm/src/bpf/sys.rs", "mptcp-pm/src/bpf/sys"];
 
 /// The word `unsafe` is only in the files that may have it, not even under an `allow` elsewhere.
 pub fn is_where_it_belongs(file: &File) -> Vec<Finding> {
     if !file.is_rust() || ALLOWED.iter().any(|allowed| file.path.starts_with(allowed)) {
         return Vec::new();
     }
-    let what = "unsafe code belongs into mptcp-pm/src/bpf/sys or mptcp-ebpf: move it, or find a safe wrapper";
+    let what = "unsafe code belongs into mptcp-pm/src/bpf/sys, mptcp-ebpf or mptcp-preload: move it, or find a safe wrapper";
     match rust_paths::read(&file.text) {
         Ok(paths) => {
             let found = paths.iter().filter(|path| path.segments == ["unsafe"]);

@@ -13,7 +13,11 @@ use serde_json::Value;
 use super::{Guest, baseline::Baseline};
 use crate::{
     build, paths,
-    setup::kernels::{self, Kernel},
+    setup::{
+        self,
+        kernels::{self, Kernel},
+        programs, prometheus,
+    },
 };
 
 /// What is asked for.
@@ -35,16 +39,23 @@ struct Suite {
 }
 
 /// Together they take a few minutes under emulation, which is about thirty times as slow: too slow for tests that start the
-/// daemon, which wait half a minute for it and no longer.
-const SUITES: [Suite; 3] = [
+/// daemon with its programs, which wait half a minute for it and no longer. What is ignored elsewhere because a guest alone
+/// may do it is run here.
+const SUITES: [Suite; 5] = [
     Suite { program: "mptcp_netlink", tests: &[], needs: None },
+    Suite { program: "clock", tests: &[], needs: None },
     Suite { program: "ebpf", tests: &[], needs: Some("path_stats") },
     Suite {
         program: "coupled",
         tests: &["they_can_be_chosen", "two_subflows_share"],
         needs: Some("coupled"),
     },
+    // The running kernel of a developer's machine may not take it. Of those that start the daemon it has one.
+    Suite { program: "mptcpify", tests: &["--include-ignored"], needs: Some("mptcpify") },
 ];
+
+/// How long a test waits for what a daemon does at once on a machine that is not emulated.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 const TRIAL: Duration = Duration::from_secs(600);
 const TESTS: Duration = Duration::from_secs(1500);
@@ -178,7 +189,11 @@ fn tests(
 ) -> Result<Vec<(&'static str, Tested)>> {
     let has = |name: &str| features.iter().any(|feature| feature.name == name && feature.state == "yes");
     let (runnable, absent): (Vec<_>, Vec<_>) = SUITES.iter().partition(|suite| suite.needs.is_none_or(has));
-    let mut script = String::new();
+    setup::ensure(&[setup::Step::Programs, setup::Step::Prometheus])?;
+    let export = |(name, file): (&str, PathBuf)| format!("export {name}='{}'\n", file.display());
+    let mut script: String = programs::variables()?.into_iter().map(export).collect();
+    script += &export(("PROMTOOL", prometheus::promtool()?));
+    script += &format!("export PATIENCE_SECONDS={}\n", PATIENCE.as_secs());
     for suite in &runnable {
         let program =
             programs.get(suite.program).with_context(|| format!("there is no test {}", suite.program))?;
@@ -199,7 +214,7 @@ fn heading(program: &str) -> String {
 
 fn call(suite: &Suite, program: &Path) -> String {
     let (heading, program, tests) = (heading(suite.program), program.display(), suite.tests.join(" "));
-    format!("echo '{heading}'; '{program}' --test-threads=1 {tests} 2>&1\n")
+    format!("echo '{heading}'; '{program}' --test-threads=1 --include-ignored {tests} 2>&1\n")
 }
 
 /// What a suite printed: from its heading to the next one.

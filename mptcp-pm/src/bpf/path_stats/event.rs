@@ -17,7 +17,7 @@ pub enum Event {
 
 impl Event {
     /// Reads a record: a tag, and what belongs to it.
-    pub(super) fn parse(record: &[u8]) -> Option<Self> {
+    pub fn parse(record: &[u8]) -> Option<Self> {
         let (tag, body) = u64::read_from_prefix(record).ok()?;
         match tag {
             tag if tag == Tag::Opened as u64 => Sample::read_from_bytes(body).ok().map(Self::Opened),

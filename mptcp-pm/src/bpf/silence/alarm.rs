@@ -41,7 +41,7 @@ pub struct Alarm {
 
 impl Alarm {
     /// Reads a record: a kind, and what is told with it.
-    pub(super) fn parse(record: &[u8]) -> Option<Self> {
+    pub fn parse(record: &[u8]) -> Option<Self> {
         let (kind, body) = u64::read_from_prefix(record).ok()?;
         let kind = Kind::numbered(kind)?;
         let report = Report::read_from_bytes(body).ok()?;

@@ -1,6 +1,9 @@
 //! bpf(2) for the types of program that aya does not know: programs, links and the maps of `struct_ops`.
 //!
 //! The structures are `union bpf_attr` of include/uapi/linux/bpf.h, as far as each command uses it.
+#[cfg(test)]
+pub mod trial;
+
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -20,6 +23,7 @@ const BPF_MAP_TYPE_STRUCT_OPS: u32 = 26;
 /// The structure is registered by a link, and unregistered when that ends.
 const BPF_F_LINK: u32 = 1 << 13;
 const BPF_STRUCT_OPS: u32 = 44;
+const BPF_TRACE_RAW_TP: u32 = 23;
 const BPF_MODIFY_RETURN: u32 = 26;
 const BPF_PROG_TYPE_TRACING: u32 = 26;
 const BPF_PROG_TYPE_STRUCT_OPS: u32 = 27;
@@ -39,6 +43,14 @@ pub enum Use {
         /// The function's number in the kernel's BTF.
         function: u32,
     },
+    /// Runs at a tracepoint.
+    Tracepoint {
+        /// The number of the type `btf_trace_…` in the kernel's BTF.
+        tracepoint: u32,
+    },
+    /// Runs only when it is tested, with what it is given for arguments.
+    #[cfg(test)]
+    Trial,
 }
 
 /// For `BPF_PROG_LOAD`.
@@ -82,6 +94,9 @@ pub fn load_program(
     let (program_type, expected_attach_type, attach_type_id) = match what {
         Use::StructOps { structure, member } => (BPF_PROG_TYPE_STRUCT_OPS, member, structure),
         Use::ModifyReturn { function } => (BPF_PROG_TYPE_TRACING, BPF_MODIFY_RETURN, function),
+        Use::Tracepoint { tracepoint } => (BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, tracepoint),
+        #[cfg(test)]
+        Use::Trial => (trial::BPF_PROG_TYPE_RAW_TRACEPOINT, 0, 0),
     };
     let attributes = LoadProgram {
         program_type,
@@ -268,6 +283,14 @@ pub fn link_struct_ops(map: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 /// Those of `BPF_LINK_CREATE` in bpf(2).
 pub fn link_modify_return(program: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     link(program, BPF_MODIFY_RETURN, None)
+}
+
+/// Has a program run at the tracepoint that it was loaded for, until the link ends.
+///
+/// # Errors
+/// Those of `BPF_LINK_CREATE` in bpf(2); EINVAL before Linux 5.19.
+pub fn link_tracepoint(program: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    link(program, BPF_TRACE_RAW_TP, None)
 }
 
 /// `BPF_OBJ_NAME_LEN`.

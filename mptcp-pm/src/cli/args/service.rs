@@ -2,7 +2,6 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
 use super::super::values;
@@ -20,7 +19,7 @@ pub enum ServiceCommand {
         #[arg(value_parser = values::token)]
         token: u32,
         /// The service type
-        #[arg(value_name = "TYPE", value_parser = service_type())]
+        #[arg(value_name = "TYPE", value_parser = values::service_type())]
         service: Service,
         /// Where the daemon is.
         #[command(flatten)]
@@ -71,13 +70,8 @@ JSON: an object:
   service      the service type
   by           \"rule\", \"configuration\" (the key service), or \"profile\"
   rule, line   with \"rule\": the number of its [[application]] and its line
-  passed_over  the rules before it, each with rule, line, and the first
-               condition that does not hold";
-
-fn service_type() -> impl TypedValueParser<Value = Service> {
-    let named = |name: String| Service::ALL.into_iter().find(|service| service.name() == name);
-    PossibleValuesParser::new(Service::ALL.map(Service::name)).try_map(move |name| {
-        // The names are the possible values.
-        named(name).ok_or("no service type")
-    })
-}
+  passed_over  the rules before it that say something about service types, each
+               with rule, line, and the first condition that does not hold
+  mptcp        whether TCP sockets of the process become MPTCP: becomes (true or
+               false), the rule that decides and its line (null: none does), and
+               passed_over, the rules with mptcp before it";

@@ -58,10 +58,21 @@ pub(super) struct Facts {
 pub(super) struct Programs {
     /// This project's daemon runs.
     pub(super) daemon: bool,
+    /// Its systemd unit, where one is installed for this network namespace.
+    pub(super) unit: Option<Unit>,
     /// The process of mptcpd.
     pub(super) mptcpd: Option<u32>,
     /// NetworkManager runs, and nobody told it what to do about MPTCP.
     pub(super) network_manager: bool,
+}
+
+/// An installed systemd unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// A boot starts it.
+    Enabled,
+    /// It is started by hand.
+    Disabled,
 }
 
 /// What this process may do, and what the kernel offers.
@@ -100,6 +111,7 @@ impl Facts {
             counters,
             programs: Programs {
                 daemon: instance::is_claimed(),
+                unit: unit(),
                 mptcpd: rivals::mptcpd(),
                 network_manager: rivals::network_manager().is_some() && !rivals::network_manager_is_told(),
             },
@@ -171,6 +183,21 @@ pub(super) fn mptcp_counters(text: &str) -> BTreeMap<String, u64> {
     let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     let values = values.split_whitespace().map(|value| value.parse().unwrap_or_default());
     names.split_whitespace().map(str::to_owned).zip(values).collect()
+}
+
+/// What systemd starts, it starts in its own network namespace. Its folders are those of systemd.unit(5).
+fn unit() -> Option<Unit> {
+    const NAME: &str = "mptcp-pm.service";
+    let [its, ours] = ["1", "self"].map(|process| fs::read_link(format!("/proc/{process}/ns/net")));
+    if its.is_ok_and(|its| ours.is_ok_and(|ours| its != ours)) {
+        return None;
+    }
+    let folders = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+    folders.iter().find(|folder| Path::new(folder).join(NAME).is_file())?;
+    let entries = fs::read_dir(folders[0]).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut wants = entries.filter(|path| path.extension().is_some_and(|end| end == "wants"));
+    let is_wanted = wants.any(|folder| folder.join(NAME).is_symlink());
+    Some(if is_wanted { Unit::Enabled } else { Unit::Disabled })
 }
 
 fn rights() -> Rights {

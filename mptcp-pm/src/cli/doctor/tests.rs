@@ -1,7 +1,7 @@
 //! Tests of the doctor: a healthy machine has no problem, and each illness has its own.
 use std::net::IpAddr;
 
-use super::facts::{mptcp_counters, wish};
+use super::facts::{Unit, mptcp_counters, wish};
 use super::*;
 use crate::config::Config;
 use crate::core::observed::World;
@@ -147,7 +147,7 @@ const SILENT: [&str; 0] = [];
 fn a_healthy_machine_has_no_finding() {
     assert_eq!(problems(|_| ()), SILENT);
     assert_eq!(notes(|_| ()), SILENT);
-    assert_eq!(text(&[]), "nothing found that keeps MPTCP from a second subflow\n");
+    assert_eq!(text(&[]), "ready: nothing found that keeps MPTCP from a second subflow\n");
 }
 
 #[test]
@@ -160,6 +160,12 @@ fn each_illness_of_the_machine_has_its_finding_and_no_other() {
         set(facts, Sysctl::PathManager, "userspace");
     };
     assert_eq!(problems(userspace), ["path-manager"]);
+    let installed = |facts: &mut Facts| {
+        facts.programs.unit = Some(Unit::Enabled);
+        facts.programs.daemon = false;
+    };
+    assert_eq!(problems(installed), ["daemon"]);
+    assert_eq!(notes(installed), SILENT);
     assert_eq!(problems(|facts| facts.programs.mptcpd = Some(7)), ["mptcpd"]);
     assert_eq!(problems(|facts| facts.programs.network_manager = true), ["network-manager"]);
     assert_eq!(problems(|facts| facts.in_blackhole = true), ["blackhole"]);
@@ -189,6 +195,8 @@ fn each_illness_of_the_paths_has_its_finding_and_no_other() {
 #[test]
 fn what_is_good_to_know_is_no_problem() {
     assert_eq!(notes(|facts| facts.programs.daemon = false), ["daemon"]);
+    assert_eq!(notes(|facts| facts.programs.unit = Some(Unit::Enabled)), SILENT);
+    assert_eq!(notes(|facts| facts.programs.unit = Some(Unit::Disabled)), ["enabled-at-boot"]);
     assert_eq!(notes(|facts| facts.rights.net_admin = false), ["privilege"]);
     assert_eq!(notes(|facts| facts.rights.sysctls_read_only = true), ["read-only"]);
     assert_eq!(notes(|facts| facts.rights.btf = false), ["ebpf"]);

@@ -2,16 +2,15 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use mptcp_common::applications::{MOST_TABLES, NAMES_KNOWN};
 use nix::unistd::User;
 use toml::de::DeValue;
 
 use super::super::error::{Problems, Refusal, refuse};
-use super::super::values::{Fields, choice, count, string, words, wrong_type};
-use super::super::{ApplicationMatch, ApplicationRule, CgroupGlob, NameGlob, Ports};
+use super::super::values::{Fields, boolean, choice, count, string, words, wrong_type};
+use super::super::{ApplicationMatch, ApplicationRule, CgroupGlob, MAX_PROCESS, NameGlob, Names, Ports};
 use crate::core::service::Service;
 
-/// `TASK_COMM_LEN - 1` (`include/linux/sched.h`).
-const MAX_PROCESS: usize = 15;
 /// The greatest user id; the one after it stands for none (chown(2)).
 const MAX_UID: u32 = u32::MAX - 1;
 
@@ -19,39 +18,75 @@ const PORT_EXAMPLE: &str = "443 or \"8000-8099\"";
 
 pub(super) fn applications(fields: Fields, problems: &mut Problems) -> Vec<ApplicationRule> {
     let tables = fields.tables("application", problems);
-    let rules: Vec<_> = tables.into_iter().map(|table| (table.at, application(table, problems))).collect();
-    for (position, (at, matching, _)) in
-        rules.iter().map(|(at, (matching, service))| (at, matching, service)).enumerate()
-    {
-        let wider = |earlier: &ApplicationMatch| !earlier.is_empty() && earlier.covers(matching);
-        let earlier = rules[..position].iter().position(|(_, (earlier, _))| wider(earlier));
-        if let Some(earlier) = earlier.filter(|_| !matching.is_empty()) {
+    let mut rules: Vec<ApplicationRule> = Vec::new();
+    for table in tables {
+        let rule = application(table, problems);
+        let earlier = rules.iter().position(|earlier| has_said_all(earlier, &rule));
+        if let Some(earlier) = earlier.filter(|_| !rule.matching.is_empty()) {
             let what =
                 format!("never applies: [[application]] number {} matches all of it first", earlier + 1);
-            problems.add(*at, refuse(what, "put the narrower match first, or remove one of the two"));
+            problems.add(table.at, refuse(what, "put the narrower match first, or remove one of the two"));
         }
+        if rule.mptcp.is_some() {
+            within_bounds(&rules, &rule, table, problems);
+        }
+        rules.push(rule);
     }
-    let line = |at| problems.line(at);
-    let whole = |(at, (matching, service)): (usize, (ApplicationMatch, Option<Service>))| {
-        Some(ApplicationRule { line: line(at), matching, service: service? })
-    };
-    rules.into_iter().filter_map(whole).collect()
+    rules
 }
 
-fn application(fields: Fields, problems: &mut Problems) -> (ApplicationMatch, Option<Service>) {
-    fields.expect(&["match", "service"], problems);
-    if !fields.has("service") {
-        let remedy = "add service = \"interactive\", or another service type";
-        problems.add(fields.at, refuse("[[application]] without service", remedy));
+/// Whether an earlier table leaves nothing to say to a later one.
+fn has_said_all(earlier: &ApplicationRule, later: &ApplicationRule) -> bool {
+    let says_something = later.service.is_some() || later.mptcp.is_some();
+    says_something
+        && !earlier.matching.is_empty()
+        && earlier.matching.covers(&later.matching)
+        && (later.service.is_none() || earlier.service.is_some())
+        && (later.mptcp.is_none() || earlier.mptcp.is_some())
+}
+
+/// Refuses more than the kernel's tables have room for.
+fn within_bounds(
+    earlier: &[ApplicationRule],
+    rule: &ApplicationRule,
+    table: Fields,
+    problems: &mut Problems,
+) {
+    let deciding = || earlier.iter().chain([rule]).filter(|rule| rule.mptcp.is_some());
+    let names = |rule: &ApplicationRule| {
+        rule.matching.process.as_ref().and_then(Names::of).map_or(0, |all| all.count())
+    };
+    if deciding().count() > MOST_TABLES {
+        let what = format!("more than {MOST_TABLES} [[application]] tables with mptcp");
+        problems.add(table.at, refuse(what, "put several names into one: process = \"{curl,wget}\""));
     }
-    (matching(fields, problems), fields.read("service", problems, service))
+    if deciding().map(names).sum::<usize>() > NAMES_KNOWN as usize {
+        let what = format!("more than {NAMES_KNOWN} names of processes in tables with mptcp");
+        problems.add(table.at, refuse(what, "use beginnings of names, as in \"python3*\", or cgroups"));
+    }
+}
+
+fn application(fields: Fields, problems: &mut Problems) -> ApplicationRule {
+    fields.expect(&["match", "service", "mptcp"], problems);
+    if !fields.has("service") && !fields.has("mptcp") {
+        let remedy = "add service = \"interactive\", or another service type, or mptcp = true";
+        problems.add(fields.at, refuse("[[application]] without service and mptcp", remedy));
+    }
+    let mptcp = fields.read("mptcp", problems, boolean);
+    ApplicationRule {
+        line: problems.line(fields.at),
+        matching: matching(fields, mptcp.is_some(), problems),
+        service: fields.read("service", problems, service),
+        mptcp,
+    }
 }
 
 pub(super) fn service(value: &DeValue) -> Result<Service, Refusal> {
     choice(value, &Service::ALL.map(|service| (service.name(), service)))
 }
 
-fn matching(fields: Fields, problems: &mut Problems) -> ApplicationMatch {
+/// With `mptcp` only what is known when a socket is made.
+fn matching(fields: Fields, with_mptcp: bool, problems: &mut Problems) -> ApplicationMatch {
     if !fields.has("match") {
         let remedy = "add match = { process = \"…\" }";
         problems.add(fields.at, refuse("[[application]] without match", remedy));
@@ -69,6 +104,15 @@ fn matching(fields: Fields, problems: &mut Problems) -> ApplicationMatch {
         let refusal = refuse("uid and user both say who", "remove one of the two");
         problems.add(table.place("user"), refusal);
     }
+    for key in ["remote", "port"].into_iter().filter(|key| with_mptcp && table.has(key)) {
+        let what =
+            format!("{key} cannot decide on mptcp: a socket is made before it is known where it leads");
+        problems.add(
+            table.place(key),
+            refuse(what, format!("remove {key}, or put service and mptcp into a table each")),
+        );
+    }
+    let process = |value| if with_mptcp { known_to_kernel(value) } else { process(value) };
     ApplicationMatch {
         process: table.read("process", problems, process),
         uid: uid.or(user),
@@ -92,6 +136,20 @@ fn process(value: &DeValue) -> Result<NameGlob, Refusal> {
         let what =
             format!("no process is called {pattern:?}: the kernel keeps {MAX_PROCESS} bytes of a name");
         return Err(refuse(what, format!("write {short:?}")));
+    }
+    Ok(glob)
+}
+
+/// The kernel decides on `mptcp`, by tables of names.
+fn known_to_kernel(value: &DeValue) -> Result<NameGlob, Refusal> {
+    let glob = process(value)?;
+    if Names::of(&glob).is_none() {
+        let what =
+            format!("{:?} cannot decide on mptcp: it needs whole names or how they begin", glob.pattern());
+        let remedy = format!(
+            "write for example \"{{curl,python3*}}\", with at most {MAX_PROCESS} bytes for each name"
+        );
+        return Err(refuse(what, remedy));
     }
     Ok(glob)
 }

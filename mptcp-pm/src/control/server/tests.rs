@@ -73,7 +73,7 @@ async fn requests_are_answered_in_order_on_one_connection() {
     let mut client = daemon.connect().await;
     let reply = ask(&mut client, b"{\"request\":\"ping\"}\n{\"request\":\"status\"}\n").await;
     assert_eq!(reply.expect("is answered")["ok"]["request"], json!({"request": "ping"}));
-    let uid = nix::unistd::geteuid().as_raw();
+    let uid = geteuid().as_raw();
     let expected = json!({"ok": {"request": {"request": "status"}, "uid": uid}});
     assert_eq!(ask(&mut client, b"").await, Some(expected));
 }

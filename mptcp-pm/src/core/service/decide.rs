@@ -63,6 +63,8 @@ pub enum Why {
         /// Its line in the configuration.
         line: usize,
     },
+    /// The slice that its owner was put into.
+    Slice,
     /// The key `service` of the configuration.
     Configuration,
     /// The profile.
@@ -99,7 +101,20 @@ pub struct PassedOver {
     pub condition: &'static str,
 }
 
-/// What the configuration says of service types.
+/// Whether the sockets of a process that are to be TCP become MPTCP, and which rule says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Conversion {
+    /// Whether they do.
+    pub becomes: bool,
+    /// The number of the rule that decides, from 1; none where none does, so that they stay TCP.
+    pub rule: Option<usize>,
+    /// Its line in the configuration.
+    pub line: Option<usize>,
+    /// The rules about this that come before it.
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// What the configuration says of service types and of MPTCP.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
     applications: Vec<ApplicationRule>,
@@ -123,22 +138,52 @@ impl Rules {
         Self { applications: config.applications.clone(), default }
     }
 
-    /// The rules that do not match, as far as the first one that does.
+    /// The rules about service types that do not match, as far as the first one that does.
     pub fn passed_over(&self, subject: &Subject<'_>) -> Vec<PassedOver> {
-        let numbered = self.applications.iter().zip(1..);
-        let passed_over = numbered.map_while(|(rule, number)| {
-            let condition = rule.matching.mismatch(subject)?;
-            Some(PassedOver { rule: number, line: rule.line, condition })
-        });
-        passed_over.collect()
+        passed_over(self.about_service(), subject)
     }
 
     /// The service type, and why.
     pub fn decide(&self, subject: &Subject<'_>) -> (Service, Why) {
-        let mut numbered = self.applications.iter().zip(1..);
-        let found = numbered.find(|(rule, _)| rule.matching.mismatch(subject).is_none());
-        found.map_or(self.default, |(rule, number)| {
-            (rule.service, Why::Rule { rule: number, line: rule.line })
-        })
+        let mut rules = self.about_service();
+        let found = rules.find(|(_, rule)| rule.matching.mismatch(subject).is_none());
+        let decided = found
+            .and_then(|(number, rule)| Some((rule.service?, Why::Rule { rule: number, line: rule.line })));
+        let by_slice = || {
+            let service = Service::of_cgroup(subject.owner.cgroup.as_deref()?)?;
+            Some((service, Why::Slice))
+        };
+        decided.or_else(by_slice).unwrap_or(self.default)
     }
+
+    /// Whether the sockets of a process that are to be TCP become MPTCP.
+    pub fn mptcp(&self, subject: &Subject<'_>) -> Conversion {
+        let about = || self.numbered().filter(|(_, rule)| rule.mptcp.is_some());
+        let found = about().find(|(_, rule)| rule.matching.mismatch(subject).is_none());
+        Conversion {
+            becomes: found.and_then(|(_, rule)| rule.mptcp).unwrap_or(false),
+            rule: found.map(|(number, _)| number),
+            line: found.map(|(_, rule)| rule.line),
+            passed_over: passed_over(about(), subject),
+        }
+    }
+
+    fn about_service(&self) -> impl Iterator<Item = (usize, &ApplicationRule)> {
+        self.numbered().filter(|(_, rule)| rule.service.is_some())
+    }
+
+    fn numbered(&self) -> impl Iterator<Item = (usize, &ApplicationRule)> {
+        (1..).zip(&self.applications)
+    }
+}
+
+fn passed_over<'a>(
+    rules: impl Iterator<Item = (usize, &'a ApplicationRule)>,
+    subject: &Subject<'_>,
+) -> Vec<PassedOver> {
+    let passed_over = rules.map_while(|(number, rule)| {
+        let condition = rule.matching.mismatch(subject)?;
+        Some(PassedOver { rule: number, line: rule.line, condition })
+    });
+    passed_over.collect()
 }

@@ -168,3 +168,35 @@ proptest! {
         prop_assert_eq!(passed.len(), expected.unwrap_or(kept));
     }
 }
+
+/// Service types and MPTCP are decided in one order, each by the tables that say something about it.
+#[test]
+fn each_table_decides_on_what_it_says() {
+    let text = "[[application]]\nmatch = { process = \"c*\" }\nservice = \"single\"\n".to_owned()
+        + "[[application]]\nmatch = { uid = 7 }\nmptcp = false\n"
+        + "[[application]]\nmatch = { uid = 1000 }\nservice = \"aggregate\"\nmptcp = true\n";
+    let (rules, owner) = (rules(&text), curl());
+    let subject = Subject { owner: &owner, remote: None, port: None };
+    assert_eq!(rules.decide(&subject), (Service::Single, Why::Rule { rule: 1, line: 1 }));
+    let passed_over = vec![PassedOver { rule: 2, line: 4, condition: "uid" }];
+    let expected = Conversion { becomes: true, rule: Some(3), line: Some(7), passed_over };
+    assert_eq!(rules.mptcp(&subject), expected);
+    let nobody = Owner::default();
+    let subject = Subject { owner: &nobody, remote: None, port: None };
+    assert_eq!((rules.mptcp(&subject).becomes, rules.mptcp(&subject).rule), (false, None));
+}
+
+#[test]
+fn a_slice_decides_where_no_rule_does() {
+    let rules = rules("service = \"handover\"\n[[application]]\nmatch = { uid = 0 }\nservice = \"single\"\n");
+    let decided = |cgroup: &str, uid| {
+        let owner = Owner { cgroup: Some(cgroup.to_owned()), uid: Some(uid), ..Owner::default() };
+        rules.decide(&Subject { owner: &owner, remote: None, port: None })
+    };
+    let inside = "/user.slice/user@7.service/mptcp.slice/mptcp-aggregate.slice/run-1.scope";
+    assert_eq!(decided(inside, 7), (Service::Aggregate, Why::Slice));
+    assert_eq!(decided(inside, 0), (Service::Single, Why::Rule { rule: 1, line: 2 }));
+    for other in ["/mptcp.slice", "/mptcp-other.slice", "/mptcp-single.slicer"] {
+        assert_eq!(decided(other, 7), (Service::Handover, Why::Configuration));
+    }
+}

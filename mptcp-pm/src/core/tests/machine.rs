@@ -60,6 +60,8 @@ pub enum Fault {
     Limits,
     Save,
     Read,
+    /// What is written is done, and the answer gets lost.
+    Unanswered,
 }
 
 #[derive(Debug)]
@@ -244,7 +246,11 @@ impl Machine {
                 Event::Done(action, Ok(()))
             }
             _ => {
-                let result = self.kernel.perform(&action);
+                let mut result = self.kernel.perform(&action);
+                // A refusal is heard: whether the same one that somebody else has just made is ours, nothing would tell.
+                if result.is_ok() && self.faults.contains(&Fault::Unanswered) {
+                    result = Err(Failure { kind: FailureKind::Unanswered, text: "no answer".into() });
+                }
                 Event::Done(action, result)
             }
         }
@@ -272,6 +278,26 @@ impl Machine {
             self.meddled.extend(self.kernel.sysctls.keys().cloned());
         }
         self.crashed = true;
+    }
+
+    /// Lets the daemon go on as it likes until a moment. Bounded.
+    pub fn live_until(&mut self, end: Duration) {
+        for _ in 0..5_000 {
+            self.answer();
+            self.hear(usize::MAX);
+            if let Some(action) = self.core.next_action(self.now) {
+                self.log.push((self.now, action.clone()));
+                self.now += Duration::from_micros(100);
+                self.in_flight = Some(self.perform(action));
+                continue;
+            }
+            match self.core.next_deadline().filter(|at| *at <= end) {
+                Some(at) => self.now = self.now.max(at),
+                None => return self.now = self.now.max(end),
+            }
+            self.feed(Event::Deadline);
+        }
+        panic!("never waits: {:#?}", &self.log[self.log.len() - 20..]);
     }
 
     /// Lets the daemon finish: everything is told, everything is done, every deadline passes. Bounded.
@@ -385,7 +411,7 @@ pub fn release() -> impl Strategy<Value = Release> {
 
 pub fn a_fault() -> impl Strategy<Value = Fault> {
     use Fault::*;
-    prop::sample::select(vec![Add, Delete, Routing, Sysctl, Limits, Save, Read])
+    prop::sample::select(vec![Add, Delete, Routing, Sysctl, Limits, Save, Read, Unanswered])
 }
 
 fn told() -> impl Strategy<Value = Told> {

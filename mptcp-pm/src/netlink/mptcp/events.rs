@@ -92,5 +92,7 @@ impl<S: Datagrams> Events<S> {
 }
 
 fn is_loss(error: &std::io::Error) -> bool {
-    [Errno::ENOBUFS, Errno::EMSGSIZE].iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
+    [Errno::ENOBUFS, Errno::EMSGSIZE, Errno::EINTR]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(*errno as i32))
 }

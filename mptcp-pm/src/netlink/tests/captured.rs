@@ -192,7 +192,7 @@ fn refusals_are_read_with_and_without_the_request_they_repeat() {
     let refusal = |name: &str| {
         let last = captures(name).pop().unwrap();
         let field = |at: usize| u32::from_ne_bytes(last.bytes[at..at + 4].try_into().unwrap());
-        match Answer::new(Expect::Acknowledgement, field(8), field(12)).take(&last.bytes) {
+        match Answer::new(Expect::Acknowledgement, field(8), field(12), |_| None::<()>).take(&last.bytes) {
             Err(Fault::Refused(refusal)) => refusal,
             other => panic!("{other:?}"),
         }

@@ -29,7 +29,7 @@ fn decode(bytes: &[u8]) {
         message.encode_attributes();
     }
     for expect in [Expect::Acknowledgement, Expect::Message, Expect::Dump] {
-        let _ = Answer::new(expect, 1, 1).take(bytes);
+        let _ = Answer::new(expect, 1, 1, |message| Some(message.len())).take(bytes);
     }
 }
 

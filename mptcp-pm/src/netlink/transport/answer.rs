@@ -45,17 +45,10 @@ pub enum Fault {
 
 impl Fault {
     /// Whether the same request may succeed at once, provided that it changes nothing.
-    pub(super) fn is_transient(&self) -> bool {
-        match self {
-            Self::Inconsistent => true,
-            Self::Socket(error) => matches!(error.raw_os_error(), Some(LOST | TOO_LONG)),
-            _ => false,
-        }
+    pub(super) const fn is_transient(&self) -> bool {
+        matches!(self, Self::Inconsistent | Self::Socket(_))
     }
 }
-
-const LOST: i32 = Errno::ENOBUFS as i32;
-const TOO_LONG: i32 = Errno::EMSGSIZE as i32;
 
 impl From<DecodeError> for Fault {
     fn from(error: DecodeError) -> Self {
@@ -121,19 +114,23 @@ attributes! {
     }
 }
 
+/// What is kept of a message, header included; `None` passes it over.
+pub(in crate::netlink) type Keep<T> = fn(&[u8]) -> Option<T>;
+
 /// The answer to one request, as far as it has come.
 #[derive(Debug)]
-pub(in crate::netlink) struct Answer {
+pub(in crate::netlink) struct Answer<T> {
     expect: Expect,
     sequence: u32,
     port: u32,
-    bodies: Vec<Vec<u8>>,
+    keep: Keep<T>,
+    kept: Vec<T>,
     inconsistent: bool,
 }
 
-impl Answer {
-    pub(in crate::netlink) const fn new(expect: Expect, sequence: u32, port: u32) -> Self {
-        Self { expect, sequence, port, bodies: Vec::new(), inconsistent: false }
+impl<T> Answer<T> {
+    pub(in crate::netlink) const fn new(expect: Expect, sequence: u32, port: u32, keep: Keep<T>) -> Self {
+        Self { expect, sequence, port, keep, kept: Vec::new(), inconsistent: false }
     }
 
     /// Takes the messages of a datagram; whether the answer is whole now. Answers to others are passed over.
@@ -143,7 +140,7 @@ impl Answer {
             let length = message.length() as usize;
             if message.sequence_number() == self.sequence
                 && message.port_number() == self.port
-                && self.message(&message)?
+                && self.message(&message, &datagram[..length])?
             {
                 return Ok(true);
             }
@@ -152,11 +149,11 @@ impl Answer {
         Ok(false)
     }
 
-    pub(super) fn into_bodies(self) -> Vec<Vec<u8>> {
-        self.bodies
+    pub(super) fn into_kept(self) -> Vec<T> {
+        self.kept
     }
 
-    fn message(&mut self, message: &NetlinkBuffer<&[u8]>) -> Result<bool, Fault> {
+    fn message(&mut self, message: &NetlinkBuffer<&[u8]>, whole: &[u8]) -> Result<bool, Fault> {
         self.inconsistent |= message.flags() & NLM_F_DUMP_INTR != 0;
         match message.message_type() {
             NLMSG_NOOP => Ok(false),
@@ -164,7 +161,7 @@ impl Answer {
             NLMSG_ERROR => acknowledged(message).map(|()| true),
             NLMSG_DONE => self.done(message.payload()).map(|()| true),
             _ => {
-                self.bodies.push(message.payload().to_vec());
+                self.kept.extend((self.keep)(whole));
                 Ok(self.expect == Expect::Message && message.flags() & NLM_F_MULTIPART == 0)
             }
         }

@@ -1,11 +1,13 @@
 //! A netlink socket as a place where datagrams go and come from, so that tests can put another in its place.
 use std::{fmt, future::poll_fn, io, os::fd::AsFd};
 
-use netlink_sys::{AsyncSocket, SocketAddr, TokioSocket};
+use netlink_sys::{AsyncSocket, SocketAddr};
 use nix::{
     libc,
     sys::socket::{setsockopt, sockopt},
 };
+
+use super::wire::Wire;
 
 /// Larger than any datagram of a dump: the kernel fills at most 32 KiB (`netlink_dump`).
 const FIRST_BUFFER: usize = 64 << 10;
@@ -36,7 +38,7 @@ pub trait Datagrams {
 
 /// A netlink socket under tokio.
 pub struct KernelSocket {
-    socket: TokioSocket,
+    socket: Wire,
     port: u32,
     buffer: Vec<u8>,
 }
@@ -44,7 +46,7 @@ pub struct KernelSocket {
 impl KernelSocket {
     /// Opens and binds a socket. Must be called within a tokio runtime.
     pub fn open(protocol: isize) -> io::Result<Self> {
-        let mut socket = TokioSocket::new(protocol)?;
+        let mut socket = Wire::new(protocol)?;
         socket.socket_ref().set_ext_ack(true)?;
         socket.socket_ref().set_cap_ack(true)?;
         let port = socket.socket_mut().bind_auto()?.port_number();
@@ -54,6 +56,11 @@ impl KernelSocket {
     /// Joins a multicast group.
     pub fn join(&self, group: u32) -> io::Result<()> {
         self.socket.socket_ref().add_membership(group)
+    }
+
+    /// The size of the receive buffer in bytes, as the kernel accounts it: twice what was asked for (socket(7)).
+    pub fn receive_buffer(&self) -> io::Result<usize> {
+        self.socket.socket_ref().get_rx_buf_sz()
     }
 
     /// Makes room for `bytes` of unread datagrams; without the privilege only up to `net.core.rmem_max`.
@@ -72,11 +79,11 @@ impl Datagrams for KernelSocket {
 
     async fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
         let kernel = SocketAddr::new(0, 0);
-        match self.socket.socket_ref().send_to(datagram, &kernel, 0) {
+        match self.socket.try_send_to(datagram, &kernel) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 poll_fn(|context| self.socket.poll_send_to(context, datagram, &kernel)).await.map(drop)
             }
-            result => result.map(drop),
+            result => result,
         }
     }
 
@@ -84,12 +91,30 @@ impl Datagrams for KernelSocket {
         let Self { socket, buffer, .. } = self;
         buffer.clear();
         // The kernel answers before `send` returns: most answers are here already, without a wait.
-        let sender = match socket.socket_ref().recv_from(buffer, 0) {
+        let sender = match socket.try_recv_from(buffer) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 poll_fn(|context| socket.poll_recv_from(context, buffer)).await?
             }
-            result => result?.1,
+            result => result?,
         };
+        self.whole(&sender)
+    }
+}
+
+impl KernelSocket {
+    /// Receives the next datagram if it is there already, and fails with `EAGAIN` otherwise.
+    ///
+    /// # Errors
+    /// Those of [`Datagrams::receive`].
+    pub fn try_receive(&mut self) -> io::Result<Datagram<'_>> {
+        self.buffer.clear();
+        let sender = self.socket.try_recv_from(&mut self.buffer)?;
+        self.whole(&sender)
+    }
+
+    /// What was received, if all of it was.
+    fn whole(&mut self, sender: &SocketAddr) -> io::Result<Datagram<'_>> {
+        let buffer = &mut self.buffer;
         if buffer.len() == buffer.capacity() {
             // Its end may be cut off. The next one finds a larger buffer.
             buffer.reserve(buffer.len() * 2);

@@ -44,6 +44,7 @@ fn belongs(connection: &Connection) -> Option<String> {
     let why = match why {
         Why::Hand => "set by hand".to_owned(),
         Why::Rule { rule, line } => format!("by rule {rule}, line {line}"),
+        Why::Slice => "by its slice".to_owned(),
         Why::Configuration => "by default".to_owned(),
         Why::Profile => "by profile".to_owned(),
     };

@@ -1,10 +1,11 @@
 //! What is switched off, missing or in somebody else's hands on this machine.
 use super::{Facts, Finding, Rule, found};
+use crate::cli::doctor::facts::Unit;
 use crate::core::world::Sysctl;
 
 pub(super) const RULES: &[Rule] =
-    &[configuration, switched_off, userspace_manager, mptcpd, network_manager, blackhole];
-pub(super) const NOTES: &[Rule] = &[no_daemon, privilege, read_only, no_btf];
+    &[configuration, switched_off, not_started, userspace_manager, mptcpd, network_manager, blackhole];
+pub(super) const NOTES: &[Rule] = &[no_daemon, not_enabled, privilege, read_only, no_btf];
 
 fn configuration(facts: &Facts) -> Vec<Finding> {
     let finding = |error: &String| {
@@ -55,9 +56,24 @@ fn blackhole(facts: &Facts) -> Vec<Finding> {
     found(facts.in_blackhole, || Finding::problem("blackhole", finding, remedy))
 }
 
+/// Who has installed it as a service wants it to run.
+fn not_started(facts: &Facts) -> Vec<Finding> {
+    let installed = facts.programs.unit.is_some() && !facts.programs.daemon;
+    let finding = "the daemon is installed and does not run here: nobody follows what comes and goes";
+    let remedy = "systemctl start mptcp-pm; if it ends at once, `journalctl -u mptcp-pm` says why";
+    found(installed, || Finding::problem("daemon", finding, remedy))
+}
+
 fn no_daemon(facts: &Facts) -> Vec<Finding> {
+    let by_hand = facts.programs.unit.is_none() && !facts.programs.daemon;
     let finding = "the daemon does not run here: nobody follows what comes and goes";
-    found(!facts.programs.daemon, || Finding::note("daemon", finding, "systemctl start mptcp-pm"))
+    found(by_hand, || Finding::note("daemon", finding, "mptcp-pm run"))
+}
+
+fn not_enabled(facts: &Facts) -> Vec<Finding> {
+    let disabled = facts.programs.unit == Some(Unit::Disabled);
+    let finding = "the daemon will not be started when the machine boots";
+    found(disabled, || Finding::note("enabled-at-boot", finding, "systemctl enable mptcp-pm"))
 }
 
 fn privilege(facts: &Facts) -> Vec<Finding> {

@@ -12,7 +12,7 @@ fn not_asked_for(facts: &Facts) -> Vec<Finding> {
     let none = facts.counter("MPCapableSYNTX") == 0 && facts.counter("MPCapableSYNRX") == 0;
     let known = facts.counters.contains_key("MPCapableSYNTX");
     let finding = "no connection has asked for MPTCP since the start";
-    let remedy = "start the application with `mptcpize run`, or switch MPTCP on in it";
+    let remedy = "give it an [[application]] table with mptcp = true, or start it with `mptcp-pm exec`";
     found(known && none, || Finding::note("application", finding, remedy))
 }
 

@@ -1,0 +1,193 @@
+//! The object `mptcpify` at work: loaded for this network namespace, it makes MPTCP of the TCP that applications ask for.
+//!
+//! What the configuration says is fixed when it is loaded, but for cgroups, which come and go.
+mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use aya::maps::lpm_trie::Key;
+use aya::maps::{HashMap, LpmTrie, Map, MapData, MapError, RingBuf};
+use mptcp_common::applications::{NAME_LENGTH, Tables};
+use mptcp_common::fields::{self, Field};
+use tokio::io::unix::AsyncFd;
+
+use super::struct_ops::{self, Link, Object};
+use super::{Error, Kernel, cgroup, netns, objects, sys};
+use crate::config::ApplicationRule;
+use tables::Plan;
+
+const OBJECT: &str = "mptcpify";
+pub(super) const FUNCTION: &str = "update_socket_protocol";
+pub(super) const TRACEPOINT: &str = "cgroup_mkdir";
+
+/// What the programs cannot do without.
+pub(super) const NEEDED: [Field; 9] = [
+    Field::Namespaces,
+    Field::NetworkNamespace,
+    Field::NamespaceCookie,
+    Field::ThreadLeader,
+    Field::ProcessName,
+    Field::Credentials,
+    Field::FileUser,
+    Field::CgroupNode,
+    Field::NodeId,
+];
+
+/// The attached programs; dropping it detaches them. Sockets stay what they are.
+pub struct Mptcpify {
+    cgroups: Option<Cgroups>,
+    _link: Link,
+}
+
+impl Mptcpify {
+    /// Loads the object for the network namespace of this thread with what these tables say, and attaches it. Needs a tokio
+    /// runtime around it.
+    ///
+    /// # Errors
+    /// When the daemon was built without the object, or the kernel lacks what it needs (Linux 6.6); see [`Error`].
+    pub fn attach(kernel: &Kernel, rules: &[ApplicationRule]) -> Result<Self, Error> {
+        let types = kernel.types()?;
+        let plan = Plan::of(rules);
+        let mut object = open(&types.table_with(&NEEDED)?, &plan)?;
+        // The program is refused before anything else is done.
+        let is_about_cgroups = !plan.cgroups.is_empty();
+        let loaded = struct_ops::Program::before(&object, types.btf(), FUNCTION, "mptcpify")?;
+        let begun = match is_about_cgroups {
+            true => Some(struct_ops::at_tracepoint(&object, types.btf(), TRACEPOINT, "begun")?),
+            false => None,
+        };
+        fill(&mut object, &plan)?;
+        let cgroups = begun.map(|link| Cgroups::begin(&mut object, plan, link)).transpose()?;
+        Ok(Self { cgroups, _link: loaded.attach()? })
+    }
+
+    /// Waits until cgroups have begun, and takes them in, once. Cancelling it loses nothing.
+    ///
+    /// # Errors
+    /// When the ring buffer cannot be waited for, or the kernel has no room for more.
+    pub async fn follow(&mut self) -> Result<(), Error> {
+        match &mut self.cgroups {
+            Some(cgroups) => cgroups.follow().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The object with the tables in its globals, and its maps made.
+fn open(offsets: &[u32; fields::COUNT], plan: &Plan) -> Result<Object, Error> {
+    let offsets = offsets.map(u32::to_ne_bytes);
+    let cookie = netns::cookie()?.to_ne_bytes();
+    let tables = [plan.say_yes, plan.any_name, plan.any_user, plan.any_cgroup].map(Tables::to_ne_bytes);
+    let names = ["SAY_YES", "ANY_NAME", "ANY_USER", "ANY_CGROUP"];
+    let mut globals = vec![("OFFSETS", offsets.as_flattened()), ("NETNS_COOKIE", &cookie[..])];
+    globals.extend(names.into_iter().zip(tables.iter().map(|table| &table[..])));
+    Object::new(OBJECT, objects::get(OBJECT)?, &globals)
+}
+
+/// Puts names and users into their maps.
+fn fill(object: &mut Object, plan: &Plan) -> Result<(), Error> {
+    let map_error = |map| move |source| map_error(map, source);
+    let names = Map::LpmTrie(object.take_map("NAMES")?);
+    let mut names: LpmTrie<MapData, [u8; NAME_LENGTH], Tables> =
+        names.try_into().map_err(map_error("NAMES"))?;
+    for ((bits, bytes), tables) in &plan.names {
+        names.insert(&Key::new(*bits, *bytes), *tables, 0).map_err(map_error("NAMES"))?;
+    }
+    let users = Map::HashMap(object.take_map("USERS")?);
+    let mut users: HashMap<MapData, u32, Tables> = users.try_into().map_err(map_error("USERS"))?;
+    for (user, tables) in &plan.users {
+        users.insert(user, tables, 0).map_err(map_error("USERS"))?;
+    }
+    Ok(())
+}
+
+fn map_error(map: &'static str, source: MapError) -> Error {
+    Error::Map { object: OBJECT, map, source: Box::new(source) }
+}
+
+/// All cgroups, as they come.
+struct Cgroups {
+    plan: Plan,
+    names: cgroup::Names,
+    map: HashMap<MapData, u64, Tables>,
+    begun: AsyncFd<RingBuf<MapData>>,
+    _link: Link,
+}
+
+impl Cgroups {
+    const MAP: &str = "CGROUPS";
+    const RING: &str = "BEGUN";
+
+    /// Takes in those that are there. The tracepoint tells already of those that begin meanwhile.
+    fn begin(object: &mut Object, plan: Plan, link: Link) -> Result<Self, Error> {
+        let map = Map::HashMap(object.take_map(Self::MAP)?);
+        let map = map.try_into().map_err(|source| map_error(Self::MAP, source))?;
+        let ring = RingBuf::try_from(Map::RingBuf(object.take_map(Self::RING)?));
+        let ring = ring.map_err(|source| map_error(Self::RING, source))?;
+        let begun = sys::watch(ring).map_err(Error::Ring)?;
+        let mut cgroups = Self { plan, names: cgroup::Names::open()?, map, begun, _link: link };
+        cgroups.read(&cgroup::root()?, "/")?;
+        Ok(cgroups)
+    }
+
+    /// Takes in a cgroup and those inside of it, which may be going meanwhile.
+    fn read(&mut self, folder: &Path, path: &str) -> Result<(), Error> {
+        let Ok(about) = fs::metadata(folder) else { return Ok(()) };
+        self.take_in(about.ino(), path)?;
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let name = entry.file_name();
+                let path = format!("{}/{}", path.trim_end_matches('/'), name.to_string_lossy());
+                self.read(&entry.path(), &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// When there is no room even without those that are gone, it counts as what it is inside of.
+    fn take_in(&mut self, id: u64, path: &str) -> Result<(), Error> {
+        let tables = self.plan.fitting(path);
+        if self.map.insert(id, tables, 0).is_ok() {
+            return Ok(());
+        }
+        self.make_room()?;
+        match self.map.insert(id, tables, 0) {
+            Err(source) if tables != 0 => Err(map_error(Self::MAP, source)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Of an id there is never another cgroup.
+    fn make_room(&mut self) -> Result<(), Error> {
+        let known = self.map.keys().collect::<Result<Vec<_>, _>>();
+        self.names.forget();
+        for id in known.map_err(|source| map_error(Self::MAP, source))? {
+            if self.names.path(id, None).is_none() {
+                self.map.remove(&id).map_err(|source| map_error(Self::MAP, source))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn follow(&mut self) -> Result<(), Error> {
+        let mut ready = self.begun.readable_mut().await.map_err(Error::Ring)?;
+        // Cleared before the look, so that what comes in between is not missed.
+        ready.clear_ready();
+        drop(ready);
+        while let Some(id) = self.next_begun() {
+            if let Some(path) = self.names.path(id, None) {
+                self.take_in(id, &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn next_begun(&mut self) -> Option<u64> {
+        let told = self.begun.get_mut().next()?;
+        <[u8; 8]>::try_from(&told[..]).ok().map(u64::from_ne_bytes)
+    }
+}
