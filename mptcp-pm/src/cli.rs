@@ -6,6 +6,7 @@ mod check;
 mod doctor;
 mod exec;
 mod generate;
+mod hook;
 mod monitor;
 mod pm;
 mod service;
@@ -82,6 +83,7 @@ fn run(command: Command) -> Result<Outcome> {
         Command::Status(args) => status(&args).map(Outcome::from),
         Command::Metrics(daemon) => metrics(&daemon.socket).map(Outcome::from),
         Command::Reload(daemon) => reload(&daemon.socket).map(Outcome::from),
+        Command::Hook(args) => hook::run(args).map(|()| Vec::new().into()),
         Command::Service(command) => service::change(command).map(Outcome::from),
         Command::Explain(args) => service::explain(&args).map(Outcome::from),
         Command::Config(ConfigCommand::Check { file }) => check_config(&file).map(Outcome::from),

@@ -52,6 +52,13 @@ pub struct Config {
     pub buffers: Buffers,
     /// VPN and other uplinks may serve the same connection (`share-with-vpn`).
     pub vpn: bool,
+    /// Who makes the kernel's endpoints (`endpoints`).
+    pub endpoints: Endpoints,
+    /// What further radios do while the machine runs on its battery (`on-battery`); without it what suits profile and
+    /// manager, see [`Config::holds_back`].
+    pub on_battery: Option<OnBattery>,
+    /// What is asked of NetworkManager (`[desktop]`).
+    pub desktop: Desktop,
     /// Fixed limits of the kernel's path manager (`[limits]`).
     pub limits: LimitsSetting,
     /// The control socket (`[control]`).
@@ -122,6 +129,38 @@ pub enum Buffers {
     Keep,
 }
 
+/// Who makes the endpoints of the kernel's path manager.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Endpoints {
+    /// The daemon.
+    #[default]
+    Ours,
+    /// NetworkManager, as its connection profiles say.
+    NetworkManager,
+}
+
+/// What further radios do while the machine runs on its battery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnBattery {
+    /// They have no subflow while another uplink carries.
+    HoldBack,
+    /// The same as otherwise.
+    Keep,
+}
+
+/// What is asked of the services of a desktop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Desktop {
+    /// What NetworkManager says of interfaces is heard, where it runs (`network-manager`).
+    pub network_manager: bool,
+}
+
+impl Default for Desktop {
+    fn default() -> Self {
+        Self { network_manager: true }
+    }
+}
+
 /// The part that an uplink plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -137,6 +176,9 @@ pub enum Role {
 }
 
 impl Role {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Primary, Self::Secondary, Self::Backup, Self::Off];
+
     /// Its word in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
@@ -229,6 +271,16 @@ impl Config {
     /// The first table that is about an interface.
     pub fn rule_for(&self, link: &Link) -> Option<&UplinkRule> {
         self.uplinks.iter().find(|rule| rule.matches(link))
+    }
+
+    /// Whether further radios are held back on battery. Unless it is said, where the owner wants to save (`light`) and
+    /// the daemon notices when the path that is left falls silent.
+    pub fn holds_back(&self) -> bool {
+        match (self.profile, self.on_battery) {
+            (Profile::Site, _) | (_, Some(OnBattery::Keep)) => false,
+            (_, Some(OnBattery::HoldBack)) => true,
+            (profile, None) => profile == Profile::Light && self.manager == Some(Manager::Daemon),
+        }
     }
 
     /// Resolves the text of a configuration; `file_name` is for the error.

@@ -13,6 +13,7 @@
 //! | `{"request":"metrics"}` | all | `{"ok":"…"}`: as `mptcp-pm metrics` prints them |
 //! | `{"request":"reload"}` | root | `{"ok":…}`: the configuration is read again and holds |
 //! | `{"request":"service","token":1,"service":"single"}` | root | `{"ok":…}`: it has that type; with `null` what the rules say |
+//! | `{"request":"hook","vpn":{"interface":"ppp0","up":true}}` | root | `{"ok":…}`: it looks again; `vpn` may be left out |
 //! | `{"request":"monitor"}` | all | `{"ok":{"ebpf":[…]}}` as in the status, then one line for each event |
 //!
 //! What fails is answered by `{"error":{"message":"…","remedy":"…"}}`. A line that is no request is answered so
@@ -30,5 +31,5 @@ pub mod server;
 
 pub use client::Client;
 pub use feed::Feed;
-pub use protocol::{Failure, Peer, Reply, Request};
+pub use protocol::{Failure, Peer, Reply, Request, Vpn};
 pub use server::{Call, Server};

@@ -8,6 +8,7 @@ pub mod event;
 mod findings;
 pub mod flow;
 pub mod health;
+pub mod hints;
 pub mod observed;
 pub mod owned;
 pub mod paths;
@@ -15,6 +16,7 @@ pub mod plan;
 pub mod policy;
 pub mod reading;
 pub mod report;
+mod rest;
 pub mod retry;
 pub mod routes;
 pub mod service;
@@ -148,6 +150,7 @@ impl Core {
                 }
                 self.changed(change, now);
             }
+            Event::Desktop(desktop) => self.told(desktop),
             Event::Lost => self.routing.look(),
             Event::Resynced(snapshot) => self.resynced(snapshot, now),
             Event::Observed(observation) => self.observed(observation),
@@ -353,6 +356,7 @@ impl Core {
         let renamed = self.renamed(&snapshot.links);
         let before = std::mem::take(&mut self.world);
         self.world.observation.clone_from(&before.observation);
+        self.world.desktop.clone_from(&before.desktop);
         self.world.replace(snapshot);
         self.owned.rename(&renamed);
         if (&before.links, &before.addresses) != (&self.world.links, &self.world.addresses) {

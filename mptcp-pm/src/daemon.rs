@@ -6,6 +6,7 @@
 //! signals ─────────┤
 //! control socket ──┼─> Event ─> Core ─> Action ─> Executor ─> kernel, state file
 //! clock jumps ─────┤             ^                   │
+//! NetworkManager ──┤             │                   │
 //! deadlines ───────┘             └────── answer ─────┘
 //! ```
 //! Scrapes of the metrics are answered here and concern nobody else.
@@ -28,6 +29,7 @@ use crate::core::action::{Action, Token};
 use crate::core::connections::Manager;
 use crate::core::event::Event;
 use crate::dbus;
+use crate::desktop::Desktop;
 use crate::executor::Executor;
 use crate::instance::Instance;
 use crate::listener::Listener;
@@ -92,7 +94,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let (control, metrics) = (config.control.clone(), config.metrics.clone());
         let (congestion, applications) = (config.congestion, config.applications.clone());
-        let mut daemon = Daemon::new(options.clone(), config).await?;
+        let mut daemon = Daemon::new(options.clone(), config.clone()).await?;
+        daemon.desktop.follow(&config.managed(daemon.default));
+        let desktop = daemon.desktop.first().await;
+        daemon.feed(desktop);
         daemon.open_control(&control)?;
         daemon.endpoint.set(metrics.as_ref())?;
         tokio::spawn(dbus::serve(daemon.sender.clone(), daemon.measure.feed()));
@@ -158,6 +163,7 @@ struct Daemon {
     jumps: Jumps,
     measure: Measure,
     owners: Owners,
+    desktop: Desktop,
     applications: Applications,
     /// The uplinks may be others than those that `measure` knows.
     moved: bool,
@@ -222,6 +228,7 @@ impl Daemon {
             jumps,
             measure: Measure::new(),
             owners: Owners::new(),
+            desktop: Desktop::new(),
             applications: Applications::default(),
             moved: true,
             start: Instant::now(),
@@ -273,6 +280,7 @@ impl Daemon {
             Some(call) = self.calls.recv() => self.answer(call).await,
             due = self.measure.due() => self.measured(due),
             owned = self.owners.next() => self.feed(owned),
+            told = self.desktop.next() => self.feed(told),
             never = self.applications.follow() => match never {},
             alarm = self.executor.alarms.next() => self.alarmed(alarm),
             answer = self.executor.prober.answer() => self.feed(answer),
@@ -377,13 +385,14 @@ impl Daemon {
     }
 
     fn reload(&mut self) -> anyhow::Result<()> {
-        let config = self.options.load()?;
+        let config = self.options.load()?.managed(self.default);
         self.endpoint.set(config.metrics.as_ref())?;
+        self.desktop.follow(&config);
         let kernel = Kernel::default();
         self.measure.couple(config.congestion, &kernel);
         self.applications.set(&config.applications, &kernel);
         tracing::info!(profile = config.profile.name(), "configuration read");
-        self.feed(Event::Configured(config.managed(self.default)));
+        self.feed(Event::Configured(config));
         Ok(())
     }
 
@@ -413,6 +422,16 @@ impl Daemon {
                 }
                 Err(failure) => Reply::Error(failure),
             },
+            Request::Hook { vpn } => {
+                tracing::debug!(?vpn, "hook of NetworkManager's dispatcher");
+                if let Some(vpn) = vpn {
+                    let told = self.desktop.vpn(vpn.interface, vpn.up);
+                    self.feed(told);
+                }
+                // What is to be done is done when the hook has its answer.
+                self.feed(Event::Look);
+                Reply::Ok(serde_json::json!({}))
+            }
             Request::Reload {} => match self.reload() {
                 Ok(()) => {
                     self.act().await;
@@ -477,6 +496,7 @@ impl Daemon {
             .await,
             report,
             paths: self.measure.stats().paths(),
+            desktop: self.desktop.status(),
             ebpf: self.features(),
         };
         match serde_json::to_value(&status) {

@@ -10,7 +10,7 @@ use crate::alarms::Alarms;
 use crate::core::action::{Action, NewEndpoint};
 use crate::core::event::{Event, Failure, FailureKind};
 use crate::core::world::{Endpoint, EndpointFlags, Observation, Sysctl};
-use crate::netlink::diag::Diag;
+use crate::netlink::diag::{Diag, Subflow};
 use crate::netlink::diag_wire::State;
 use crate::netlink::mptcp::{self, Mptcp, Target};
 use crate::netlink::route::{self, Outcome, Routes};
@@ -89,6 +89,7 @@ impl Executor {
             Action::AddEndpoint(new) => self.add_endpoint(new).await,
             // Where somebody was quicker there is nothing to do; the core reads the endpoints again.
             Action::DeleteEndpoint(endpoint)
+            | Action::RetireEndpoint(endpoint)
             | Action::SetBackup(endpoint, _)
             | Action::RetrySubflows(endpoint)
                 if !self.is_there(endpoint).await.map_err(refused)? =>
@@ -96,6 +97,10 @@ impl Executor {
                 Ok(())
             }
             Action::DeleteEndpoint(endpoint) => self.delete_endpoint(endpoint.id).await,
+            Action::RetireEndpoint(old) if is_needed(old.addr).await? => {
+                Err(other("a connection has no other path, so the uplink is not held back yet"))
+            }
+            Action::RetireEndpoint(endpoint) => self.delete_endpoint(endpoint.id).await,
             Action::RetrySubflows(old) if carries_subflow(old.addr).await? => {
                 Err(other("another connection has a subflow there, which a new attempt would close"))
             }
@@ -151,9 +156,25 @@ impl Executor {
 /// Whether a subflow from an address lives: not one that is itself an attempt, nor one that lingers after its end, which
 /// MPTCP closes when all that it carried has arrived.
 async fn carries_subflow(addr: IpAddr) -> Result<bool, Failure> {
+    Ok(living().await?.iter().any(|subflow| is_from(subflow, addr)))
+}
+
+/// Whether a connection has no subflow but one from an address.
+async fn is_needed(addr: IpAddr) -> Result<bool, Failure> {
+    let subflows = living().await?;
+    let (here, elsewhere): (Vec<_>, Vec<_>) = subflows.iter().partition(|subflow| is_from(subflow, addr));
+    let other = |token| elsewhere.iter().any(|subflow| subflow.info.token_local == token);
+    Ok(here.iter().any(|subflow| !other(subflow.info.token_local)))
+}
+
+async fn living() -> Result<Vec<Subflow>, Failure> {
     let subflows = Diag::open().map_err(other)?.subflows().await.map_err(other)?;
     let lives = |state| matches!(state, State::Established | State::CloseWait | State::SynRecv);
-    Ok(subflows.iter().any(|s| s.socket.local.ip().to_canonical() == addr && lives(s.socket.state)))
+    Ok(subflows.into_iter().filter(|subflow| lives(subflow.socket.state)).collect())
+}
+
+fn is_from(subflow: &Subflow, addr: IpAddr) -> bool {
+    subflow.socket.local.ip().to_canonical() == addr
 }
 
 /// What an owner reads in the log: the acts on endpoints; routes and the like are details.
@@ -165,7 +186,9 @@ fn announce(action: &Action) {
         Action::RetrySubflows(old) => {
             tracing::info!(addr = %old.addr, "subflows that failed are tried again")
         }
-        Action::DeleteEndpoint(old) => tracing::info!(addr = %old.addr, id = old.id, "endpoint deleted"),
+        Action::DeleteEndpoint(old) | Action::RetireEndpoint(old) => {
+            tracing::info!(addr = %old.addr, id = old.id, "endpoint deleted")
+        }
         Action::SetBackup(endpoint, on) => {
             tracing::info!(addr = %endpoint.addr, id = endpoint.id, backup = on, "endpoint changed");
         }

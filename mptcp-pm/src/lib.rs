@@ -10,6 +10,7 @@ pub mod core;
 mod coupling;
 pub mod daemon;
 mod dbus;
+mod desktop;
 mod executor;
 mod instance;
 mod interfaces;

@@ -11,4 +11,5 @@ pub mod route;
 #[cfg(test)]
 mod tests;
 pub mod transport;
+pub mod uevent;
 pub mod watch;

@@ -156,6 +156,11 @@ impl Daemon {
         host.command(binary()?).args(["cleanup", "--runtime-dir"]).arg(Files::of(host).runtime).output()
     }
 
+    /// The control socket of this host's daemons.
+    pub fn socket(host: &Host) -> PathBuf {
+        Files::of(host).socket
+    }
+
     /// Where this host's daemons look for the system's D-Bus.
     pub fn bus(host: &Host) -> PathBuf {
         Files::of(host).bus

@@ -66,6 +66,7 @@ pub mod congestion;
 pub mod crowd;
 pub mod daemon;
 pub mod demo;
+pub mod desktop;
 mod emulator;
 pub mod faults;
 pub mod flaps;

@@ -21,8 +21,8 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
-    /// Bring what this machine lacks: rust-src, bpf-linker, tools and servers of the tests, Prometheus for one of
-    /// them, mptcpd for the benchmarks
+    /// Bring what this machine lacks: rust-src, bpf-linker, tools and servers of the tests, Prometheus and NetworkManager
+    /// for some of them, mptcpd for the benchmarks
     Setup,
     /// Build the eBPF objects, then the daemon with the objects inside it
     Build {

@@ -6,7 +6,7 @@ use nix::unistd::geteuid;
 
 use crate::{
     build, paths, process,
-    setup::{self, ensure, mptcpd, programs, prometheus},
+    setup::{self, ensure, mptcpd, network_manager, programs, prometheus},
 };
 
 /// The crate whose tests work on the running kernel, one at a time.
@@ -60,10 +60,12 @@ pub fn bench(name: &str, release: bool, args: &[String]) -> Result<()> {
     process::run(cargo.args(args))
 }
 
-/// The tests find Prometheus and its tool in the variables `PROMETHEUS` and `PROMTOOL`, the servers in theirs.
+/// The tests find Prometheus and its tool in the variables `PROMETHEUS` and `PROMTOOL`, the servers in theirs, and the
+/// folder with NetworkManager in `NETWORK_MANAGER`.
 fn tell_programs(tests: &mut Command) -> Result<()> {
     tests.env("PROMETHEUS", prometheus::path()?).env("PROMTOOL", prometheus::promtool()?);
     tests.envs(programs::variables()?);
+    tests.env("NETWORK_MANAGER", network_manager::path()?);
     Ok(())
 }
 

@@ -4,6 +4,7 @@ pub mod cargo_deb;
 pub mod emulator;
 pub mod kernels;
 pub mod mptcpd;
+pub mod network_manager;
 pub mod programs;
 pub mod prometheus;
 pub mod selftests;
@@ -31,6 +32,8 @@ pub enum Step {
     Mptcpd,
     /// The server that scrapes the metrics in a test
     Prometheus,
+    /// What manages interfaces beside the daemon in a test
+    NetworkManager,
     /// The servers that Debian's clients reach in tests
     Programs,
     /// What boots other kernels
@@ -48,7 +51,8 @@ pub enum Step {
 /// What building needs.
 pub const BUILD: &[Step] = &[Step::RustSrc, Step::BpfLinker];
 /// What tests need.
-pub const TEST: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Prometheus, Step::Programs];
+pub const TEST: &[Step] =
+    &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Prometheus, Step::Programs, Step::NetworkManager];
 /// What the demonstration needs.
 pub const DEMO: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::Packages];
 /// What benchmarks need.
@@ -61,8 +65,15 @@ pub const CONFORMANCE: &[Step] =
 /// What making the package needs.
 pub const DIST: &[Step] = &[Step::RustSrc, Step::BpfLinker, Step::CargoDeb, Step::DistPackages];
 /// Everything but what the package, other kernels and the kernel's own tests need, which only those bring who ask for them.
-const ALL: &[Step] =
-    &[Step::RustSrc, Step::BpfLinker, Step::Packages, Step::Mptcpd, Step::Prometheus, Step::Programs];
+const ALL: &[Step] = &[
+    Step::RustSrc,
+    Step::BpfLinker,
+    Step::Packages,
+    Step::Mptcpd,
+    Step::Prometheus,
+    Step::Programs,
+    Step::NetworkManager,
+];
 
 /// Does every step, reports each, and fails at the end when one of them failed.
 pub fn all() -> Result<()> {
@@ -99,6 +110,7 @@ impl Step {
             Self::Packages => "packages",
             Self::Mptcpd => "mptcpd",
             Self::Prometheus => "prometheus",
+            Self::NetworkManager => "network-manager",
             Self::Programs => "programs",
             Self::Emulator => "emulator",
             Self::Selftests => "selftests",
@@ -115,6 +127,7 @@ impl Step {
             Self::Packages => Ok(packages::is_done(packages::TEST)),
             Self::Mptcpd => mptcpd::is_done(),
             Self::Prometheus => prometheus::is_done(),
+            Self::NetworkManager => network_manager::is_done(),
             Self::Programs => programs::is_done(),
             Self::Emulator => emulator::is_done(),
             Self::Selftests => selftests::is_done(),
@@ -131,6 +144,7 @@ impl Step {
             Self::Packages => packages::bring(packages::TEST),
             Self::Mptcpd => mptcpd::bring(),
             Self::Prometheus => prometheus::bring(),
+            Self::NetworkManager => network_manager::bring(),
             Self::Programs => programs::bring(),
             Self::Emulator => emulator::bring(),
             Self::Selftests => selftests::bring(),

@@ -90,6 +90,12 @@ JSON: an array of objects, one for each finding:
   finding   what is wrong
   remedy    what to do about it";
 
+const HOOK: &str = "\
+For the script 90-mptcp-pm in NetworkManager's dispatcher.d. It asks for a look
+at what the kernel does not report, as are endpoints that others make, and tells
+which interface is a VPN's (VPN_IP_IFACE), which NetworkManager tells nobody
+else. Without a daemon there is nothing to do, and that is no failure.";
+
 const EXEC_LIMITS: &str = "\
 The program is executed in place of this one: signals, standard streams and exit
 status are its own. A library is loaded into it and what it starts (LD_PRELOAD),
@@ -156,6 +162,9 @@ pub enum Command {
     Cleanup(CleanupArgs),
     /// Have the daemon read its configuration again
     Reload(SocketArgs),
+    /// Tell the daemon what NetworkManager's dispatcher has to tell
+    #[command(after_long_help = HOOK)]
+    Hook(HookArgs),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -185,6 +194,21 @@ pub struct RunArgs {
 
 /// Where the daemon remembers what it owns in the kernel, unless told otherwise.
 pub const DEFAULT_RUNTIME_DIR: &str = "/run/mptcp-pm";
+
+/// `hook`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct HookArgs {
+    /// The interface, as the dispatcher says it; may be empty
+    pub interface: String,
+    /// What has happened, as the dispatcher says it: up, down, vpn-up, ...
+    pub action: String,
+    /// The VPN's interface, where there is one
+    #[arg(long, value_name = "NAME", env = "VPN_IP_IFACE")]
+    pub vpn: Option<String>,
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub daemon: SocketArgs,
+}
 
 /// `cleanup`.
 #[derive(Clone, Debug, clap::Args)]

@@ -10,8 +10,8 @@ use toml::de::{DeTable, DeValue};
 use super::error::{Problems, Refusal, refuse};
 use super::values::{Fields, boolean, choice, count, string, words, wrong_type};
 use super::{
-    Buffers, Config, Control, DEFAULT_GROUP, LimitsSetting, Listen, Manager, Match, Metrics, NameGlob,
-    Problem, Profile, Role, UplinkRule,
+    Buffers, Config, Control, DEFAULT_GROUP, Desktop, Endpoints, LimitsSetting, Listen, Manager, Match,
+    Metrics, NameGlob, OnBattery, Problem, Profile, Role, UplinkRule,
 };
 use crate::core::world::EndpointFlags;
 
@@ -51,6 +51,9 @@ fn file(fields: Fields, problems: &mut Problems) -> Config {
             "congestion",
             "share-with-vpn",
             "buffers",
+            "endpoints",
+            "on-battery",
+            "desktop",
             "uplink",
             "application",
             "limits",
@@ -69,6 +72,9 @@ fn file(fields: Fields, problems: &mut Problems) -> Config {
         buffers: fields.read("buffers", problems, buffers).unwrap_or_default(),
         applications: application::applications(fields, problems),
         vpn: fields.read("share-with-vpn", problems, boolean).unwrap_or_default(),
+        endpoints: fields.read("endpoints", problems, endpoints).unwrap_or_default(),
+        on_battery: fields.read("on-battery", problems, on_battery),
+        desktop: fields.table("desktop", problems).map(|table| desktop(table, problems)).unwrap_or_default(),
         limits: fields.table("limits", problems).map(|table| limits(table, problems)).unwrap_or_default(),
         metrics: fields.table("metrics", problems).and_then(|table| metrics(table, &control, problems)),
         control,
@@ -81,6 +87,23 @@ fn profile(value: &DeValue) -> Result<Profile, Refusal> {
 
 fn buffers(value: &DeValue) -> Result<Buffers, Refusal> {
     choice(value, &[("fit", Buffers::Fit), ("keep", Buffers::Keep)])
+}
+
+fn endpoints(value: &DeValue) -> Result<Endpoints, Refusal> {
+    choice(value, &[("ours", Endpoints::Ours), ("networkmanager", Endpoints::NetworkManager)])
+}
+
+fn on_battery(value: &DeValue) -> Result<OnBattery, Refusal> {
+    choice(value, &[("hold-back", OnBattery::HoldBack), ("keep", OnBattery::Keep)])
+}
+
+fn desktop(fields: Fields, problems: &mut Problems) -> Desktop {
+    fields.expect(&["network-manager"], problems);
+    let heard = |value: &DeValue| choice(value, &[("auto", true), ("off", false)]);
+    let default = Desktop::default();
+    Desktop {
+        network_manager: fields.read("network-manager", problems, heard).unwrap_or(default.network_manager),
+    }
 }
 
 fn manager(value: &DeValue) -> Result<Manager, Refusal> {
@@ -258,8 +281,7 @@ fn octet(digits: &str) -> Option<u8> {
 }
 
 fn role(value: &DeValue) -> Result<Role, Refusal> {
-    let roles = [Role::Primary, Role::Secondary, Role::Backup, Role::Off];
-    choice(value, &roles.map(|role| (role.name(), role)))
+    choice(value, &Role::ALL.map(|role| (role.name(), role)))
 }
 
 fn flags(value: &DeValue) -> Result<EndpointFlags, Refusal> {

@@ -8,7 +8,7 @@ use crate::core::service::Service;
 pub const MAX_REQUEST: usize = 64 * 1024;
 
 /// What a client asks for. (Braces, so that unknown fields are refused.)
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     /// Is the daemon's loop alive?
@@ -26,16 +26,22 @@ pub enum Request {
         /// The service type.
         service: Option<Service>,
     },
+    /// NetworkManager's dispatcher says that something has happened: look at what the kernel does not report.
+    Hook {
+        /// An interface that is a VPN's, whatever its kind, or no longer is.
+        #[serde(default)]
+        vpn: Option<Vpn>,
+    },
     /// Tell from now on what happens to paths; the last request of its connection.
     Monitor {},
 }
 
 impl Request {
     /// Whether it changes something, which only root may.
-    pub const fn changes(self) -> bool {
+    pub const fn changes(&self) -> bool {
         match self {
             Self::Ping {} | Self::Status {} | Self::Metrics {} | Self::Monitor {} => false,
-            Self::Reload {} | Self::Service { .. } => true,
+            Self::Reload {} | Self::Service { .. } | Self::Hook { .. } => true,
         }
     }
 
@@ -48,6 +54,16 @@ impl Request {
             Failure::new(format!("not a request: {error}"), "send one line like {\"request\":\"status\"}")
         })
     }
+}
+
+/// What the dispatcher says of a VPN.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vpn {
+    /// Its interface.
+    pub interface: String,
+    /// Whether it is there.
+    pub up: bool,
 }
 
 /// Who is at the other end of the socket, by the kernel's word (`SO_PEERCRED`).
@@ -100,10 +116,15 @@ mod tests {
             Request::Reload {},
             Request::Monitor {},
         ];
-        let lines = requests.map(|request| serde_json::to_string(&request).expect("serializes"));
+        let lines = requests.clone().map(|request| serde_json::to_string(&request).expect("serializes"));
         let words = ["ping", "status", "metrics", "reload", "monitor"];
         assert_eq!(lines, words.map(|word| format!("{{\"request\":\"{word}\"}}")));
         assert_eq!(lines.map(|line| Request::parse(line.as_bytes()).expect("parses")), requests);
+        let hook = Request::Hook { vpn: Some(Vpn { interface: "ppp0".to_owned(), up: true }) };
+        let line = "{\"request\":\"hook\",\"vpn\":{\"interface\":\"ppp0\",\"up\":true}}";
+        assert_eq!(serde_json::to_string(&hook).expect("serializes"), line);
+        let line = b"{\"request\":\"hook\"}";
+        assert_eq!(Request::parse(line).expect("parses"), Request::Hook { vpn: None });
         let reply = Reply::Error(Failure::new("no", "yes"));
         let line = serde_json::to_string(&reply).expect("serializes");
         assert_eq!(line, "{\"error\":{\"message\":\"no\",\"remedy\":\"yes\"}}");

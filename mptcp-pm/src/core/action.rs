@@ -39,6 +39,9 @@ pub enum Action {
     /// Delete an endpoint: the kernel closes its subflows and withdraws its address from the peers. The id may have
     /// passed to another endpoint since it was read: who carries this out compares first, and leaves that one alone.
     DeleteEndpoint(Endpoint),
+    /// Delete an endpoint whose uplink is held back. A connection that has no other path would lose its last one: who
+    /// carries this out looks first, and refuses where there is one. As for deletion, the id is compared first.
+    RetireEndpoint(Endpoint),
     /// Set or clear the backup flag of an endpoint: the kernel sends MP_PRIO on its subflows. As for deletion, the id
     /// is compared first.
     SetBackup(Endpoint, bool),
@@ -214,7 +217,9 @@ impl Action {
                 Subject::Rule(rule.family, rule.priority, rule.src)
             }
             Self::AddEndpoint(endpoint) => Subject::Endpoint(endpoint.addr),
-            Self::DeleteEndpoint(endpoint) | Self::SetBackup(endpoint, _) => Subject::Endpoint(endpoint.addr),
+            Self::DeleteEndpoint(endpoint)
+            | Self::RetireEndpoint(endpoint)
+            | Self::SetBackup(endpoint, _) => Subject::Endpoint(endpoint.addr),
             Self::RetrySubflows(endpoint) => Subject::Subflows(endpoint.addr),
             Self::CloseInitial(addr) => Subject::Endpoint(*addr),
             Self::LookAtConnections => Subject::Connections,

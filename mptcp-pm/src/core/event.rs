@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::action::Action;
 use super::alarm::{Alarm, Figures, Probe};
 use super::connections::{Notice, Seen, Token};
+use super::hints::Desktop;
 use super::owned::Owned;
 use super::service::{Owner, Service};
 use super::world::{Change, Observation, Snapshot};
@@ -20,6 +21,8 @@ pub enum Event {
     Inherited(Owned),
     /// Routing netlink reports a change.
     Changed(Change),
+    /// What the desktop's services tell now.
+    Desktop(Desktop),
     /// Routing netlink lost messages, or the machine slept: what is known may be wrong.
     Lost,
     /// The whole of routing netlink, in answer to [`Action::Resync`].

@@ -1,9 +1,16 @@
 //! What the core tells of itself: whose each endpoint is, and what is not as it is wanted.
 use super::action::Subject;
+use super::hints::Hint;
 use super::report::{EndpointReport, Finding, Owner};
 use super::world::{Endpoint, EndpointFlags};
 use super::{Core, policy};
-use crate::config::Manager;
+use crate::config::{Endpoints, Manager};
+
+const THERE_ARE_NONE: &str = "NetworkManager is to make them and makes none: remove conf.d/mptcp-pm.conf, see \
+    connection.mptcp-flags, or set endpoints = \"ours\"";
+
+const IT_IS_THEIRS: &str = "somebody else has made it, as NetworkManager does, so it stays as it is: put \
+    conf.d/mptcp-pm.conf in place and activate the connection again, or set endpoints = \"networkmanager\"";
 
 impl Core {
     pub(super) fn endpoint_report(&self, endpoint: &Endpoint) -> EndpointReport {
@@ -46,6 +53,32 @@ impl Core {
         })
     }
 
+    /// Endpoints that NetworkManager makes though it is not to, or does not make though it is to.
+    fn made_by_others(&self) -> Vec<Finding> {
+        let finding =
+            |object: String, reason: &str| Finding { object, reason: reason.to_owned(), given_up: true };
+        let seen: Vec<&Endpoint> = self.world.observation.iter().flat_map(|seen| &seen.endpoints).collect();
+        let used = self.desired.uplinks.iter().filter(|uplink| uplink.unused.is_none());
+        match self.config.endpoints {
+            _ if self.stopping => Vec::new(),
+            Endpoints::NetworkManager if seen.is_empty() && used.clone().count() > 1 => {
+                vec![finding("endpoints".to_owned(), THERE_ARE_NONE)]
+            }
+            Endpoints::NetworkManager => Vec::new(),
+            Endpoints::Ours => {
+                let managed = used.filter(|uplink| uplink.profile.is_some());
+                let addresses =
+                    managed.flat_map(|uplink| &uplink.families).flat_map(|access| &access.addresses);
+                let foreign = addresses.filter(|addr| {
+                    seen.iter().any(|there| {
+                        there.addr == **addr && self.endpoint_report(there).owner == Owner::Foreign
+                    })
+                });
+                foreign.map(|addr| finding(format!("endpoint {addr}"), IT_IS_THEIRS)).collect()
+            }
+        }
+    }
+
     pub(super) fn findings(&self) -> Vec<Finding> {
         let failed = self.retries.troubles().map(|(subject, reason, given_up)| Finding {
             object: subject.to_string(),
@@ -63,6 +96,26 @@ impl Core {
             let reason = source.error()?.to_owned();
             Some(Finding { object: Subject::Knowledge.to_string(), reason, given_up: !source.is_due() })
         });
-        failed.chain(unread).chain(unable).chain(self.without_effect()).collect()
+        let mistaken = self.world.desktop.interfaces.iter().flat_map(mistaken);
+        let others = self.made_by_others().into_iter();
+        failed
+            .chain(unread)
+            .chain(unable)
+            .chain(self.without_effect())
+            .chain(mistaken)
+            .chain(others)
+            .collect()
     }
+}
+
+/// What a profile of NetworkManager carries and cannot be meant.
+fn mistaken((interface, hint): (&String, &Hint)) -> impl Iterator<Item = Finding> + use<> {
+    let profile = hint.profile.as_ref().map_or(interface, |profile| &profile.id);
+    let object = format!("profile {profile:?} of NetworkManager");
+    let findings = hint.mistakes.iter().map(|mistake| Finding {
+        object: object.clone(),
+        reason: mistake.clone(),
+        given_up: true,
+    });
+    findings.collect::<Vec<_>>().into_iter()
 }

@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::hints::Desktop;
 use super::routes::{Routes, default_net, leaves_by};
 use super::uplink::{self, Class};
 use super::world::{
@@ -22,6 +23,8 @@ pub struct World {
     pub rules: Vec<Rule>,
     /// Endpoints, limits and sysctls; none before the first look.
     pub observation: Option<Observation>,
+    /// What the desktop's services tell.
+    pub desktop: Desktop,
 }
 
 impl World {
@@ -103,7 +106,15 @@ impl World {
 
     /// The links that are VPNs or tunnels.
     pub fn is_vpn(&self, ifindex: IfIndex) -> bool {
-        self.links.get(&ifindex).is_some_and(|link| uplink::class(link) == Class::Vpn)
+        self.links.get(&ifindex).is_some_and(|link| self.class(link) == Class::Vpn)
+    }
+
+    /// What sort of interface a link is: by its kind, and where that is ordinary, by what is told of it.
+    pub fn class(&self, link: &Link) -> Class {
+        match uplink::class(link) {
+            Class::Access | Class::Cellular if self.desktop.is_vpn(&link.name) => Class::Vpn,
+            class => class,
+        }
     }
 
     /// Whether anything depends on a route: it is a default route or half of one, leads into a VPN, or is ours.

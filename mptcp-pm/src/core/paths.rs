@@ -293,7 +293,9 @@ impl Paths {
 
 /// Where a connection has a choice, it matters whether the other end answers.
 fn meet(connection: &Connection, aims: &Aims, health: &mut Health, every: Duration, now: Duration) {
-    if connection.server_side || connection.manager == Manager::Kernel || connection.subflows.len() < 2 {
+    // What rests could take over, too.
+    let has_choice = connection.subflows.len() > 1 || !aims.resting.is_empty();
+    if connection.server_side || connection.manager == Manager::Kernel || !has_choice {
         return;
     }
     for subflow in connection.subflows.iter().filter(|subflow| subflow.established) {

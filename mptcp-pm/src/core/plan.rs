@@ -35,6 +35,7 @@ pub fn plan(desired: &Desired, world: &World, owned: &Owned) -> Vec<Action> {
     actions.extend(rest);
     actions.extend(stale_rules(desired, world).map(Action::DeleteRule));
     actions.extend(late_routes.into_iter().map(Action::DeleteRoute));
+    actions.extend(desired.retiring.iter().cloned().map(Action::RetireEndpoint));
     actions.extend(last.into_iter().map(write));
     actions
 }
@@ -172,6 +173,7 @@ impl Endpoints {
         let stays = |endpoint: &Endpoint| {
             desired.endpoints.iter().any(|wanted| wanted.addr == endpoint.addr)
                 || desired.stranded.contains(endpoint)
+                || desired.retiring.contains(endpoint)
         };
         difference.delete = ours.into_iter().filter(|endpoint| !stays(endpoint)).cloned().collect();
         difference.crowded = seen.len() + difference.add.len() > desired.room;

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::action::NewEndpoint;
 use super::observed::World;
 use super::owned::Owned;
+use super::rest;
 use super::routes::{default_net, leaves_by};
 use super::subflows::Aims;
 use super::uplink::{self, Class, Unused, Uplink};
@@ -17,7 +18,7 @@ use super::world::{
     Endpoint, EndpointFlags, Family, Hop, IfIndex, Limits, MAIN_TABLE, OUR_PROTOCOL, Route, RouteKind, Rule,
     Sysctl,
 };
-use crate::config::{Buffers, Config, Profile, Role};
+use crate::config::{Buffers, Config, Endpoints, Manager, Profile, Role};
 
 /// The tables of the uplinks start here; an uplink's is this plus the index of its interface.
 pub const TABLE_BASE: u32 = 0x4d50_0000;
@@ -45,6 +46,8 @@ pub struct Desired {
     /// Endpoints of ours whose uplink is lost and that stay because there is no other: a connection whose last
     /// subflow is closed dies after `net.mptcp.close_timeout`, one that is left alone goes on when the path returns.
     pub stranded: Vec<Endpoint>,
+    /// Endpoints of ours whose uplink is held back: they go when no connection needs them.
+    pub retiring: Vec<Endpoint>,
     /// How many endpoints the kernel holds, ours and others.
     pub room: usize,
     /// The limits.
@@ -78,10 +81,18 @@ impl Default for Capacity {
 pub fn desire(world: &World, config: &Config, owned: &Owned, capacity: Capacity) -> Desired {
     let mut uplinks = uplink::find(world, config);
     let beside_vpn = separate_vpns(&mut uplinks, world, config);
+    let best = |uplinks: &[Uplink]| preferred(uplinks).first().map(|uplink| uplink.ifindex);
+    rest::mark(&mut uplinks, &world.desktop, config, best);
     let places = places(&uplinks);
     let others = others(&places, world, owned);
-    let stranded = if beside_vpn { Vec::new() } else { stranded(&uplinks, &places, world, owned) };
-    let room = capacity.endpoints.saturating_sub(others.len() + stranded.len());
+    let by_others = config.endpoints == Endpoints::NetworkManager;
+    let stranded =
+        if beside_vpn || by_others { Vec::new() } else { stranded(&uplinks, &places, world, owned) };
+    let retiring = if by_others { Vec::new() } else { retiring(&places, &uplinks, world, owned, config) };
+    let room = match by_others {
+        false => capacity.endpoints.saturating_sub(others.len() + stranded.len() + retiring.len()),
+        true => 0,
+    };
     let endpoints = endpoints(&places, &uplinks, &others, config, room);
     let used: Vec<&Uplink> = uplinks.iter().filter(|uplink| uplink.unused.is_none()).collect();
     let limits = Some(limits(endpoints.len() + made_by_others(&others), world, config, owned, capacity));
@@ -94,6 +105,7 @@ pub fn desire(world: &World, config: &Config, owned: &Owned, capacity: Capacity)
         sysctls: sysctls(&used, world, config),
         endpoints,
         stranded,
+        retiring,
         uplinks,
     }
 }
@@ -172,11 +184,47 @@ fn places(uplinks: &[Uplink]) -> Vec<Place> {
     places
 }
 
-/// The uplinks in use, best first: by role, then what costs nothing, then as the routing table prefers them.
+/// The uplinks in use, best first: those that reach the Internet, then by role, then what costs nothing, then as the
+/// routing table prefers them.
 fn preferred(uplinks: &[Uplink]) -> Vec<&Uplink> {
     let mut used: Vec<&Uplink> = uplinks.iter().filter(|uplink| uplink.unused.is_none()).collect();
-    used.sort_by_key(|uplink| (uplink.role.map_or(1, rank), uplink.metered, uplink.metric(), uplink.ifindex));
+    used.sort_by_key(|uplink| {
+        let order = (uplink.role.map_or(1, rank), uplink.metered, uplink.metric(), uplink.ifindex);
+        (uplink.is_idle(), order)
+    });
     used
+}
+
+/// The best uplink of a family: the best one of all, unless it rests in this family.
+fn best(uplinks: &[Uplink], family: Family) -> Option<IfIndex> {
+    let preferred = preferred(uplinks);
+    let awake = |uplink: &&&Uplink| !uplink.rests_in(family);
+    let other = || preferred.iter().filter(awake).find(|uplink| uplink.access(family).is_some());
+    let first = preferred.first().filter(awake).or_else(other).or(preferred.first());
+    first.map(|uplink| uplink.ifindex)
+}
+
+/// Whether an uplink has no endpoint while another one carries. Where the daemon manages the connections, that concerns
+/// their subflows and not the endpoints, which do nothing for them.
+fn has_no_endpoint(uplink: &Uplink, config: &Config) -> bool {
+    uplink.held && config.manager != Some(Manager::Daemon)
+}
+
+/// See [`Desired::retiring`].
+fn retiring(
+    places: &[Place],
+    uplinks: &[Uplink],
+    world: &World,
+    owned: &Owned,
+    config: &Config,
+) -> Vec<Endpoint> {
+    let retires =
+        |ifindex| uplinks.iter().any(|uplink| uplink.ifindex == ifindex && has_no_endpoint(uplink, config));
+    let here = |endpoint: &&Endpoint| {
+        places.iter().any(|place| place.addr == endpoint.addr && retires(place.ifindex))
+    };
+    let seen = world.observation.iter().flat_map(|seen| &seen.endpoints);
+    seen.filter(|endpoint| owned.has(endpoint)).filter(here).cloned().collect()
 }
 
 /// Our endpoints, as many as the kernel's table has room for.
@@ -188,18 +236,31 @@ fn endpoints(
     room: usize,
 ) -> Vec<NewEndpoint> {
     let free = |place: &&NewEndpoint| !others.iter().any(|other| other.addr == place.addr && other.port == 0);
-    let best = preferred(uplinks).first().map(|uplink| uplink.ifindex);
-    let flags = |uplink: &Uplink| flags(uplink, best == Some(uplink.ifindex), config);
-    ways(places, uplinks, flags).into_iter().filter(|way| free(&way)).take(room).collect()
+    let best = Family::BOTH.map(|family| (family, best(uplinks, family)));
+    let flags = |uplink: &Uplink, family| {
+        flags(uplink, family, best.contains(&(family, Some(uplink.ifindex))), config)
+    };
+    let has_none =
+        |ifindex| uplinks.iter().any(|uplink| uplink.ifindex == ifindex && has_no_endpoint(uplink, config));
+    let wanted = ways(places, uplinks, flags).into_iter().filter(|way| !has_none(way.ifindex));
+    wanted.filter(|way| free(&way)).take(room).collect()
 }
 
 /// How the addresses are used, best uplink first.
-fn ways(places: &[Place], uplinks: &[Uplink], flags: impl Fn(&Uplink) -> EndpointFlags) -> Vec<NewEndpoint> {
-    let flags_of = |ifindex| {
+fn ways(
+    places: &[Place],
+    uplinks: &[Uplink],
+    flags: impl Fn(&Uplink, Family) -> EndpointFlags,
+) -> Vec<NewEndpoint> {
+    let flags_of = |ifindex, family| {
         let uplink = uplinks.iter().find(|uplink| uplink.ifindex == ifindex);
-        uplink.map_or(EndpointFlags::SUBFLOW, &flags)
+        uplink.map_or(EndpointFlags::SUBFLOW, |uplink| flags(uplink, family))
     };
-    let way = |&Place { addr, ifindex }: &Place| NewEndpoint { addr, ifindex, flags: flags_of(ifindex) };
+    let way = |&Place { addr, ifindex }: &Place| NewEndpoint {
+        addr,
+        ifindex,
+        flags: flags_of(ifindex, Family::of(&addr)),
+    };
     places.iter().map(way).collect()
 }
 
@@ -214,8 +275,14 @@ fn aims(
     config: &Config,
     limits: Option<Limits>,
 ) -> Aims {
-    let ways = ways(places, uplinks, |uplink| wishes(uplink, config));
+    let ways = ways(places, uplinks, |uplink, family| wishes(uplink, family, config));
     let mut aims = Aims { ways, limits, ..Aims::default() };
+    for place in places {
+        let Some(uplink) = uplinks.iter().find(|uplink| uplink.ifindex == place.ifindex) else { continue };
+        if uplink.flags.is_none() && uplink.rests_in(Family::of(&place.addr)) {
+            aims.resting.insert(place.addr, uplink.held);
+        }
+    }
     let is_lost = |uplink: &&Uplink| uplink.unused.as_ref().is_some_and(|unused| unused.lost);
     let lost: BTreeSet<IfIndex> = uplinks.iter().filter(is_lost).map(|uplink| uplink.ifindex).collect();
     for address in world.addresses.values() {
@@ -287,13 +354,15 @@ const fn rank(role: Role) -> u8 {
 }
 
 /// `light`: one path carries, the others stand by. `heavy`: all carry; what costs money stands by. `site`: the
-/// addresses are announced, and the clients decide. A role in the configuration overrules the profile.
-fn flags(uplink: &Uplink, best: bool, config: &Config) -> EndpointFlags {
+/// addresses are announced, and the clients decide. A role in the configuration overrules the profile; what rests stands
+/// by whatever its role.
+fn flags(uplink: &Uplink, family: Family, best: bool, config: &Config) -> EndpointFlags {
     if let Some(flags) = uplink.flags {
         return flags;
     }
     let base = base(config);
     let stands_by = match uplink.role {
+        _ if uplink.rests_in(family) => true,
         Some(Role::Primary | Role::Off) => false,
         Some(Role::Backup) => true,
         Some(Role::Secondary) => config.profile == Profile::Light && !best,
@@ -313,11 +382,12 @@ const fn base(config: &Config) -> EndpointFlags {
 }
 
 /// The same without the profile: what stands by whatever an application wants.
-fn wishes(uplink: &Uplink, config: &Config) -> EndpointFlags {
+fn wishes(uplink: &Uplink, family: Family, config: &Config) -> EndpointFlags {
     if let Some(flags) = uplink.flags {
         return flags;
     }
-    let stands_by = uplink.role.map_or(uplink.metered, |role| role == Role::Backup);
+    let unwanted = uplink.role.map_or(uplink.metered, |role| role == Role::Backup);
+    let stands_by = unwanted || uplink.rests_in(family);
     if stands_by { base(config) | EndpointFlags::BACKUP } else { base(config) }
 }
 

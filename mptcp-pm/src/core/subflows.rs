@@ -1,5 +1,8 @@
 //! Policy for one connection: what it still lacks, as the next thing to do. Nothing is planned ahead: after each step it
 //! is asked again, so that a step never rests on what was true before.
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -20,6 +23,9 @@ pub struct Aims {
     pub aliases: BTreeMap<IpAddr, IpAddr>,
     /// Addresses of this machine beside them: what began there (over a VPN, on a bridge) is left alone.
     pub elsewhere: BTreeSet<IpAddr>,
+    /// Ways that get no new subflow while the connection lives on another one; `true` for those whose subflows are closed
+    /// then, too.
+    pub resting: BTreeMap<IpAddr, bool>,
     /// How many further subflows and announced addresses a connection may have.
     pub limits: Option<Limits>,
     /// Subflows are measured: what rests on delays and on the length of transfers can be decided.
@@ -46,6 +52,16 @@ impl Aims {
     pub fn rank(&self, addr: IpAddr) -> Option<usize> {
         let place = self.place(addr);
         self.ways.iter().position(|way| way.addr == place)
+    }
+
+    /// Whether an address is of a way that rests.
+    fn rests(&self, addr: IpAddr) -> bool {
+        self.resting.contains_key(&self.place(addr))
+    }
+
+    /// Whether an address is of a way that is held back.
+    fn is_held(&self, addr: IpAddr) -> bool {
+        self.resting.get(&self.place(addr)) == Some(&true)
     }
 
     /// Whether the owner wants it to stand by.
@@ -144,7 +160,9 @@ fn connect(connection: &Connection, around: &Surroundings<'_>) -> Vec<Step> {
     let locals: Vec<IpAddr> = connection.subflows.iter().map(|s| aims.place(s.ends.local.ip())).collect();
     let used = |way: &&NewEndpoint| locals.contains(&way.addr);
     let ways = aims.ways.iter().filter(|way| way.flags.contains(EndpointFlags::SUBFLOW));
-    ways.filter(|way| !used(way) && around.health.state(way.addr).is_usable())
+    let lives = lives_elsewhere(connection, around);
+    let rests = |way: &&NewEndpoint| lives && aims.rests(way.addr);
+    ways.filter(|way| !used(way) && !rests(way) && around.health.state(way.addr).is_usable())
         .filter_map(|way| {
             let remote = targets(connection, aims).find(|remote| is_same_family(way, remote))?;
             Some(create(connection, way, remote, aims))
@@ -159,10 +177,12 @@ fn answer(connection: &Connection, around: &Surroundings<'_>) -> Vec<Step> {
         return Vec::new();
     }
     let mut steps = Vec::new();
+    let lives = lives_elsewhere(connection, around);
     for remote in announced(connection, aims) {
         let ways = aims.ways.iter().filter(|way| {
             way.flags.intersects(EndpointFlags::SUBFLOW | EndpointFlags::LAMINAR)
                 && is_same_family(way, &remote)
+                && !(lives && aims.rests(way.addr))
                 && around.health.state(way.addr).is_usable()
         });
         for (place, way) in ways.enumerate() {
@@ -205,15 +225,31 @@ fn plays(subflow: &Subflow, carries: bool) -> bool {
     subflow.part.is_some_and(|(part, _)| (part == Part::Carries) == carries)
 }
 
-fn is_lost(
+/// Whether a connection has a living subflow on a way that does not rest.
+fn lives_elsewhere(connection: &Connection, around: &Surroundings<'_>) -> bool {
+    let awake = |subflow: &Subflow| {
+        let addr = subflow.ends.local.ip();
+        !around.aims.rests(addr) && !is_gone(connection, subflow, around)
+    };
+    living(connection).any(awake)
+}
+
+/// Whether a subflow is to be closed, where others live.
+fn is_lost(connection: &Connection, subflow: &Subflow, around: &Surroundings<'_>) -> bool {
+    let is_held = around.aims.is_held(subflow.ends.local.ip()) && lives_elsewhere(connection, around);
+    let is_superfluous = connection.service == Service::Single && plays(subflow, false);
+    is_gone(connection, subflow, around) || is_held || is_superfluous
+}
+
+/// Whether a subflow is on what is lost or does not answer.
+fn is_gone(
     connection: &Connection,
     subflow: &Subflow,
     Surroundings { aims, health, .. }: &Surroundings<'_>,
 ) -> bool {
     let addr = subflow.ends.local.ip();
     let is_dead = !health.state(aims.place(addr)).is_usable() || connection.steering.is_dead(&subflow.ends);
-    let is_superfluous = connection.service == Service::Single && plays(subflow, false);
-    aims.is_lost(addr) || is_dead || is_superfluous
+    aims.is_lost(addr) || is_dead
 }
 
 /// Who has accepted a connection makes none: behind the client's address there is mostly a NAT.

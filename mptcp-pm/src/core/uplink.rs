@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::hints::{Connectivity, Profile, Source, Sources};
 use super::observed::World;
 use super::world::{Address, Family, Hop, IfIndex, Link, MAIN_TABLE};
 use crate::config::{Config, Role, UplinkRule};
@@ -39,11 +40,26 @@ pub struct Uplink {
     pub role: Option<Role>,
     /// Whether traffic costs money.
     pub metered: bool,
+    /// Who says so.
+    #[serde(default)]
+    pub sources: Sources,
+    /// NetworkManager's connection profile on it.
+    #[serde(default)]
+    pub profile: Option<Profile>,
     /// Flags that the configuration gives its endpoints in place of the profile's.
     #[serde(skip)]
     pub flags: Option<super::world::EndpointFlags>,
     /// What each family has, IPv4 first.
     pub families: Vec<FamilyAccess>,
+    /// It is a radio.
+    #[serde(skip)]
+    pub radio: bool,
+    /// It is used, and gets no further subflows while another one carries, for this reason.
+    #[serde(default)]
+    pub rests: Option<String>,
+    /// Nor keeps those that it has.
+    #[serde(skip)]
+    pub held: bool,
     /// Why it is not used at all; none when it is.
     pub unused: Option<Unused>,
 }
@@ -79,9 +95,30 @@ pub struct FamilyAccess {
     pub hop: Hop,
     /// The addresses that are used: one of each network.
     pub addresses: Vec<IpAddr>,
+    /// What NetworkManager says is reached over it.
+    #[serde(default)]
+    pub connectivity: Connectivity,
+    /// It rests while another uplink has this family, since the Internet is not reached over it.
+    #[serde(skip)]
+    pub idle: bool,
 }
 
 impl Uplink {
+    /// What it has of a family.
+    pub fn access(&self, family: Family) -> Option<&FamilyAccess> {
+        self.families.iter().find(|access| access.family == family)
+    }
+
+    /// Whether it rests in a family.
+    pub fn rests_in(&self, family: Family) -> bool {
+        self.held || self.access(family).is_some_and(|access| access.idle)
+    }
+
+    /// Whether the Internet is not reached over it at all.
+    pub fn is_idle(&self) -> bool {
+        !self.families.is_empty() && self.families.iter().all(|access| access.idle)
+    }
+
     /// Its best metric over both families: how much the system prefers it.
     pub fn metric(&self) -> u32 {
         self.families.iter().map(|access| access.metric).min().unwrap_or(u32::MAX)
@@ -176,31 +213,87 @@ fn class_of_hardware(hardware: u16) -> Class {
 
 fn judge(link: &Link, world: &World, config: &Config) -> Uplink {
     let rule = config.rule_for(link);
-    let class = class(link);
+    let class = world.class(link);
+    let said = said(link, class, rule, world);
     let families = Family::BOTH.into_iter().filter_map(|family| access(link, family, world)).collect();
     let mut uplink = Uplink {
         ifindex: link.index,
         name: link.name.clone(),
         class,
-        provider: rule.and_then(|rule| rule.provider.clone()),
-        role: rule.and_then(|rule| rule.role),
-        metered: rule.and_then(|rule| rule.metered).unwrap_or(class == Class::Cellular),
+        provider: said.provider,
+        role: said.role,
+        metered: said.metered,
+        sources: said.sources,
+        profile: world.desktop.hint(&link.name).and_then(|hint| hint.profile.clone()),
         flags: rule.and_then(|rule| rule.flags),
         families,
+        radio: is_radio(link, class, world),
+        rests: None,
+        held: false,
         unused: None,
     };
     uplink.unused = objection(link, &uplink, rule, world);
     uplink
 }
 
+/// What is said of an uplink, and by whom.
+struct Said {
+    provider: Option<String>,
+    role: Option<Role>,
+    metered: bool,
+    sources: Sources,
+}
+
+/// What the configuration says goes before what the profile says, and that before what NetworkManager says.
+fn said(link: &Link, class: Class, rule: Option<&UplinkRule>, world: &World) -> Said {
+    let hint = world.desktop.hint(&link.name);
+    let wishes = hint.map(|hint| &hint.wishes);
+    let configured = rule.and_then(|rule| rule.role).map(|role| (role, Source::Configuration));
+    let wished = || wishes.and_then(|wishes| wishes.role).map(|role| (role, Source::Profile));
+    let role = configured.or_else(wished);
+    let configured = rule.and_then(|rule| rule.provider.clone()).map(|name| (name, Source::Configuration));
+    let wished = || wishes.and_then(|wishes| wishes.provider.clone()).map(|name| (name, Source::Profile));
+    let provider = configured.or_else(wished);
+    let configured = rule.and_then(|rule| rule.metered).map(|yes| (yes, Source::Configuration));
+    let wished = || wishes.and_then(|wishes| wishes.metered).map(|yes| (yes, Source::Profile));
+    let told = || hint.and_then(|hint| hint.metered).map(|told| (told.yes, told_by(told.guessed)));
+    let by_kind = || (class == Class::Cellular).then_some((true, Source::Kind));
+    let metered = configured.or_else(wished).or_else(told).or_else(by_kind);
+    Said {
+        sources: Sources {
+            role: role.map(|(_, source)| source),
+            provider: provider.as_ref().map(|(_, source)| *source),
+            metered: metered.map(|(_, source)| source),
+        },
+        role: role.map(|(role, _)| role),
+        provider: provider.map(|(name, _)| name),
+        metered: metered.is_some_and(|(yes, _)| yes),
+    }
+}
+
+const fn told_by(guessed: bool) -> Source {
+    if guessed { Source::Guess } else { Source::NetworkManager }
+}
+
+/// Wi-Fi is told from Ethernet by nothing that routing netlink says: where NetworkManager does not say it, the name does
+/// (systemd.net-naming-scheme(7)).
+fn is_radio(link: &Link, class: Class, world: &World) -> bool {
+    let named = ["wl", "ww"].iter().any(|prefix| link.name.starts_with(prefix));
+    class == Class::Cellular || named || world.desktop.hint(&link.name).is_some_and(|hint| hint.radio)
+}
+
 /// Why an interface cannot be used, most fundamental first.
 fn objection(link: &Link, uplink: &Uplink, rule: Option<&UplinkRule>, world: &World) -> Option<Unused> {
-    let named = rule.is_some_and(|rule| rule.is_explicit());
+    let in_profile = uplink.sources.role == Some(Source::Profile);
+    let named = rule.is_some_and(|rule| rule.is_explicit()) || in_profile;
     if link.loopback {
         return Some(Unused::deliberate("is the loopback interface"));
     }
     if uplink.role == Some(Role::Off) {
-        return Some(Unused::deliberate("is switched off in the configuration (role = \"off\")"));
+        return Some(Unused::deliberate(match in_profile {
+            false => "is switched off in the configuration (role = \"off\")",
+            true => "is switched off by its NetworkManager profile (mptcp-pm.role)",
+        }));
     }
     if !named && let Some(reason) = excluded(link, uplink.class, world) {
         return Some(Unused::deliberate(reason));
@@ -245,7 +338,10 @@ fn access(link: &Link, family: Family, world: &World) -> Option<FamilyAccess> {
     let hop = route.hops.iter().find(|hop| hop.ifindex == link.index)?.clone();
     let addresses = choose(world.addresses_of(link.index, family));
     let metric = if route.table == MAIN_TABLE { route.metric } else { u32::MAX };
-    (!addresses.is_empty()).then_some(FamilyAccess { family, metric, hop, addresses })
+    let hint = world.desktop.hint(&link.name);
+    let connectivity = hint.map_or(Connectivity::Unknown, |hint| hint.connectivity(family));
+    let access = FamilyAccess { family, metric, hop, addresses, connectivity, idle: false };
+    (!access.addresses.is_empty()).then_some(access)
 }
 
 /// One address of each network: the others would be further subflows over the same way. Among those of one network

@@ -32,6 +32,14 @@ impl Family {
     /// Both families, in the order in which they are reported.
     pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
+    /// Its name for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+
     /// The family of an address.
     pub const fn of(addr: &IpAddr) -> Self {
         match addr {

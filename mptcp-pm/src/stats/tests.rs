@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use mptcp_common::path_stats::{RttHistogram, Sample};
 
 use super::Stats;
+use crate::core::hints::{Connectivity, Sources};
 use crate::core::uplink::{Class, FamilyAccess, Unused, Uplink};
 use crate::core::world::{Family, Hop, IfIndex};
 use crate::view::figures::Figures;
@@ -27,12 +28,19 @@ fn uplink(ifindex: IfIndex, name: &str, provider: Option<&str>) -> Uplink {
         provider: provider.map(str::to_owned),
         role: None,
         metered: false,
+        sources: Sources::default(),
+        profile: None,
+        radio: false,
+        rests: None,
+        held: false,
         flags: None,
         families: vec![FamilyAccess {
             family: Family::V4,
             metric: 100,
             hop: Hop { ifindex, gateway: None, onlink: false },
             addresses: vec![address],
+            connectivity: Connectivity::Unknown,
+            idle: false,
         }],
         unused: None,
     }

@@ -7,6 +7,7 @@ use super::connections::{self, Connection, Connections};
 use super::figures::live;
 use super::paths::{Paths, UplinkFigures};
 use crate::config::Manager;
+use crate::core::hints::Source;
 use crate::core::report::{EndpointReport, Owner, Report};
 use crate::core::uplink::{FamilyAccess, Uplink};
 
@@ -24,8 +25,20 @@ pub struct Status {
     /// What each uplink and each provider delivers; nothing where nothing is measured.
     #[serde(default)]
     pub paths: Paths,
+    /// Who is heard beside the kernel.
+    #[serde(default)]
+    pub desktop: Desktop,
     /// What the eBPF objects do, or why they do not.
     pub ebpf: Vec<Feature>,
+}
+
+/// The services of a desktop that are heard over D-Bus.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Desktop {
+    /// NetworkManager is there, and what it says of interfaces is heard.
+    pub network_manager: bool,
+    /// The machine runs on its battery; none where nobody says, or nobody has to know.
+    pub on_battery: Option<bool>,
 }
 
 /// An eBPF object.
@@ -127,13 +140,19 @@ pub(super) fn sorted(uplinks: &[Uplink]) -> Vec<&Uplink> {
 fn used(uplink: &Uplink, paths: &Paths) -> Vec<String> {
     let is_it = |found: &&UplinkFigures| (&found.name, &found.provider) == (&uplink.name, &uplink.provider);
     let figures = paths.uplinks.iter().find(is_it).map(|found| format!("  {}", live(&found.figures)));
-    [head(uplink)].into_iter().chain(figures).collect()
+    let rests = uplink.rests.as_ref().map(|reason| format!("  rests: {reason}"));
+    [head(uplink)].into_iter().chain(rests).chain(figures).collect()
 }
 
 fn head(uplink: &Uplink) -> String {
     let provider = uplink.provider.as_ref().map(|name| format!(", {name}")).unwrap_or_default();
-    let role = uplink.role.map(|role| format!(", {}", role.name())).unwrap_or_default();
-    let metered = if uplink.metered { ", metered" } else { "" };
+    let by = |source: Option<Source>| match source {
+        None | Some(Source::Configuration | Source::Kind) => String::new(),
+        Some(source) => format!(" ({})", source.words()),
+    };
+    let sources = &uplink.sources;
+    let role = uplink.role.map(|role| format!(", {}{}", role.name(), by(sources.role))).unwrap_or_default();
+    let metered = if uplink.metered { format!(", metered{}", by(sources.metered)) } else { String::new() };
     let families: Vec<String> = uplink.families.iter().map(family).collect();
     format!("{}{provider}{role}{metered}: {}", uplink.name, families.join("; "))
 }

@@ -1,5 +1,6 @@
 //! Flags by profile, role and cost; limits; VPNs.
 use super::*;
+use crate::core::hints::{Connectivity, Sources};
 use crate::core::owned::Replaced;
 use crate::core::uplink::FamilyAccess;
 use crate::core::world::{Hop, Observation};
@@ -12,6 +13,11 @@ fn uplink(role: Option<Role>, metered: bool) -> Uplink {
         provider: None,
         role,
         metered,
+        sources: Sources::default(),
+        profile: None,
+        radio: false,
+        rests: None,
+        held: false,
         flags: None,
         families: Vec::new(),
         unused: None,
@@ -44,7 +50,7 @@ fn flags_by_profile_role_and_cost() {
     ];
     for (profile, role, metered, best, expected) in cases {
         let config = Config { profile, ..Config::default() };
-        let seen = flags(&uplink(role, metered), best, &config);
+        let seen = flags(&uplink(role, metered), Family::V4, best, &config);
         assert_eq!(seen, expected, "{profile:?} {role:?} metered {metered} best {best}");
     }
 }
@@ -53,7 +59,7 @@ fn flags_by_profile_role_and_cost() {
 fn configured_flags_overrule_all() {
     let own = EndpointFlags::SIGNAL | EndpointFlags::SUBFLOW;
     let uplink = Uplink { flags: Some(own), ..uplink(Some(Role::Backup), true) };
-    assert_eq!(flags(&uplink, false, &Config::default()), own);
+    assert_eq!(flags(&uplink, Family::V4, false, &Config::default()), own);
 }
 
 #[test]
@@ -63,6 +69,8 @@ fn the_better_uplink_comes_first() {
         metric,
         hop: Hop { ifindex: 2, gateway: None, onlink: false },
         addresses: Vec::new(),
+        connectivity: Connectivity::Unknown,
+        idle: false,
     };
     let one = |ifindex, role, metered, metric| Uplink {
         ifindex,

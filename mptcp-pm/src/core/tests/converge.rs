@@ -31,7 +31,7 @@ proptest! {
     /// Once events stop and nothing fails any more, what should be there is there. Foreign endpoints, which nobody
     /// tells of, are seen at the next look.
     #[test]
-    fn comes_to_the_desired_state(release in release(), config in 0_usize..6, moves in moves(20..80)) {
+    fn comes_to_the_desired_state(release in release(), config in 0_usize..8, moves in moves(20..80)) {
         let mut machine = lived(release, config, &moves);
         machine.step(&Move::Heal);
         machine.feed(Event::Look);
@@ -40,7 +40,8 @@ proptest! {
         prop_assert!(wrong.is_empty(), "{wrong:#?}\n{:#?}", machine.core.report());
         // A default route whose gateway has lost its network cannot be copied.
         let findings = machine.core.report().findings.into_iter();
-        for finding in findings {
+        // Nor is there anybody who makes endpoints where it is not the daemon.
+        for finding in findings.filter(|finding| finding.object != "endpoints") {
             prop_assert_eq!(&finding.reason, "network is unreachable", "{}", finding.object);
         }
         prop_assert_eq!(&machine.file, &machine.core.intended);
@@ -55,7 +56,7 @@ proptest! {
 
     /// After a stop at any moment, nothing of ours is left and what was there before is back.
     #[test]
-    fn leaves_nothing_behind(release in release(), config in 0_usize..6, moves in moves(10..60)) {
+    fn leaves_nothing_behind(release in release(), config in 0_usize..8, moves in moves(10..60)) {
         let mut machine = lived(release, config, &moves);
         machine.step(&Move::Heal);
         machine.feed(Event::Stop);
@@ -71,7 +72,7 @@ proptest! {
     /// A stop ends also where the kernel refuses for ever, within the time that a service manager grants; a
     /// successor then finishes the work.
     #[test]
-    fn a_stop_ends(release in release(), config in 0_usize..6, moves in moves(10..40),
+    fn a_stop_ends(release in release(), config in 0_usize..8, moves in moves(10..40),
                    fault in super::machine::a_fault()) {
         let mut machine = lived(release, config, &moves);
         machine.step(&Move::Fail(fault));

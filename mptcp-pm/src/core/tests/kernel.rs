@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use crate::core::action::{Action, NewEndpoint};
 use crate::core::event::{Failure, FailureKind};
+use crate::core::hints::Desktop;
 use crate::core::owned::CHANGEABLE;
 use crate::core::world::{
     Address, Change, Endpoint, EndpointFlags, Family, Hop, IfIndex, Limits, Link, MAIN_TABLE, Observation,
@@ -37,6 +38,8 @@ pub struct Kernel {
     pub ours: BTreeSet<u8>,
     /// Local addresses from which a subflow lives.
     pub in_use: BTreeSet<IpAddr>,
+    /// What the desktop's services say of this machine.
+    pub desktop: Desktop,
     /// What was told and not read yet.
     pub told: VecDeque<Change>,
     next_id: u8,
@@ -70,6 +73,7 @@ impl Kernel {
             sysctls,
             ours: BTreeSet::new(),
             in_use: BTreeSet::new(),
+            desktop: Desktop::default(),
             told: VecDeque::new(),
             next_id: 1,
         }
@@ -136,6 +140,17 @@ impl Kernel {
                     assert!(self.ours.contains(&old.id), "deletes a foreign endpoint: {old:?}");
                     self.delete_endpoint(old.id);
                 }
+                Ok(())
+            }
+            Action::RetireEndpoint(old) => {
+                if !self.is_still(old) {
+                    return Ok(());
+                }
+                assert!(self.ours.contains(&old.id), "retires a foreign endpoint: {old:?}");
+                if self.in_use.contains(&old.addr) {
+                    return failure(FailureKind::Other, "needed");
+                }
+                self.delete_endpoint(old.id);
                 Ok(())
             }
             Action::RetrySubflows(old) => {

@@ -7,11 +7,12 @@ use proptest::prelude::*;
 
 use super::kernel::{Kernel, Release};
 use super::site::{self, Step};
-use crate::config::{Config, Manager, Match, NameGlob, Profile, Role, UplinkRule};
+use crate::config::{Config, Endpoints, Manager, Match, NameGlob, OnBattery, Profile, Role, UplinkRule};
 use crate::core::Core;
 use crate::core::action::{Action, Subject};
 use crate::core::connections::{Ends, Loss, Notice};
 use crate::core::event::{Event, Failure, FailureKind};
+use crate::core::hints::{Connectivity, Hint, Metered, Wishes};
 use crate::core::owned::Owned;
 use crate::core::world::{IfIndex, Limits, Sysctl};
 
@@ -32,10 +33,21 @@ pub enum Move {
     /// A subflow of this endpoint fails.
     Break(usize),
     Configure(usize),
+    /// NetworkManager says something else of an interface, or nothing any more.
+    Tell(usize, Option<Told>),
+    Battery(bool),
     Fail(Fault),
     Heal,
     /// The daemon is killed and started again.
     Crash,
+}
+
+/// What NetworkManager says of an interface.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    pub metered: Option<bool>,
+    pub reached: [Connectivity; 2],
+    pub role: Option<Role>,
 }
 
 /// What does not work.
@@ -129,6 +141,18 @@ impl Machine {
                 addr.into_iter().for_each(|addr| self.break_subflow(addr));
             }
             Move::Configure(which) => self.configure(configs()[*which % configs().len()].clone()),
+            Move::Tell(slot, told) => {
+                let name = site::NAMES[*slot].to_owned();
+                match told {
+                    Some(told) => drop(self.kernel.desktop.interfaces.insert(name, hint(*told))),
+                    None => drop(self.kernel.desktop.interfaces.remove(&name)),
+                }
+                self.feed(Event::Desktop(self.kernel.desktop.clone()));
+            }
+            Move::Battery(on) => {
+                self.kernel.desktop.on_battery = Some(*on);
+                self.feed(Event::Desktop(self.kernel.desktop.clone()));
+            }
             Move::Fail(fault) => {
                 self.faults.insert(*fault);
             }
@@ -243,6 +267,7 @@ impl Machine {
         let ids: Vec<u8> = ambiguous.map(|there| there.id).collect();
         self.kernel.ours.extend(ids);
         self.feed(Event::Inherited(self.file.clone()));
+        self.feed(Event::Desktop(self.kernel.desktop.clone()));
     }
 
     fn forget_what_is_lost(&mut self) {
@@ -318,6 +343,16 @@ impl Machine {
     }
 }
 
+fn hint(told: Told) -> Hint {
+    Hint {
+        metered: told.metered.map(|yes| Metered { yes, guessed: false }),
+        ipv4: told.reached[0],
+        ipv6: told.reached[1],
+        wishes: Wishes { role: told.role, ..Wishes::default() },
+        ..Hint::default()
+    }
+}
+
 fn fault(action: &Action) -> Option<Fault> {
     match action {
         Action::Resync | Action::Observe(_) | Action::LookAtConnections => Some(Fault::Read),
@@ -329,6 +364,7 @@ fn fault(action: &Action) -> Option<Fault> {
         }
         Action::AddEndpoint(_) => Some(Fault::Add),
         Action::DeleteEndpoint(_)
+        | Action::RetireEndpoint(_)
         | Action::SetBackup(..)
         | Action::RetrySubflows(..)
         | Action::CloseInitial(_)
@@ -364,6 +400,8 @@ pub fn configs() -> Vec<Config> {
         with(Profile::Light, vec![rule("wg*", None), rule("wlan0", Some(Role::Primary))]),
         Config { vpn: true, ..with(Profile::Heavy, vec![rule("wg*", None)]) },
         Config { manager: Some(Manager::Daemon), ..with(Profile::Light, vec![]) },
+        Config { on_battery: Some(OnBattery::HoldBack), ..with(Profile::Heavy, vec![]) },
+        Config { endpoints: Endpoints::NetworkManager, ..with(Profile::Heavy, vec![]) },
     ]
 }
 
@@ -374,6 +412,18 @@ pub fn release() -> impl Strategy<Value = Release> {
 pub fn a_fault() -> impl Strategy<Value = Fault> {
     use Fault::*;
     prop::sample::select(vec![Add, Delete, Routing, Sysctl, Limits, Save, Read, Unanswered])
+}
+
+fn told() -> impl Strategy<Value = Told> {
+    use Connectivity::*;
+    let reached = || prop::sample::select(vec![Unknown, None, Portal, Limited, Full, Full]);
+    let role = prop::option::weighted(0.3, prop::sample::select(Role::ALL.to_vec()));
+    let metered = prop::option::of(any::<bool>());
+    (metered, [reached(), reached()], role).prop_map(|(metered, reached, role)| Told {
+        metered,
+        reached,
+        role,
+    })
 }
 
 /// A random history.
@@ -388,7 +438,9 @@ pub fn moves(length: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Move>>
         5 => (0_u64..2_000).prop_map(Move::Wait),
         1 => Just(Move::Look),
         2 => (0_usize..8).prop_map(Move::Break),
-        1 => (0_usize..6).prop_map(Move::Configure),
+        1 => (0_usize..8).prop_map(Move::Configure),
+        6 => (0_usize..5, prop::option::of(told())).prop_map(|(slot, told)| Move::Tell(slot, told)),
+        2 => any::<bool>().prop_map(Move::Battery),
         2 => a_fault().prop_map(Move::Fail),
         2 => Just(Move::Heal),
         1 => Just(Move::Crash),

@@ -3,7 +3,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::kernel::{Kernel, strict};
-use crate::config::{Config, Profile, Role};
+use crate::config::{Config, Endpoints, Manager, Profile, Role};
+use crate::core::hints::Hint;
 use crate::core::world::{
     Address, Endpoint, EndpointFlags, Family, Hop, IfIndex, Link, OUR_PROTOCOL, Route, RouteKind, Sysctl,
 };
@@ -11,8 +12,8 @@ use crate::core::world::{
 /// An address in use, its interface, its default route's hop.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Use {
-    /// Role, cost, metric, index: lower is better.
-    rank: (u8, bool, u32, IfIndex),
+    /// No Internet, role, cost, metric, index: lower is better.
+    rank: (bool, u8, bool, u32, IfIndex),
     pub addr: IpAddr,
     pub ifindex: IfIndex,
 }
@@ -40,20 +41,60 @@ pub fn uses(kernel: &Kernel, config: &Config) -> Vec<Use> {
         }
         let metrics = Family::BOTH.into_iter().filter(|family| has_address(kernel, link.index, *family));
         let metric = metrics.filter_map(|family| best_metric(kernel, link.index, family)).min();
-        let role = config.rule_for(link).and_then(|rule| rule.role);
+        let role = role(kernel, config, link);
         let rank = match role {
             Some(Role::Primary) => 0,
             Some(Role::Backup) => 2,
             _ => 1,
         };
-        let metered = link.hardware == 0xfffe && link.kind.is_none();
-        let rank = (rank, metered, metric.unwrap_or(u32::MAX), link.index);
+        let metered = is_metered(kernel, link);
+        let mut without = Family::BOTH.into_iter().filter(|family| has_way(kernel, link, *family));
+        let idle = without.all(|family| is_idle(kernel, config, link, family));
+        let rank = (idle, rank, metered, metric.unwrap_or(u32::MAX), link.index);
         all.push(Use { rank, addr: address.addr, ifindex: link.index });
     }
     all.sort();
     let mut seen = BTreeSet::new();
     all.retain(|one| seen.insert(one.addr));
     all
+}
+
+fn hint<'a>(kernel: &'a Kernel, link: &Link) -> Option<&'a Hint> {
+    kernel.desktop.interfaces.get(&link.name)
+}
+
+fn role(kernel: &Kernel, config: &Config, link: &Link) -> Option<Role> {
+    let configured = config.rule_for(link).and_then(|rule| rule.role);
+    configured.or(hint(kernel, link).and_then(|hint| hint.wishes.role))
+}
+
+fn is_metered(kernel: &Kernel, link: &Link) -> bool {
+    let told = hint(kernel, link).and_then(|hint| hint.metered);
+    told.map_or(link.hardware == 0xfffe && link.kind.is_none(), |told| told.yes)
+}
+
+fn has_way(kernel: &Kernel, link: &Link, family: Family) -> bool {
+    has_address(kernel, link.index, family) && best_metric(kernel, link.index, family).is_some()
+}
+
+fn is_without(kernel: &Kernel, link: &Link, family: Family) -> bool {
+    hint(kernel, link).is_some_and(|hint| hint.connectivity(family).is_without())
+}
+
+/// Whether NetworkManager sees no Internet over an interface, and does not say that of all.
+fn is_idle(kernel: &Kernel, config: &Config, link: &Link, family: Family) -> bool {
+    let reaches = |other: &Link| {
+        works(kernel, config, other) && has_way(kernel, other, family) && !is_without(kernel, other, family)
+    };
+    is_without(kernel, link, family) && kernel.links.values().any(reaches)
+}
+
+/// Whether an interface is a radio that is held back.
+fn is_held(kernel: &Kernel, config: &Config, link: &Link, uses: &[Use]) -> bool {
+    let wanted = matches!(role(kernel, config, link), Some(Role::Primary | Role::Secondary));
+    let radio = link.name.starts_with("wlan") || link.name.starts_with("wwan");
+    let applies = kernel.desktop.on_battery == Some(true) && config.holds_back();
+    applies && radio && !wanted && uses[0].ifindex != link.index
 }
 
 fn has_address(kernel: &Kernel, ifindex: IfIndex, family: Family) -> bool {
@@ -74,8 +115,9 @@ fn works(kernel: &Kernel, config: &Config, link: &Link) -> bool {
 
 pub fn is_unwanted(kernel: &Kernel, config: &Config, link: &Link) -> bool {
     let rule = config.rule_for(link);
-    let named = rule.is_some_and(|rule| rule.is_explicit());
-    let off = rule.is_some_and(|rule| rule.role == Some(Role::Off));
+    let in_profile = role(kernel, config, link).is_some() && rule.is_none_or(|rule| rule.role.is_none());
+    let named = rule.is_some_and(|rule| rule.is_explicit()) || in_profile;
+    let off = role(kernel, config, link) == Some(Role::Off);
     let odd = is_vpn(link) || link.name.starts_with("veth");
     let aside = !config.vpn && vpn_carries(kernel) != is_vpn(link);
     off || (odd && !named) || aside
@@ -123,7 +165,11 @@ fn is_chosen(kernel: &Kernel, address: &Address) -> bool {
 fn endpoints(kernel: &Kernel, config: &Config, uses: &[Use], wrong: &mut Vec<String>) {
     let is_ours = |endpoint: &&Endpoint| kernel.ours.contains(&endpoint.id);
     let full = kernel.endpoints.len() >= kernel.capacity();
-    for one in uses {
+    let has_endpoint = |one: &Use| {
+        let held = is_held(kernel, config, &kernel.links[&one.ifindex], uses);
+        config.endpoints == Endpoints::Ours && !(held && config.manager != Some(Manager::Daemon))
+    };
+    for one in uses.iter().filter(|one| has_endpoint(one)) {
         match kernel.endpoints.iter().find(|endpoint| endpoint.addr == one.addr) {
             None if !full => wrong.push(format!("no endpoint for {one:?}")),
             Some(endpoint) if is_ours(&endpoint) => {
@@ -144,21 +190,31 @@ fn endpoints(kernel: &Kernel, config: &Config, uses: &[Use], wrong: &mut Vec<Str
         let link = endpoint.ifindex.and_then(|index| kernel.links.get(&index));
         let lost = link.is_none_or(|link| !is_unwanted(kernel, config, link));
         let vpn = !config.vpn && vpn_carries(kernel);
-        let stranded = alone && lost && !vpn;
-        if !stranded && !uses.iter().any(|one| one.addr == endpoint.addr) {
+        let stranded = alone && lost && !vpn && config.endpoints == Endpoints::Ours;
+        if !stranded && !uses.iter().any(|one| one.addr == endpoint.addr && has_endpoint(one)) {
             wrong.push(format!("orphan {endpoint:?}"));
         }
     }
 }
 
 fn flags(kernel: &Kernel, config: &Config, one: &Use, uses: &[Use]) -> EndpointFlags {
-    let rule = config.rule_for(&kernel.links[&one.ifindex]);
-    let metered = one.rank.1;
-    let best = uses[0].ifindex == one.ifindex;
-    let backup = match (config.profile, rule.and_then(|rule| rule.role)) {
+    let family = Family::of(&one.addr);
+    let rests = |one: &Use| {
+        let link = &kernel.links[&one.ifindex];
+        is_held(kernel, config, link, uses)
+            || (has_way(kernel, link, family) && is_idle(kernel, config, link, family))
+    };
+    let has_family = |other: &&Use| has_way(kernel, &kernel.links[&other.ifindex], family);
+    let other = || uses.iter().find(|other| !rests(other) && has_family(other));
+    let best = if rests(&uses[0]) { other().unwrap_or(&uses[0]) } else { &uses[0] };
+    let metered = one.rank.2;
+    let best = best.ifindex == one.ifindex;
+    let backup = match (config.profile, role(kernel, config, &kernel.links[&one.ifindex])) {
+        _ if rests(one) => true,
         (_, Some(Role::Backup)) => true,
         (_, Some(Role::Primary)) => false,
         (Profile::Light, _) => !best,
+        (_, Some(Role::Secondary)) => false,
         _ => metered,
     };
     let base = if config.profile == Profile::Site { EndpointFlags::SIGNAL } else { EndpointFlags::SUBFLOW };

@@ -187,6 +187,7 @@ fn state(uplink: &Uplink) -> String {
         return short(&unused.reason).to_owned();
     }
     let role = uplink.role.map_or("used", |role| role.name());
+    let role = if uplink.rests.is_some() { "rests" } else { role };
     if uplink.metered { format!("{role}, metered") } else { role.to_owned() }
 }
 

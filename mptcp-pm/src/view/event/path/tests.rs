@@ -5,6 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::core::hints::Sources;
 use crate::core::uplink::{Class, Uplink};
 use crate::view::status::paragraph;
 
@@ -23,6 +24,11 @@ fn stats() -> Stats {
         provider: Some("Beta".into()),
         role: None,
         metered: false,
+        sources: Sources::default(),
+        profile: None,
+        radio: false,
+        rests: None,
+        held: false,
         flags: None,
         families: Vec::new(),
         unused: None,

@@ -1,0 +1,51 @@
+//! Which uplinks rest though they could be used: those over which NetworkManager does not see the Internet, and further
+//! radios while the machine runs on its battery. Never the last one: what all lack is no reason against one.
+use super::hints::Desktop;
+use super::uplink::Uplink;
+use super::world::{Family, IfIndex};
+use crate::config::{Config, Role};
+
+/// Marks those that rest, with the reason. `preferred` gives the uplinks in use, best first.
+pub fn mark(
+    uplinks: &mut [Uplink],
+    desktop: &Desktop,
+    config: &Config,
+    preferred: impl Fn(&[Uplink]) -> Option<IfIndex>,
+) {
+    for family in Family::BOTH {
+        mark_without_internet(uplinks, family);
+    }
+    if desktop.on_battery == Some(true) && config.holds_back() {
+        let best = preferred(uplinks);
+        for uplink in uplinks.iter_mut().filter(|uplink| may_be_held(uplink) && Some(uplink.ifindex) != best)
+        {
+            uplink.held = true;
+            uplink.rests = Some("on battery one radio is enough (on-battery = \"hold-back\")".to_owned());
+        }
+    }
+}
+
+fn mark_without_internet(uplinks: &mut [Uplink], family: Family) {
+    let used = || uplinks.iter().filter(|uplink| uplink.unused.is_none());
+    let reaches =
+        |uplink: &Uplink| uplink.access(family).is_some_and(|access| !access.connectivity.is_without());
+    if !used().any(reaches) {
+        return;
+    }
+    for uplink in uplinks.iter_mut().filter(|uplink| uplink.unused.is_none()) {
+        let Some(access) = uplink.families.iter_mut().find(|access| access.family == family) else {
+            continue;
+        };
+        access.idle = access.connectivity.is_without();
+        if access.idle {
+            let seen = access.connectivity.words();
+            uplink.rests = Some(format!("NetworkManager sees {seen} over it ({})", family.name()));
+        }
+    }
+}
+
+/// What the owner wants used beside others is.
+fn may_be_held(uplink: &Uplink) -> bool {
+    let wanted = matches!(uplink.role, Some(Role::Primary | Role::Secondary)) || uplink.flags.is_some();
+    uplink.unused.is_none() && uplink.radio && !wanted
+}
