@@ -16,8 +16,9 @@ use tokio::sync::{mpsc, watch};
 use zbus::fdo::{DBusProxy, NameOwnerChangedStream};
 use zbus::names::{OwnedUniqueName, UniqueName};
 use zbus::object_server::SignalEmitter;
-use zbus::{Connection, MessageStream, connection};
+use zbus::{Connection, MessageStream};
 
+use crate::bus::Bus;
 use crate::control::feed::{Feed, Listener};
 use crate::control::server::Call;
 use interface::Daemon;
@@ -31,32 +32,37 @@ const PATH: &str = "/mptcp_pm/Daemon1";
 /// Those who want to hear what happens to paths.
 type Subscribers = BTreeSet<OwnedUniqueName>;
 
-/// Serves for as long as the bus is there.
+/// Serves whenever there is a bus.
 pub async fn serve(calls: mpsc::Sender<Call>, feed: Feed) {
-    let (sender, mut subscribers) = watch::channel(Subscribers::new());
-    let daemon = Daemon::new(calls, sender.clone());
-    let connection = match connect(daemon).await {
-        Ok(connection) => connection,
-        Err(error) => return tracing::info!(%error, "not on D-Bus"),
-    };
-    match tell(&connection, &feed, &sender, &mut subscribers).await {
-        Ok(()) => tracing::warn!("the system's D-Bus has gone: not on it any more until the next start"),
-        Err(error) => tracing::warn!(%error, "not on D-Bus any more until the next start"),
+    let mut bus = Bus::default();
+    loop {
+        let messages = bus.connect(|| {}).await;
+        let connection = Connection::from(&messages);
+        let (sender, mut subscribers) = watch::channel(Subscribers::new());
+        // What is not allowed once is not the next time either.
+        if let Err(error) = offer(&connection, Daemon::new(calls.clone(), sender.clone())).await {
+            return tracing::info!(%error, "not on D-Bus");
+        }
+        match tell(&connection, messages, &feed, &sender, &mut subscribers).await {
+            Ok(()) => tracing::info!("the system's D-Bus has gone"),
+            Err(error) => tracing::info!(%error, "the system's D-Bus has gone"),
+        }
     }
 }
 
-async fn connect(daemon: Daemon) -> zbus::Result<Connection> {
-    connection::Builder::system()?.serve_at(PATH, daemon)?.name(NAME)?.build().await
+async fn offer(connection: &Connection, daemon: Daemon) -> zbus::Result<()> {
+    connection.object_server().at(PATH, daemon).await?;
+    connection.request_name(NAME).await
 }
 
 /// Tells the subscribers what happens, until the bus goes.
 async fn tell(
     connection: &Connection,
+    mut messages: MessageStream,
     feed: &Feed,
     sender: &watch::Sender<Subscribers>,
     subscribers: &mut watch::Receiver<Subscribers>,
 ) -> zbus::Result<()> {
-    let mut messages = MessageStream::from(connection);
     let mut hearing: Option<Hearing> = None;
     loop {
         tokio::select! {

@@ -7,7 +7,6 @@
 //! the kernel ─── uevents ────> power (a task) ─── watch channel ───┘
 //! ```
 //! None of them has to be there. While nothing is told, nothing wakes: where there is no bus, its socket is awaited.
-mod bus;
 mod follow;
 mod network_manager;
 mod power;

@@ -2,6 +2,7 @@
 mod alarms;
 mod applications;
 pub mod bpf;
+mod bus;
 pub mod cli;
 mod clock;
 pub mod config;

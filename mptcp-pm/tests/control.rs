@@ -115,6 +115,9 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     assert_eq!(child.wait().expect("ends").code(), Some(0));
 }
 
+/// What there is to say where no rule is about MPTCP.
+const TCP: &str = "no rule with mptcp matches; its TCP sockets stay TCP\n";
+
 /// A configuration with two rules, in a file of its own.
 fn rules() -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().expect("a file");
@@ -137,18 +140,18 @@ fn a_rule_is_explained_from_the_file_alone() {
     let file = rules();
     assert_eq!(
         explain(&file, "--process ssh --remote 192.0.2.9:22"),
-        "FILE:1: rule 1 decides: interactive\n"
+        format!("FILE:1: rule 1 decides: interactive\n{TCP}")
     );
     let passed = "FILE:1: rule 1 does not match: ";
     assert_eq!(
         explain(&file, "--process ssh --remote 192.0.2.9 --cgroup /system.slice/ssh.service"),
-        format!("{passed}port\nFILE:4: rule 2 decides: aggregate\n")
+        format!("{passed}port\nFILE:4: rule 2 decides: aggregate\n{TCP}")
     );
     assert_eq!(
         explain(&file, "--uid 0 --accepted-on 22"),
         format!(
             "{passed}process\nFILE:4: rule 2 does not match: cgroup\n\
-             no rule matches; the profile light says handover\n"
+             no rule matches; the profile light says handover\n{TCP}"
         )
     );
     let object: Value =
@@ -159,8 +162,9 @@ fn a_rule_is_explained_from_the_file_alone() {
         "rule": 2,
         "line": 4,
         "passed_over": [{"rule": 1, "line": 1, "condition": "process"}],
+        "mptcp": {"becomes": false, "rule": null, "line": null, "passed_over": []},
     });
     assert_eq!(object, expected);
     fs::write(file.path(), "service = \"single\"\n").expect("writes");
-    assert_eq!(explain(&file, ""), "no rule matches; FILE says service = \"single\"\n");
+    assert_eq!(explain(&file, ""), format!("no rule matches; FILE says service = \"single\"\n{TCP}"));
 }

@@ -12,6 +12,7 @@ use tests::traffic::{Protocol, Server};
 use tests::{Child, Family, Host, Lab, Outage, Scenario, kernel};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
+use zbus::fdo::DBusProxy;
 use zbus::{Connection, Proxy, connection};
 
 const NAME: &str = "mptcp_pm.Daemon1";
@@ -147,6 +148,12 @@ fn root_asks_sets_and_is_told_what_happens_to_paths() -> Result<()> {
     bus.child.kill()?;
     await_that("the end of the bus to be noticed", left, |log| log.contains("D-Bus has gone"))?;
     run.daemon.status()?;
+    let next_bus = Bus::start(run.client(), "")?;
+    let _inside = next_bus.runtime.enter();
+    let connection = next_bus.connect()?;
+    let owners = next_bus.runtime.block_on(DBusProxy::new(&connection))?;
+    let owned = || Ok(next_bus.runtime.block_on(owners.name_has_owner(NAME.try_into()?))?);
+    await_that("the interface on the next bus", owned, |is_there| *is_there)?;
     run.daemon.stop()
 }
 

@@ -17,8 +17,8 @@ use zbus::zvariant::{DynamicType, OwnedValue, Type as Signature};
 use zbus::{Connection, Message, MessageStream};
 
 use super::Wanted;
-use super::bus::Bus;
 use super::network_manager::{self as nm, NetworkManager, Objects, Properties};
+use crate::bus::Bus;
 use crate::core::hints::{Connectivity, Hint};
 
 const BUS: &str = "org.freedesktop.DBus";

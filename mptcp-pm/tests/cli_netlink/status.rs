@@ -84,7 +84,7 @@ fn has_reason(connection: &Value, words: &str) -> bool {
 fn both_subflows_of_a_connection_are_shown() {
     namespace::run(|| {
         let other = namespace::two_uplinks();
-        let daemon = Daemon::start("profile = \"light\"\n");
+        let daemon = Daemon::start("profile = \"light\"\nmanager = \"kernel\"\n");
         let listener = other.run(|| listen(&format!("{SERVER}:5001")));
         let (client, _server) = connect(&listener, &format!("{SERVER}:5001"));
         let joined = |connection: &Value| {
@@ -149,14 +149,14 @@ fn the_doctor_finds_nothing_where_the_daemon_is_at_work() {
 fn why_a_connection_has_no_second_subflow_is_shown() {
     namespace::run(|| {
         let other = namespace::two_uplinks();
-        let daemon = Daemon::start("[limits]\nsubflows = 0\n");
+        let daemon = Daemon::start("manager = \"kernel\"\n[limits]\nsubflows = 0\n");
         let listener = other.run(|| listen(&format!("{SERVER}:5001")));
         let (limited, _server) = connect(&listener, &format!("{SERVER}:5001"));
         daemon.connection(&local(&limited), |seen| {
             has_reason(seen, "not over wan1: the limits allow 0 subflows")
         });
 
-        std::fs::write(daemon.file("config"), "").unwrap();
+        std::fs::write(daemon.file("config"), "manager = \"kernel\"\n").unwrap();
         daemon.ask("reload").unwrap();
         other.run(|| ip("mptcp limits set subflows 0"));
         let (refused, _server) = connect(&listener, &format!("{SERVER}:5001"));
