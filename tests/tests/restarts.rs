@@ -16,8 +16,8 @@ use tests::{Family, Host, Rng};
 const HEAVY: &str = "profile = \"heavy\"\nmanager = \"daemon\"\n";
 
 #[test]
-fn eight_ends_are_noticed_by_no_connection() -> Result<()> {
-    rounds(8, 1)
+fn four_ends_are_noticed_by_no_connection() -> Result<()> {
+    rounds(4, 1)
 }
 
 /// As many as the owner's promise is about; takes some minutes.

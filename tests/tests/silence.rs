@@ -27,6 +27,7 @@ fn an_upload_that_falls_silent_is_late_and_then_silent_once() -> Result<()> {
 }
 
 #[test]
+#[ignore = "takes a quarter of a minute or more: run it by name"]
 fn so_are_small_messages() -> Result<()> {
     on_each_path(&messages(), |path, options| falls_silent(path, MESSAGES, options))
 }
@@ -126,6 +127,7 @@ fn a_message_into_a_path_that_went_silent_meanwhile_is_noticed() -> Result<()> {
 }
 
 #[test]
+#[ignore = "takes a quarter of a minute or more: run it by name"]
 fn jitter_is_not_silence() -> Result<()> {
     for job in [Job::BulkUp, Job::BulkDown, MESSAGES] {
         healthy(job, |settings| settings.jitter = Duration::from_millis(50))?;
@@ -134,6 +136,7 @@ fn jitter_is_not_silence() -> Result<()> {
 }
 
 #[test]
+#[ignore = "takes a quarter of a minute or more: run it by name"]
 fn loss_is_not_silence() -> Result<()> {
     for job in [Job::BulkUp, Job::BulkDown] {
         healthy(job, |settings| settings.loss = 0.02)?;
@@ -142,6 +145,7 @@ fn loss_is_not_silence() -> Result<()> {
 }
 
 #[test]
+#[ignore = "takes a quarter of a minute or more: run it by name"]
 fn a_long_queue_is_not_silence() -> Result<()> {
     for job in [Job::BulkUp, Job::BulkDown] {
         // A second of it.
