@@ -18,6 +18,29 @@ pub fn root() -> Result<PathBuf, Error> {
     table.split(|&byte| byte == b'\n').find_map(mounted_root).ok_or(Error::NoCgroup)
 }
 
+/// All cgroups that there are, by their ids, each before those inside of it; what is removed meanwhile may be missing.
+///
+/// # Errors
+/// Those of [`root`].
+pub fn all() -> Result<Vec<(u64, String)>, Error> {
+    let root = root()?;
+    let mut found = Vec::new();
+    look(&root, &root, &mut found);
+    Ok(found)
+}
+
+/// Finds a cgroup and all that are inside of it.
+fn look(root: &Path, folder: &Path, found: &mut Vec<(u64, String)>) {
+    if let (Ok(file), Ok(path)) = (fs::metadata(folder), folder.strip_prefix(root)) {
+        found.push((file.ino(), format!("/{}", path.to_string_lossy())));
+    }
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            look(root, &entry.path(), found);
+        }
+    }
+}
+
 /// As many paths are kept; an id never means another cgroup.
 const MOST_KNOWN: usize = 4096;
 
@@ -53,32 +76,16 @@ impl Names {
         if let Some(path) = process.and_then(cgroup_of).filter(|path| self.id(path) == Some(id)) {
             self.known.insert(id, Some(path));
         } else {
-            self.walk(&self.root.clone());
+            let mut found = Vec::new();
+            look(&self.root, &self.root, &mut found);
+            self.known.extend(found.into_iter().map(|(id, path)| (id, Some(path))));
         }
         self.known.entry(id).or_default().clone()
-    }
-
-    /// Forgets those that were found, of which some may be gone.
-    pub fn forget(&mut self) {
-        self.known.clear();
     }
 
     /// The id of a cgroup.
     fn id(&self, path: &str) -> Option<u64> {
         Some(fs::metadata(self.root.join(path.trim_start_matches('/'))).ok()?.ino())
-    }
-
-    /// Takes note of a cgroup and of all that are inside of it.
-    fn walk(&mut self, folder: &Path) {
-        if let (Ok(file), Ok(path)) = (fs::metadata(folder), folder.strip_prefix(&self.root)) {
-            self.known.insert(file.ino(), Some(format!("/{}", path.to_string_lossy())));
-        }
-        // What is removed meanwhile is of no interest.
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                self.walk(&entry.path());
-            }
-        }
     }
 }
 

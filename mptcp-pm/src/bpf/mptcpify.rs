@@ -5,9 +5,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::collections::HashSet;
 
 use aya::maps::lpm_trie::Key;
 use aya::maps::{HashMap, LpmTrie, Map, MapData, MapError, RingBuf};
@@ -130,22 +128,10 @@ impl Cgroups {
         let ring = ring.map_err(|source| map_error(Self::RING, source))?;
         let begun = sys::watch(ring).map_err(Error::Ring)?;
         let mut cgroups = Self { plan, names: cgroup::Names::open()?, map, begun, _link: link };
-        cgroups.read(&cgroup::root()?, "/")?;
-        Ok(cgroups)
-    }
-
-    /// Takes in a cgroup and those inside of it, which may be going meanwhile.
-    fn read(&mut self, folder: &Path, path: &str) -> Result<(), Error> {
-        let Ok(about) = fs::metadata(folder) else { return Ok(()) };
-        self.take_in(about.ino(), path)?;
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                let name = entry.file_name();
-                let path = format!("{}/{}", path.trim_end_matches('/'), name.to_string_lossy());
-                self.read(&entry.path(), &path)?;
-            }
+        for (id, path) in cgroup::all()? {
+            cgroups.take_in(id, &path)?;
         }
-        Ok(())
+        Ok(cgroups)
     }
 
     /// When there is no room even without those that are gone, it counts as what it is inside of.
@@ -164,11 +150,10 @@ impl Cgroups {
     /// Of an id there is never another cgroup.
     fn make_room(&mut self) -> Result<(), Error> {
         let known = self.map.keys().collect::<Result<Vec<_>, _>>();
-        self.names.forget();
-        for id in known.map_err(|source| map_error(Self::MAP, source))? {
-            if self.names.path(id, None).is_none() {
-                self.map.remove(&id).map_err(|source| map_error(Self::MAP, source))?;
-            }
+        let known = known.map_err(|source| map_error(Self::MAP, source))?;
+        let there: HashSet<u64> = cgroup::all()?.into_iter().map(|(id, _)| id).collect();
+        for gone in known.iter().filter(|id| !there.contains(id)) {
+            self.map.remove(gone).map_err(|source| map_error(Self::MAP, source))?;
         }
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! The program on the running kernel, called by hand, so that also kernels can try it that let no program run before
 //! their functions: it decides as the rules themselves do.
+use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
