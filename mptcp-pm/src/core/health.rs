@@ -262,16 +262,14 @@ impl Health {
         }
     }
 
-    /// What has become due; the ways whose state is another now.
-    pub fn advance(&mut self, now: Duration) -> Vec<IpAddr> {
+    /// Does what has become due. Tells whether the state of a way is another now.
+    pub fn advance(&mut self, now: Duration) -> bool {
         let interest = now < self.moved + INTEREST;
-        let mut changed = Vec::new();
+        let mut changed = false;
         for (addr, way) in &mut self.ways {
             let before = way.state;
             way.advance(*addr, interest, now, &mut self.requests);
-            if way.state != before {
-                changed.push(*addr);
-            }
+            changed |= way.state != before;
         }
         changed
     }

@@ -264,7 +264,7 @@ impl Paths {
 
     /// What is to be found out about ways, or set.
     pub fn request(&mut self, now: Duration) -> Option<Request> {
-        if !self.health.advance(now).is_empty() {
+        if self.health.advance(now) {
             self.look_at_all();
         }
         self.health.request()

@@ -226,11 +226,11 @@ pub struct Surroundings<'a> {
 pub fn decide(token: Token, connection: &mut Connection, surroundings: &Surroundings<'_>) {
     let parts = parts(connection, surroundings);
     let of = |decided: Option<(Part, &str)>| decided.map(|(part, _)| part);
-    let changes = |(place, part): &Decided| {
-        of(connection.subflows[*place].part).is_some_and(|before| Some(before) != of(*part))
+    let changes = |(place, (part, _)): &Decided| {
+        of(connection.subflows[*place].part).is_some_and(|before| before != *part)
     };
-    let hurt = |(place, part): &Decided| {
-        of(connection.subflows[*place].part) == Some(Part::Carries) && of(*part) == Some(Part::SetAside)
+    let hurt = |(place, (part, _)): &Decided| {
+        of(connection.subflows[*place].part) == Some(Part::Carries) && *part == Part::SetAside
     };
     connection.steering.postponed = None;
     // What is hurt is left in any case: that happens no more often than it falls silent.
@@ -241,16 +241,16 @@ pub fn decide(token: Token, connection: &mut Connection, surroundings: &Surround
             return;
         }
     }
-    for (place, part) in parts {
+    for (place, (part, why)) in parts {
         let subflow = &mut connection.subflows[place];
-        let before = std::mem::replace(&mut subflow.part, part);
-        if of(before) != of(part) {
+        let before = subflow.part.replace((part, why));
+        if of(before) != Some(part) {
             connection.retries.forget(&Step::SetBackup(subflow.ends, true).subject(token));
         }
     }
 }
 
-type Decided = (usize, Option<(Part, &'static str)>);
+type Decided = (usize, (Part, &'static str));
 
 fn parts(connection: &mut Connection, surroundings: &Surroundings<'_>) -> Vec<Decided> {
     let all: Vec<Candidate> = (0..connection.subflows.len())
@@ -269,7 +269,7 @@ fn parts(connection: &mut Connection, surroundings: &Surroundings<'_>) -> Vec<De
             (false, true) => (Part::Carries, why(connection.service)),
             (false, false) => (Part::StandsBy, why_not(connection.service)),
         };
-        (candidate.place, Some(part))
+        (candidate.place, part)
     });
     let others = others.into_iter().map(|candidate| {
         let part = match (candidate.class(), candidate.is_silent) {
@@ -277,7 +277,7 @@ fn parts(connection: &mut Connection, surroundings: &Surroundings<'_>) -> Vec<De
             (SICK, false) => (Part::SetAside, "its uplink does not answer"),
             _ => (Part::StandsBy, "its uplink is a backup, or costs money"),
         };
-        (candidate.place, Some(part))
+        (candidate.place, part)
     });
     best.chain(others).collect()
 }

@@ -214,10 +214,16 @@ impl Machine {
         if self.in_flight.is_some() {
             return self.answer();
         }
-        let Some(action) = self.core.next_action(self.now) else { return };
+        self.begin();
+    }
+
+    /// Begins what the daemon wants next; false when that is nothing.
+    fn begin(&mut self) -> bool {
+        let Some(action) = self.core.next_action(self.now) else { return false };
         self.log.push((self.now, action.clone()));
         self.now += Duration::from_micros(100);
         self.in_flight = Some(self.perform(action));
+        true
     }
 
     fn answer(&mut self) {
@@ -285,10 +291,7 @@ impl Machine {
         for _ in 0..5_000 {
             self.answer();
             self.hear(usize::MAX);
-            if let Some(action) = self.core.next_action(self.now) {
-                self.log.push((self.now, action.clone()));
-                self.now += Duration::from_micros(100);
-                self.in_flight = Some(self.perform(action));
+            if self.begin() {
                 continue;
             }
             match self.core.next_deadline().filter(|at| *at <= end) {
@@ -305,10 +308,7 @@ impl Machine {
         for _ in 0..5_000 {
             self.answer();
             self.hear(usize::MAX);
-            if let Some(action) = self.core.next_action(self.now) {
-                self.log.push((self.now, action.clone()));
-                self.now += Duration::from_micros(100);
-                self.in_flight = Some(self.perform(action));
+            if self.begin() {
                 continue;
             }
             let Some(at) = self.core.next_deadline() else { return };
