@@ -176,6 +176,13 @@ fn each_capability_is_needed() -> Result<()> {
     run.lab.link("wifi").outage(Outage::Silent)?;
     let refused = |log: &String| log.contains("creating ICMP socket");
     run.daemon.await_that("a probe that is refused", || Ok(run.daemon.log()), refused)?;
+    let asked_again = |log: &String| log.matches("action=Ask(").count() >= 4;
+    let log = run.daemon.await_that("more of them", || Ok(run.daemon.log()), asked_again)?;
+    let said = log.lines().filter(|line| line.contains("cannot be asked over this uplink"));
+    let mut uplinks: Vec<_> =
+        said.filter_map(|line| line.split_once("ifindex: ")?.1.split(',').next()).collect();
+    uplinks.sort_unstable();
+    assert!(!uplinks.is_empty() && uplinks.windows(2).all(|two| two[0] != two[1]), "said once: {uplinks:?}");
     let Running { daemon, lab, .. } = run;
     daemon.stop()?;
     let daemon = start(lab.host("client"), &["CAP_NET_ADMIN"])?;
