@@ -92,18 +92,17 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     std::fs::create_dir_all(&options.runtime_dir)
         .with_context(|| format!("cannot make the folder {}", options.runtime_dir.display()))?;
     runtime()?.block_on(async {
-        let (control, metrics) = (config.control.clone(), config.metrics.clone());
-        let (congestion, applications) = (config.congestion, config.applications.clone());
-        let mut daemon = Daemon::new(options.clone(), config.clone()).await?;
-        daemon.desktop.follow(&config.managed(daemon.default));
+        let mut daemon = Daemon::new(options.clone(), &config).await?;
+        let config = config.managed(daemon.default);
+        daemon.desktop.follow(&config);
         let desktop = daemon.desktop.first().await;
         daemon.feed(desktop);
-        daemon.open_control(&control)?;
-        daemon.endpoint.set(metrics.as_ref())?;
+        daemon.open_control(&config.control)?;
+        daemon.endpoint.set(config.metrics.as_ref())?;
         tokio::spawn(dbus::serve(daemon.sender.clone(), daemon.measure.feed()));
         // Before the eBPF programs, whose verification takes far longer.
         daemon.act().await;
-        daemon.load_programs(congestion, &applications);
+        daemon.load_programs(config.congestion, &config.applications);
         daemon.live().await
     })
 }
@@ -118,7 +117,7 @@ pub fn cleanup(runtime_dir: PathBuf, keep_paths: bool) -> anyhow::Result<()> {
     let _instance = Instance::claim()?;
     let options = Options { config: None, socket: None, runtime_dir };
     let end = if keep_paths { End::HandOver } else { End::Clean };
-    runtime()?.block_on(async { Daemon::new(options, Config::default()).await?.stop(end).await })
+    runtime()?.block_on(async { Daemon::new(options, &Config::default()).await?.stop(end).await })
 }
 
 /// The daemon, where it recognises the connections of one before it: no restart may cost a path.
@@ -191,7 +190,7 @@ impl Signals {
 
 impl Daemon {
     /// Knows nothing yet: its first actions read the kernel.
-    async fn new(options: Options, config: Config) -> anyhow::Result<Self> {
+    async fn new(options: Options, config: &Config) -> anyhow::Result<Self> {
         let signals = Signals::listen().context("cannot listen to signals")?;
         let state = StateFile::in_dir(&options.runtime_dir);
         let owned = state.load()?;
@@ -206,7 +205,7 @@ impl Daemon {
             prober: Prober::default(),
             alarms: Alarms::default(),
         };
-        let mut core = Core::new(config.managed(default));
+        let mut core = Core::new(config.clone().managed(default));
         core.handle(Event::Inherited(owned), Duration::ZERO);
         let listener = Listener::listen().await;
         core.handle(Event::Hearing(listener.hears()), Duration::ZERO);
@@ -498,6 +497,7 @@ impl Daemon {
             paths: self.measure.stats().paths(),
             desktop: self.desktop.status(),
             ebpf: self.features(),
+            silence: self.executor.alarms.left_out(),
         };
         match serde_json::to_value(&status) {
             Ok(value) => Reply::Ok(value),
