@@ -48,7 +48,7 @@ static SUBFLOWS: SkStorage<Kept> = SkStorage::new();
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
 
-const EVENTS_BYTES: u32 = 512 << 10;
+const EVENTS_BYTES: u32 = 256 << 10;
 
 /// The counters that the daemon reads, at the indices that [`Established`] and [`Lost`] name.
 #[map]
