@@ -53,6 +53,10 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// How many changes are taken in before the daemon acts on them: an endless storm must not keep it from that.
 const AT_ONCE: usize = 1024;
 
+/// How many actions are carried out before it is heard what is measured: the ring buffer has room for some hundred records,
+/// which many short connections fill in a few hundredths of a second.
+const IN_A_ROW: usize = 64;
+
 /// What the command line says.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -301,13 +305,17 @@ impl Daemon {
     /// Carries out all that the core wants now; the rest of very much when others have had their turn.
     async fn act(&mut self) {
         self.hear_waiting();
-        for _ in 0..AT_ONCE {
+        for number in 1..=AT_ONCE {
             let Some(action) = self.core.next_action(self.start.elapsed()) else { return };
             let reads = matches!(action, Action::Resync | Action::Observe(_));
             let answer = self.executor.perform(action, &mut self.watch).await;
             self.feed(answer);
             if reads {
                 self.hear_waiting();
+            }
+            if number % IN_A_ROW == 0 {
+                self.tell_places();
+                self.measure.hear_waiting();
             }
         }
     }
