@@ -72,8 +72,8 @@ impl Networkd {
     }
 }
 
-/// When it starts it removes rules and routes that it does not know (`ManageForeignRoutingPolicyRules=` in
-/// networkd.conf(5)): they come back, and neither goes on.
+/// It may remove rules and routes that it does not know (`ManageForeignRoutingPolicyRules=` in networkd.conf(5)): whatever it
+/// does when it starts anew, they are there afterwards, and neither goes on.
 #[test]
 fn beside_systemd_networkd() -> Result<()> {
     let lab = bare(Family::V4)?;
