@@ -10,8 +10,8 @@ use toml::de::{DeTable, DeValue};
 use super::error::{Problems, Refusal, refuse};
 use super::values::{Fields, boolean, choice, count, string, words, wrong_type};
 use super::{
-    Buffers, Config, Congestion, Control, DEFAULT_GROUP, Desktop, Endpoints, LimitsSetting, Listen, Manager, Match,
-    Metrics, NameGlob, OnBattery, Problem, Profile, Role, UplinkRule,
+    Buffers, Config, Congestion, Control, DEFAULT_GROUP, Desktop, Endpoints, LimitsSetting, Listen, Manager,
+    Match, Metrics, NameGlob, OnBattery, Problem, Profile, Role, UplinkRule,
 };
 use crate::core::service::Service;
 use crate::core::world::EndpointFlags;
