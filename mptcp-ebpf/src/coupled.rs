@@ -64,6 +64,9 @@ mod own {
 /// The place of a subflow that found none: all are taken.
 const NO_PLACE: u32 = u32::MAX;
 
+/// `TCP_INFINITE_SSTHRESH` (include/net/tcp.h): nothing has been lost yet.
+const UNLIMITED: u32 = 0x7fff_ffff;
+
 /// What the window of a subflow grows by that is alone: as Reno has it.
 const ALONE: i64 = i64::MIN;
 
@@ -196,16 +199,16 @@ impl Sender {
         self.set_own(own::CREDIT, 0i64);
     }
 
-    /// The threshold after a loss, which is never more than the window was. The kernel has been seen (Linux 6.18) to have
-    /// taken something from its stack for what `ssthresh` returns, once in tens of thousands of losses; a window of
-    /// hundreds of millions of packets came of it. Such a threshold is replaced.
+    /// The threshold after a loss. The kernel has been seen (Linux 6.18) to take something from its stack, a return address,
+    /// for what `ssthresh` returns, once in thousands of losses; a window of hundreds of millions of packets came of it. A
+    /// threshold that no window can have led to is replaced.
     #[inline(always)]
     fn threshold(&self) -> u32 {
-        let (before, threshold) = (self.0.read::<u32>(Field::WindowBefore), self.0.read(Field::Threshold));
-        if threshold <= before || threshold <= coupled::MIN_WINDOW {
+        let threshold = self.0.read(Field::Threshold);
+        if threshold <= coupled::MAX_WINDOW || threshold == UNLIMITED {
             return threshold;
         }
-        let mended = balia::after_loss(before, self.own(own::LOSS));
+        let mended = balia::after_loss(self.0.read(Field::WindowBefore), self.own(own::LOSS));
         self.0.write_behind(Field::Threshold, 0, mended);
         mended
     }
