@@ -25,8 +25,8 @@ use aya_ebpf::{
 };
 use mptcp_common::fields::{ABSENT, COUNT};
 use mptcp_ebpf::kernel::{
-    Context, ControlName, Iteration, Offsets, Socket, Structure, call_also_at, name, netns_cookie, setting,
-    use_congestion_control,
+    Context, ControlName, Element, Iteration, Offsets, Socket, Structure, call_also_at, netns_cookie,
+    setting, use_congestion_control,
 };
 
 /// Set by the loader: the one namespace whose sockets count; the program sees those of all.
@@ -119,7 +119,7 @@ fn are_same(one: &ControlName, other: &ControlName) -> bool {
 
 /// What a subflow is to have.
 #[inline(always)]
-fn wanted<'a>(subflow: Context, default: &'a ControlName) -> &'a ControlName {
-    let excepted = subflow.token().and_then(|token| name(&EXCEPTIONS, token));
+fn wanted(subflow: Context, default: &ControlName) -> &ControlName {
+    let excepted = subflow.token().and_then(|token| Element::of(&EXCEPTIONS, &token)).map(Element::look_at);
     excepted.or_else(|| WANTED.get(0)).filter(|name| name[0] != 0).unwrap_or(default)
 }

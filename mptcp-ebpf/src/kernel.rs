@@ -345,14 +345,6 @@ pub fn number(map: &HashMap<u32, u32>, key: u32) -> u32 {
     map.get_ptr(key).map_or(0, |value| unsafe { read_volatile(value) })
 }
 
-/// The name of a congestion control by its key.
-#[inline(always)]
-pub fn name(map: &HashMap<u32, ControlName>, key: u32) -> Option<&'static ControlName> {
-    // SAFETY: the value stays memory of its map. Where it is written meanwhile, the kernel knows no such name, and the
-    // next look finds the right one.
-    map.get_ptr(key).and_then(|value| unsafe { value.as_ref() })
-}
-
 /// A structure of the kernel's that the verifier knows the type of.
 #[derive(Clone, Copy)]
 pub struct Structure {
