@@ -5,9 +5,10 @@
 //! application has chosen stays: the connection keeps its name (`mptcp_sock.ca_name`), which is that of the namespace's
 //! default where nothing was chosen. (Who chooses the default by name cannot be told from who chooses nothing.)
 //!
-//! A subflow that joins gets the options of its connection applied when the kernel comes to it, after which it has the
-//! default again (`sync_socket_options`, net/mptcp/sockopt.c). So the program looks once more at each round-trip time that
-//! is measured: a comparison of two pointers.
+//! Connections may be excepted, by their tokens: the daemon does that where the configuration names other controls for
+//! other service types. It knows the service type a moment after the connection has begun. And a subflow that joins gets
+//! the options of its connection applied when the kernel comes to it, after which it has the default again
+//! (`sync_socket_options`, net/mptcp/sockopt.c). So the program looks once more at each round-trip time that is measured.
 #![no_std]
 #![no_main]
 
@@ -15,17 +16,17 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTT_CB,
-        BPF_SOCK_OPS_RTT_CB_FLAG,
+        BPF_F_NO_PREALLOC, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
+        BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_RTT_CB_FLAG,
     },
     macros::{map, sock_ops},
-    maps::Array,
+    maps::{Array, HashMap},
     programs::SockOpsContext,
 };
-use mptcp_common::fields::{ABSENT, COUNT, Field};
+use mptcp_common::fields::{ABSENT, COUNT};
 use mptcp_ebpf::kernel::{
-    ControlName, Iteration, Offsets, Socket, Structure, call_also_at, netns_cookie, setting,
-    use_congestion_control,
+    Context, ControlName, Element, Iteration, Offsets, Socket, Structure, call_also_at, netns_cookie,
+    setting, use_congestion_control,
 };
 
 /// Set by the loader: the one namespace whose sockets count; the program sees those of all.
@@ -39,6 +40,10 @@ static OFFSETS: Offsets = [ABSENT; COUNT];
 /// The name of the congestion control; empty for the namespace's default.
 #[map]
 static WANTED: Array<ControlName> = Array::with_max_entries(1, 0);
+
+/// The same for single connections, by their local tokens.
+#[map]
+static EXCEPTIONS: HashMap<u32, ControlName> = HashMap::with_max_entries(16 << 10, BPF_F_NO_PREALLOC);
 
 /// The license that some of the helpers ask for.
 #[unsafe(link_section = "license")]
@@ -60,20 +65,20 @@ pub fn control(ctx: SockOpsContext) -> u32 {
     1
 }
 
-/// Replaces the default; false for what is not to be touched.
+/// Sees to it that the socket has what is wanted; false for what is not to be touched.
 #[inline(always)]
 fn use_wanted(ctx: &SockOpsContext) -> bool {
-    let Some(tcp) = Socket::of(ctx).and_then(|socket| socket.tcp(&OFFSETS)) else { return false };
-    let default = tcp.default_control();
-    if tcp.read::<usize>(Field::CongestionOps) != default || netns_cookie(ctx) != setting(&NETNS_COOKIE) {
+    if netns_cookie(ctx) != setting(&NETNS_COOKIE) {
         return false;
     }
-    let default = tcp.name_of_control(default);
-    let is_free = is_left_to_us(&tcp, &default);
-    if is_free && let Some(wanted) = wanted() {
+    let Some(tcp) = Socket::of(ctx).and_then(|socket| socket.tcp(&OFFSETS)) else { return false };
+    let default = tcp.name_of_control(tcp.default_control());
+    let Some(subflow) = left_to_us(&tcp, &default) else { return false };
+    let wanted = wanted(subflow, &default);
+    if !are_same(&tcp.congestion_control(), wanted) {
         use_congestion_control(ctx, wanted);
     }
-    is_free
+    true
 }
 
 /// Gives living subflows the congestion control, or the default back: an iterator over the TCP sockets of the namespace
@@ -85,20 +90,17 @@ pub extern "C" fn change(ctx: *mut c_void) -> u32 {
         && let Some(tcp) = socket.tcp(&OFFSETS)
     {
         let default = tcp.name_of_control(tcp.default_control());
-        if is_left_to_us(&tcp, &default) {
-            socket.use_congestion_control(wanted().unwrap_or(&default));
+        if let Some(subflow) = left_to_us(&tcp, &default) {
+            socket.use_congestion_control(wanted(subflow, &default));
         }
     }
     0
 }
 
-/// Whether it is a subflow, and no application has chosen anything for its connection.
+/// The subflow that it is, if no application has chosen anything for its connection.
 #[inline(always)]
-fn is_left_to_us(tcp: &Structure, default: &ControlName) -> bool {
-    match tcp.subflow() {
-        Some(subflow) => subflow.chosen_control().is_some_and(|chosen| are_same(&chosen, default)),
-        None => false,
-    }
+fn left_to_us(tcp: &Structure, default: &ControlName) -> Option<Context> {
+    tcp.subflow().filter(|subflow| subflow.chosen_control().is_some_and(|chosen| are_same(&chosen, default)))
 }
 
 /// The kernel leaves what it likes behind the zero at the end of a name.
@@ -115,7 +117,9 @@ fn are_same(one: &ControlName, other: &ControlName) -> bool {
     false
 }
 
+/// What a subflow is to have.
 #[inline(always)]
-fn wanted() -> Option<&'static ControlName> {
-    WANTED.get(0).filter(|name| name[0] != 0)
+fn wanted(subflow: Context, default: &ControlName) -> &ControlName {
+    let excepted = subflow.token().and_then(|token| Element::of(&EXCEPTIONS, &token)).map(Element::look_at);
+    excepted.or_else(|| WANTED.get(0)).filter(|name| name[0] != 0).unwrap_or(default)
 }

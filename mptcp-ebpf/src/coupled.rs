@@ -57,10 +57,15 @@ mod own {
     pub const INCREASE: usize = 40;
     /// `u32`: how many packets may be acknowledged before it looks at the others again.
     pub const UNSEEN: usize = 48;
+    /// `u32`: what a loss takes of its window with BALIA, as [`balia::loss`](super::balia::loss) has it.
+    pub const LOSS: usize = 52;
 }
 
 /// The place of a subflow that found none: all are taken.
 const NO_PLACE: u32 = u32::MAX;
+
+/// `TCP_INFINITE_SSTHRESH` (include/net/tcp.h): nothing has been lost yet.
+const UNLIMITED: u32 = 0x7fff_ffff;
 
 /// What the window of a subflow grows by that is alone: as Reno has it.
 const ALONE: i64 = i64::MIN;
@@ -114,6 +119,7 @@ impl Sender {
         self.set_own(own::BETWEEN_LOSSES, 0u64);
         self.set_own(own::INCREASE, ALONE);
         self.set_own(own::UNSEEN, 0u32);
+        self.set_own(own::LOSS, balia::LOSS_ALONE);
     }
 
     /// Where its figures are to be, if it is one of the subflows that are coupled.
@@ -193,16 +199,39 @@ impl Sender {
         self.set_own(own::CREDIT, 0i64);
     }
 
+    /// The threshold after a loss. The kernel has been seen (Linux 6.18) to take something from its stack, a return address,
+    /// for what `ssthresh` returns, once in thousands of losses; a window of hundreds of millions of packets came of it. A
+    /// threshold that no window can have led to is replaced.
+    #[inline(always)]
+    fn threshold(&self) -> u32 {
+        let threshold = self.0.read(Field::Threshold);
+        if threshold <= coupled::MAX_WINDOW || threshold == UNLIMITED {
+            return threshold;
+        }
+        let mended = balia::after_loss(self.0.read(Field::WindowBefore), self.own(own::LOSS));
+        self.0.write_behind(Field::Threshold, 0, mended);
+        mended
+    }
+
     /// What the window grows by for each of these packets, from what all have told of late.
     #[inline(always)]
-    fn increase(&self, window: u32, acked: u32, of: impl FnOnce(&Paths, &Figures) -> i64) -> i64 {
+    fn increase(
+        &self,
+        window: u32,
+        acked: u32,
+        of: impl FnOnce(&Paths, &Figures) -> i64,
+        loss: impl FnOnce(&Paths, &Figures) -> u32,
+    ) -> i64 {
         let unseen = self.own::<u32>(own::UNSEEN);
         if acked < unseen {
             self.set_own(own::UNSEEN, unseen - acked);
             return self.own(own::INCREASE);
         }
-        let increase = self.tell(window).map_or(ALONE, |(paths, figures)| of(paths, &figures));
+        let told = self.tell(window);
+        let increase = told.as_ref().map_or(ALONE, |(paths, figures)| of(paths, figures));
         self.set_own(own::INCREASE, increase);
+        let loss = told.as_ref().map_or(balia::LOSS_ALONE, |(paths, figures)| loss(paths, figures));
+        self.set_own(own::LOSS, loss);
         self.set_own(own::UNSEEN, window / LOOKS);
         increase
     }
@@ -228,11 +257,15 @@ static NOTHING: Paths = [Figures { rate: 0, quality: 0, window: 0, token: 0, one
 
 /// Something was acknowledged and nothing is lost: the window grows.
 #[inline(always)]
-fn avoid(ctx: *mut c_void, increase: impl FnOnce(&Paths, &Figures) -> i64) {
+fn avoid(
+    ctx: *mut c_void,
+    increase: impl FnOnce(&Paths, &Figures) -> i64,
+    loss: impl FnOnce(&Paths, &Figures) -> u32,
+) {
     let Some(sender) = Sender::of(ctx) else { return };
     let mut window = sender.window();
     let acked = reno::believed(argument(ctx, 2) as u32, &window, sender.0.read(Field::MostInFlight));
-    let increase = sender.increase(window.size, acked, increase);
+    let increase = sender.increase(window.size, acked, increase, loss);
     if !sender.is_limited(&window) {
         return;
     }
@@ -250,20 +283,10 @@ fn avoid(ctx: *mut c_void, increase: impl FnOnce(&Paths, &Figures) -> i64) {
     sender.set_window(&window);
 }
 
-/// Something was lost: the new slow start threshold.
+/// What a loss takes with the algorithms that decrease as Reno does.
 #[inline(always)]
-fn reduce(ctx: *mut c_void, after_loss: impl FnOnce(&Paths, &Figures) -> u32) -> u32 {
-    let Some(sender) = Sender::of(ctx) else { return coupled::MIN_WINDOW };
-    sender.lost();
-    let window = sender.window().size;
-    let threshold = match sender.tell(window) {
-        Some((paths, figures)) => after_loss(paths, &figures),
-        None => reno::after_loss(window),
-    };
-    sender.tell(threshold);
-    // With the new window the growth is another.
-    sender.set_own(own::UNSEEN, 0u32);
-    threshold
+fn of_reno(_: &Paths, _: &Figures) -> u32 {
+    balia::LOSS_ALONE
 }
 
 /// `tcp_congestion_ops.init`: a socket begins to use it.
@@ -295,25 +318,46 @@ pub extern "C" fn undo(ctx: *mut c_void) -> u32 {
     })
 }
 
-/// `tcp_congestion_ops.ssthresh` of LIA and OLIA, which decrease as Reno does.
+/// `tcp_congestion_ops.ssthresh` of LIA and OLIA, which decrease as Reno does. Like that of BALIA it reads two numbers and
+/// nothing else: what it returns becomes the window.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "fentry/halve")]
 pub extern "C" fn halve(ctx: *mut c_void) -> u32 {
-    reduce(ctx, |_, own| reno::after_loss(own.window))
+    Sender::of(ctx).map_or(coupled::MIN_WINDOW, |sender| reno::after_loss(sender.0.read(Field::Window)))
 }
 
 /// `tcp_congestion_ops.ssthresh` of BALIA.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "fentry/balia_reduce")]
 pub extern "C" fn balia_reduce(ctx: *mut c_void) -> u32 {
-    reduce(ctx, balia::after_loss)
+    Sender::of(ctx).map_or(coupled::MIN_WINDOW, |sender| {
+        balia::after_loss(sender.0.read(Field::Window), sender.own(own::LOSS))
+    })
+}
+
+/// `TCP_CA_CWR` (include/uapi/linux/tcp.h): in this state and those after it the window has been decreased.
+const TCP_CA_CWR: u8 = 2;
+
+/// `tcp_congestion_ops.set_state`: something was lost, and the threshold is set.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "fentry/state")]
+pub extern "C" fn state(ctx: *mut c_void) -> u32 {
+    if let Some(sender) = Sender::of(ctx)
+        && argument(ctx, 1) as u8 >= TCP_CA_CWR
+    {
+        sender.lost();
+        sender.tell(sender.threshold());
+        // With the new window the growth is another.
+        sender.set_own(own::UNSEEN, 0u32);
+    }
+    0
 }
 
 /// `tcp_congestion_ops.cong_avoid` of LIA.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "fentry/lia_avoid")]
 pub extern "C" fn lia_avoid(ctx: *mut c_void) -> u32 {
-    avoid(ctx, lia::increase);
+    avoid(ctx, lia::increase, of_reno);
     0
 }
 
@@ -321,7 +365,7 @@ pub extern "C" fn lia_avoid(ctx: *mut c_void) -> u32 {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "fentry/olia_avoid")]
 pub extern "C" fn olia_avoid(ctx: *mut c_void) -> u32 {
-    avoid(ctx, olia::increase);
+    avoid(ctx, olia::increase, of_reno);
     0
 }
 
@@ -329,6 +373,6 @@ pub extern "C" fn olia_avoid(ctx: *mut c_void) -> u32 {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "fentry/balia_avoid")]
 pub extern "C" fn balia_avoid(ctx: *mut c_void) -> u32 {
-    avoid(ctx, balia::increase);
+    avoid(ctx, balia::increase, balia::loss);
     0
 }

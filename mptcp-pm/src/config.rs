@@ -2,6 +2,7 @@
 //!
 //! `packaging/mptcp-pm.toml` explains every key. [`Config::default`] is what happens without a file.
 mod application;
+mod congestion;
 mod error;
 mod matching;
 mod resolve;
@@ -13,13 +14,13 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use mptcp_common::coupled::Algorithm;
 use serde::{Deserialize, Serialize};
 
 use crate::core::service::Service;
 use crate::core::world::{EndpointFlags, Link};
 
 pub use application::{ApplicationMatch, ApplicationRule, CgroupGlob, MAX_PROCESS, Names, Ports};
+pub use congestion::Congestion;
 pub use error::{Error, Problem};
 pub use matching::{Match, NameGlob};
 
@@ -44,8 +45,8 @@ pub struct Config {
     /// What is wanted for the connections of applications (`[[application]]`); of those that say something about it the
     /// first that matches one holds.
     pub applications: Vec<ApplicationRule>,
-    /// The congestion control of MPTCP subflows (`congestion`); none keeps what the system gives them.
-    pub congestion: Option<Algorithm>,
+    /// The congestion control of MPTCP subflows (`congestion`).
+    pub congestion: Congestion,
     /// What is known about uplinks (`[[uplink]]`); the first that matches an interface holds.
     pub uplinks: Vec<UplinkRule>,
     /// What the buffers of connections are (`buffers`).
@@ -266,6 +267,11 @@ impl Config {
     pub fn managed(mut self, default: Manager) -> Self {
         self.manager.get_or_insert(default);
         self
+    }
+
+    /// The service type of connections that no rule is about.
+    pub fn default_service(&self) -> Service {
+        self.service.unwrap_or_else(|| self.profile.service())
     }
 
     /// The first table that is about an interface.

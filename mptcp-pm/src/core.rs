@@ -41,7 +41,7 @@ use self::policy::{Capacity, Desired};
 use self::reading::Source;
 use self::report::Report;
 use self::retry::{Pacer, Retries, Verdict};
-use self::service::Rules;
+use self::service::{Rules, Service};
 use self::subflows::Aims;
 use self::world::{Change, EndpointFlags, Link, Observation, Snapshot};
 use crate::config::{Config, Manager};
@@ -241,6 +241,12 @@ impl Core {
     /// The connections whose paths are the daemon's business.
     pub fn connections(&self) -> &Paths {
         &self.paths
+    }
+
+    /// Which connections have another service type than when this was last asked; none for those that have gone or that the
+    /// kernel manages.
+    pub fn take_services(&mut self) -> Vec<(Token, Option<Service>)> {
+        self.paths.take_services()
     }
 
     /// Whether subflows should be read often: transfers may be about to become long.

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::alarms::Alarms;
 use crate::applications::Applications;
-use crate::bpf::{Kernel, coupled::Algorithm};
+use crate::bpf::Kernel;
 use crate::clock::{Jumps, sleep_until};
 use crate::config::{self, ApplicationRule, Config, Control};
 use crate::control::{Call, Failure, Reply, Request, Server};
@@ -28,6 +28,7 @@ use crate::core::Core;
 use crate::core::action::{Action, Token};
 use crate::core::connections::Manager;
 use crate::core::event::Event;
+use crate::coupling::Wanted;
 use crate::dbus;
 use crate::desktop::Desktop;
 use crate::executor::Executor;
@@ -106,7 +107,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         tokio::spawn(dbus::serve(daemon.sender.clone(), daemon.measure.feed()));
         // Before the eBPF programs, whose verification takes far longer.
         daemon.act().await;
-        daemon.load_programs(config.congestion, &config.applications);
+        daemon.load_programs(Wanted::of(&config), &config.applications);
         daemon.live().await
     })
 }
@@ -245,12 +246,13 @@ impl Daemon {
         Ok(())
     }
 
-    fn load_programs(&mut self, congestion: Option<Algorithm>, applications: &[ApplicationRule]) {
+    fn load_programs(&mut self, wanted: Wanted, applications: &[ApplicationRule]) {
         let kernel = Kernel::default();
         self.measure.start(&kernel);
         self.owners.start(&kernel);
         self.executor.alarms.follow(self.core.manages(), &kernel);
-        self.measure.couple(congestion, &kernel);
+        self.tell_services(false);
+        self.measure.couple(wanted, &kernel);
         self.applications.set(applications, &kernel);
         self.core.handle(Event::Measuring(self.measure.measures()), self.start.elapsed());
     }
@@ -268,6 +270,7 @@ impl Daemon {
 
     /// What is measured and watched for the core is what it steers by.
     fn steer(&mut self) {
+        self.tell_services(false);
         let steers = self.core.manages();
         self.measure.pace(steers, self.core.is_growing());
         self.executor.alarms.follow(steers, &Kernel::default());
@@ -371,6 +374,14 @@ impl Daemon {
         }
     }
 
+    /// Congestion controls go by service types.
+    fn tell_services(&mut self, at_once: bool) {
+        let served = self.core.take_services();
+        if at_once || !served.is_empty() {
+            self.measure.serve(served, at_once);
+        }
+    }
+
     /// Subflows are attributed when they are first seen: to the uplinks as they are by then.
     fn tell_places(&mut self) {
         if std::mem::take(&mut self.moved) {
@@ -395,11 +406,13 @@ impl Daemon {
         let config = self.options.load()?.managed(self.default);
         self.endpoint.set(config.metrics.as_ref())?;
         self.desktop.follow(&config);
-        let kernel = Kernel::default();
-        self.measure.couple(config.congestion, &kernel);
+        let (kernel, wanted) = (Kernel::default(), Wanted::of(&config));
         self.applications.set(&config.applications, &kernel);
         tracing::info!(profile = config.profile.name(), "configuration read");
         self.feed(Event::Configured(config));
+        // With the service types that connections have by it.
+        self.tell_services(false);
+        self.measure.couple(wanted, &kernel);
         Ok(())
     }
 
@@ -425,6 +438,7 @@ impl Daemon {
                 Ok(()) => {
                     self.feed(Event::Service(token, service));
                     self.act().await;
+                    self.tell_services(true);
                     Reply::Ok(serde_json::json!({}))
                 }
                 Err(failure) => Reply::Error(failure),
@@ -531,7 +545,7 @@ impl Daemon {
         // Before MPTCP may be off again: applications must not notice.
         self.applications = Applications::default();
         if end == End::Clean {
-            self.measure.couple(None, &Kernel::default());
+            self.measure.couple(Wanted::default(), &Kernel::default());
         }
         self.feed(match end {
             End::Clean => {

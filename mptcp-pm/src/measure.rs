@@ -5,15 +5,15 @@ use std::time::{Duration, SystemTime};
 use mptcp_common::path_stats::Sample;
 use tokio::time::Instant;
 
-use crate::bpf::coupled::Algorithm;
 use crate::bpf::path_stats::{Event, PathStats};
 use crate::bpf::{self, Kernel};
 use crate::clock::{self, monotonic_ns, sleep_until};
 use crate::control::Feed;
 use crate::core::alarm::Figures;
-use crate::core::connections::Ends;
+use crate::core::connections::{Ends, Token};
+use crate::core::service::Service;
 use crate::core::uplink::Uplink;
-use crate::coupling::Coupling;
+use crate::coupling::{Coupling, Wanted};
 use crate::interfaces;
 use crate::source::{Source, joined};
 use crate::stats::{Stats, ends};
@@ -76,9 +76,18 @@ impl Measure {
         self.next_reading = self.measures().then(Instant::now);
     }
 
-    /// Has subflows use this congestion control; none for the system's default.
-    pub fn couple(&mut self, algorithm: Option<Algorithm>, kernel: &Kernel) {
-        self.coupling.set(algorithm, kernel);
+    /// Has subflows use the congestion controls that are wanted.
+    pub fn couple(&mut self, wanted: Wanted, kernel: &Kernel) {
+        self.coupling.set(wanted, kernel);
+    }
+
+    /// Takes in which service types connections have, none for those that have gone; `at_once` where somebody waits for
+    /// their subflows to follow.
+    pub fn serve(&mut self, served: Vec<(Token, Option<Service>)>, at_once: bool) {
+        self.coupling.serve(served);
+        if at_once {
+            self.coupling.follow();
+        }
     }
 
     /// Waits until there is something to be taken in: for ever, and without a timer, while nothing flows. Cancelling it

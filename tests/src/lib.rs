@@ -84,7 +84,7 @@ mod process;
 pub mod prometheus;
 pub mod queue;
 mod require;
-mod rng;
+pub mod rng;
 pub mod running;
 pub mod scenario;
 mod scratch;

@@ -178,11 +178,83 @@ fn status_and_metrics_tell_how_far_a_connection_is_held_back() -> Result<()> {
 }
 
 #[test]
+fn each_service_type_has_its_own_and_status_tells_them_apart() -> Result<()> {
+    let _turn = congestion::turn()?;
+    let lab = Lab::start(&Scenario::load("two-providers")?, Family::V4)?;
+    let client = lab.host("client");
+    let servers = [(); 3].map(|()| Server::start(lab.host("server"), Protocol::Mptcp));
+    let servers: Vec<_> = servers.into_iter().collect::<Result<_>>()?;
+    let rule = |server: &Server, service: &str| {
+        format!("[[application]]\nmatch = {{ port = {} }}\nservice = \"{service}\"\n", server.port())
+    };
+    let rules = rule(&servers[0], "aggregate") + &rule(&servers[2], "handover");
+    let config = |congestion: &str| {
+        let always = "manager = \"daemon\"\nprofile = \"heavy\"\nservice = \"interactive\"\n";
+        format!("{always}congestion = {congestion}\n{rules}")
+    };
+    let daemon = Daemon::start(client, &config("{ aggregate = \"lia\", interactive = \"balia\" }"))?;
+    daemon.await_that("the daemon in charge", || daemon.status(), |seen| seen["manager"] == "daemon")?;
+    let default = congestion::default(client)?;
+
+    // The first one uses both ways, once it is long.
+    let upload = Options { congestion: None, ..Options::duration(PATIENCE) };
+    let upload = traffic::start(client, &servers[0], Job::BulkUp, upload)?;
+    let talks = [talk(&lab, &servers[1])?, talk(&lab, &servers[2])?];
+    let all = [&upload, &talks[0], &talks[1]];
+    let have = |expected: [&str; 3]| {
+        let seen = daemon.await_that(
+            &format!("two subflows each with {expected:?}"),
+            || daemon.status(),
+            |status| all.iter().zip(expected).all(|(one, control)| controls(status, one) == [control; 2]),
+        );
+        seen.context("by service type")
+    };
+    let status = have(["lia", "balia", &default])?;
+    let services = all.map(|one| connection(&status, one).map(|found| found["service"]["type"].clone()));
+    assert_eq!(services.map(Option::unwrap_or_default), ["aggregate", "interactive", "handover"]);
+    let is_held_back = |status: &Value| {
+        let ratio = connection(status, &upload).map(|found| &found["figures"]["coupled_growth_ratio"]);
+        ratio.and_then(Value::as_f64).is_some_and(|ratio| ratio > 0.0 && ratio < 0.9)
+    };
+    daemon.await_that("two coupled subflows", || daemon.status(), is_held_back)?;
+
+    // By hand, and back by a configuration.
+    let token = connection(&status, &talks[1]).context("a connection")?["token"].to_string();
+    let set = daemon.command(&["service", "set", &token, "aggregate"])?.output()?;
+    ensure!(set.status.success(), "service set: {}", String::from_utf8_lossy(&set.stderr));
+    have(["lia", "balia", "lia"])?;
+    let reload = |congestion: &str| {
+        daemon.write_config(&config(congestion))?;
+        let output = daemon.command(&["reload"])?.output()?;
+        ensure!(output.status.success(), "reload: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    };
+    reload("{ interactive = \"olia\" }")?;
+    have([&default, "olia", &default])?;
+    reload("\"balia\"")?;
+    have(["balia"; 3])?;
+    talks.iter().try_for_each(goes_on)
+}
+
+/// What the status says of a connection.
+fn connection<'a>(status: &'a Value, transfer: &Transfer) -> Option<&'a Value> {
+    let local = transfer.local()?.to_string();
+    status["connections"]["listed"].as_array()?.iter().find(|listed| listed["local"] == local)
+}
+
+/// The congestion controls of its subflows.
+fn controls(status: &Value, transfer: &Transfer) -> Vec<String> {
+    let subflows = connection(status, transfer).and_then(|found| found["subflows"].as_array());
+    let control = |subflow: &Value| subflow["congestion_control"].as_str().unwrap_or_default().to_owned();
+    subflows.into_iter().flatten().map(control).collect()
+}
+
+#[test]
 fn each_name_is_one_of_the_configuration() {
     for algorithm in Algorithm::ALL {
         let text = format!("congestion = \"{}\"\n", algorithm.name());
         let config = mptcp_pm::config::Config::parse(&text, "test").expect("a configuration");
-        assert_eq!(config.congestion, Some(algorithm));
+        assert_eq!(config.congestion, mptcp_pm::config::Congestion::all(Some(algorithm)));
     }
 }
 

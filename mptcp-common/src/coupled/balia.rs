@@ -21,21 +21,31 @@ pub fn increase(paths: &Paths, own: &Figures) -> i64 {
     (by_window >> (2 * SHARE_BITS - PACKET_BITS)) as i64
 }
 
-/// The window after a loss, packets: the slow start threshold.
+/// A whole window, in the unit of [`loss`].
+const WHOLE: u64 = 1 << 16;
+
+/// What a loss takes of a window when no other subflow is there: a half, as with Reno.
+pub const LOSS_ALONE: u32 = 1 << 15;
+
+/// What a loss takes of the window of one of the subflows: `1/2 * min(a, 1.5)`, in units of 1 / 2^16.
 ///
-/// `w_r - w_r / 2 * min(a, 1.5)`, but at least [`MIN_WINDOW`]. The greatest rate is at least that of this subflow, so that
-/// it loses between a half and three quarters.
+/// The greatest rate is at least that of this subflow, so that it is between a half and three quarters.
 #[inline(always)]
-pub fn after_loss(paths: &Paths, own: &Figures) -> u32 {
+pub fn loss(paths: &Paths, own: &Figures) -> u32 {
     let total = Total::of(paths, own);
     let (share, greatest) = (total.share(own.rate), total.share(greatest_rate(paths, own)));
-    let window = u64::from(own.window);
-    let lost = if 2 * greatest >= 3 * share {
-        (3 * window).div_ceil(4)
-    } else {
-        // Less than three quarters, as just seen; rounded up, as the kernel's Reno does it.
-        quotient(window * greatest, share).div_ceil(2)
-    };
-    let rest = own.window.saturating_sub(lost as u32);
+    if 2 * greatest >= 3 * share {
+        return (WHOLE as u32 / 4) * 3;
+    }
+    // Shares have 30 bits.
+    let loss = quotient(greatest.wrapping_mul(WHOLE / 2), share) as u32;
+    if loss > LOSS_ALONE { loss } else { LOSS_ALONE }
+}
+
+/// The window after a loss, packets: the slow start threshold, at least [`MIN_WINDOW`].
+#[inline(always)]
+pub fn after_loss(window: u32, loss: u32) -> u32 {
+    let lost = (window as u64).wrapping_mul(loss as u64).wrapping_add(WHOLE - 1) / WHOLE;
+    let rest = window.saturating_sub(lost as u32);
     if rest > MIN_WINDOW { rest } else { MIN_WINDOW }
 }

@@ -127,7 +127,7 @@ proptest! {
             let found = packets(balia::increase(&paths, own));
             prop_assert!((found / increase - 1.0).abs() <= 0.01, "{found} instead of {increase}");
             // A window is whole packets: up to one of them, rounded down, and never less than two.
-            let after = f64::from(balia::after_loss(&paths, own));
+            let after = f64::from(balia::after_loss(own.window, balia::loss(&paths, own)));
             let expected = rest.max(f64::from(MIN_WINDOW));
             prop_assert!((after - expected).abs() <= 1.0 + expected * 0.01, "{after} instead of {expected}");
         }
@@ -155,7 +155,7 @@ proptest! {
         for increase in [lia::increase, olia::increase, balia::increase] {
             prop_assert!(is_close(packets(increase(&paths, &paths[0])), expected));
         }
-        prop_assert!(balia::after_loss(&paths, &paths[0]).abs_diff(reno::after_loss(window)) <= 1);
+        prop_assert!(balia::after_loss(window, balia::loss(&paths, &paths[0])).abs_diff(reno::after_loss(window)) <= 1);
     }
 
     #[test]
@@ -175,7 +175,7 @@ proptest! {
                 let (window, left) = apply(own.window, credit, increase, acked);
                 prop_assert!(window >= MIN_WINDOW && (0..PACKET).contains(&left));
             }
-            let after = balia::after_loss(&paths, own);
+            let after = balia::after_loss(own.window, balia::loss(&paths, own));
             prop_assert!(after >= MIN_WINDOW && after <= own.window.max(MIN_WINDOW));
         }
     }
@@ -221,7 +221,7 @@ fn figures_of_another_connection_count_for_nothing() {
     let count = |paths: &Paths| {
         let increases =
             [lia::increase, olia::increase, balia::increase].map(|increase| increase(paths, &own));
-        (number(paths, &own), increases, balia::after_loss(paths, &own))
+        (number(paths, &own), increases, balia::loss(paths, &own))
     };
     let with_three = count(&paths);
     paths[2].token = 2;
@@ -266,5 +266,8 @@ fn no_more_is_believed_to_have_arrived_than_was_on_its_way() {
 #[test]
 fn losses_halve_and_can_be_undone() {
     assert_eq!([0, 3, 5, 100, 101].map(reno::after_loss), [2, 2, 2, 50, 50]);
+    // BALIA's is the same for who is alone.
+    let alone = |window| balia::after_loss(window, balia::LOSS_ALONE);
+    assert_eq!([0, 3, 5, 100, 101, MAX_WINDOW].map(alone), [2, 2, 2, 50, 50, MAX_WINDOW / 2]);
     assert_eq!((reno::undone(50, 100), reno::undone(120, 100)), (100, 120));
 }

@@ -121,6 +121,7 @@ fn register(object: &Object, types: &Types, algorithm: Algorithm) -> Result<Link
                 ("cong_avoid", avoid),
                 ("ssthresh", reduce),
                 ("undo_cwnd", "undo"),
+                ("set_state", "state"),
             ],
         },
     )

@@ -78,6 +78,7 @@ const OBJECTS: &[Programs] = &[
             ("begin", As::Congestion("init")),
             ("end", As::Congestion("release")),
             ("undo", As::Congestion("undo_cwnd")),
+            ("state", As::Congestion("set_state")),
             ("halve", As::Congestion("ssthresh")),
             ("balia_reduce", As::Congestion("ssthresh")),
             ("lia_avoid", As::Congestion("cong_avoid")),

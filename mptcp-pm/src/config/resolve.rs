@@ -10,9 +10,10 @@ use toml::de::{DeTable, DeValue};
 use super::error::{Problems, Refusal, refuse};
 use super::values::{Fields, boolean, choice, count, string, words, wrong_type};
 use super::{
-    Buffers, Config, Control, DEFAULT_GROUP, Desktop, Endpoints, LimitsSetting, Listen, Manager, Match,
-    Metrics, NameGlob, OnBattery, Problem, Profile, Role, UplinkRule,
+    Buffers, Config, Congestion, Control, DEFAULT_GROUP, Desktop, Endpoints, LimitsSetting, Listen, Manager,
+    Match, Metrics, NameGlob, OnBattery, Problem, Profile, Role, UplinkRule,
 };
+use crate::core::service::Service;
 use crate::core::world::EndpointFlags;
 
 /// The most that any kernel accepts as a limit (7.2; 8 before).
@@ -67,7 +68,7 @@ fn file(fields: Fields, problems: &mut Problems) -> Config {
         profile: fields.read("profile", problems, profile).unwrap_or_default(),
         manager: fields.read("manager", problems, manager),
         service: fields.read("service", problems, application::service),
-        congestion: fields.read("congestion", problems, congestion).unwrap_or_default(),
+        congestion: congestion(fields, problems),
         uplinks: uplinks(fields, problems),
         buffers: fields.read("buffers", problems, buffers).unwrap_or_default(),
         applications: application::applications(fields, problems),
@@ -110,7 +111,17 @@ fn manager(value: &DeValue) -> Result<Manager, Refusal> {
     choice(value, &[Manager::Kernel, Manager::Daemon].map(|manager| (manager.name(), manager)))
 }
 
-fn congestion(value: &DeValue) -> Result<Option<Algorithm>, Refusal> {
+/// A word for all, or a table with one for each service type.
+fn congestion(fields: Fields, problems: &mut Problems) -> Congestion {
+    if !fields.has_table("congestion") {
+        return Congestion::all(fields.read("congestion", problems, control_name).unwrap_or_default());
+    }
+    let Some(table) = fields.table("congestion", problems) else { return Congestion::default() };
+    table.expect(&Service::ALL.map(Service::name), problems);
+    Congestion::each(|service| table.read(service.name(), problems, control_name).unwrap_or_default())
+}
+
+fn control_name(value: &DeValue) -> Result<Option<Algorithm>, Refusal> {
     let [lia, olia, balia] = Algorithm::ALL.map(|algorithm| (algorithm.name(), Some(algorithm)));
     choice(value, &[("keep", None), lia, olia, balia])
 }

@@ -1,7 +1,9 @@
 //! Tests of the configuration: what is understood, and what is refused where with which words.
+use mptcp_common::coupled::Algorithm;
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::service::Service;
 use crate::core::world::Link;
 
 const SAMPLE: &str = include_str!("../../../packaging/mptcp-pm.toml");
@@ -58,6 +60,7 @@ fn the_sample_with_its_settings_uncommented_uses_every_key() {
     assert_eq!(config.uplinks[1].flags, Some(EndpointFlags::SUBFLOW));
     assert_eq!(config.uplinks[1].provider.as_deref(), Some("Example Fibre"));
     assert_eq!(config.service, Some(Service::Handover));
+    assert_eq!(config.congestion.of(Service::Aggregate), Some(Algorithm::Lia));
     let services: Vec<_> = config.applications.iter().map(|rule| rule.service).collect();
     let types = [Service::Interactive, Service::Aggregate, Service::Handover, Service::Single].map(Some);
     assert_eq!(services, [&[None; 3][..], &types].concat());
@@ -69,15 +72,36 @@ fn the_sample_with_its_settings_uncommented_uses_every_key() {
 
 #[test]
 fn congestion_controls_have_the_names_that_their_users_know() {
-    assert_eq!(parse("").congestion, None);
-    assert_eq!(parse("congestion = \"keep\"").congestion, None);
+    assert!(parse("").congestion.keeps());
+    assert!(parse("congestion = \"keep\"").congestion.keeps());
     for algorithm in Algorithm::ALL {
         let text = format!("congestion = \"{}\"", algorithm.name());
-        assert_eq!(parse(&text).congestion, Some(algorithm));
+        assert_eq!(parse(&text).congestion, Congestion::all(Some(algorithm)));
     }
     let said = refusal("congestion = \"bbr\"");
     assert!(
         said.contains("unknown value \"bbr\": use one of \"keep\", \"lia\", \"olia\", \"balia\""),
+        "{said}"
+    );
+}
+
+#[test]
+fn each_service_type_may_have_a_congestion_control_of_its_own() {
+    for text in
+        ["congestion = { aggregate = \"lia\", single = \"keep\" }", "[congestion]\naggregate = \"lia\"\n"]
+    {
+        let congestion = parse(text).congestion;
+        assert!(!congestion.keeps());
+        for service in Service::ALL {
+            let expected = (service == Service::Aggregate).then_some(Algorithm::Lia);
+            assert_eq!(congestion.of(service), expected, "{service:?}");
+        }
+    }
+    assert!(parse("congestion = {}").congestion.keeps());
+    let said = refusal("congestion = { bulk = \"lia\", aggregate = \"bbr\" }");
+    assert!(
+        said.contains("unknown key \"bulk\": known here: handover, interactive, aggregate, single")
+            && said.contains("1:42: unknown value \"bbr\""),
         "{said}"
     );
 }

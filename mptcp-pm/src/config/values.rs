@@ -35,6 +35,11 @@ impl<'a, 't> Fields<'a, 't> {
         self.value(key).is_some()
     }
 
+    /// Whether there is a key whose value is a table.
+    pub(super) fn has_table(&self, key: &str) -> bool {
+        self.value(key).is_some_and(|value| value.get_ref().is_table())
+    }
+
     /// Where the value of a key begins; the table's begin where there is none.
     pub(super) fn place(&self, key: &str) -> usize {
         self.value(key).map_or(self.at, |value| value.span().start)

@@ -28,6 +28,8 @@ pub struct Paths {
     rules: Rules,
     /// Whose those are that have not begun yet.
     early: services::Early,
+    /// Those whose service type nobody has been told yet, or that have gone.
+    untold: BTreeSet<Token>,
     aims: Aims,
     health: Health,
     /// Addresses that were in use before: what lives on them is lost, even where they are still there.
@@ -79,6 +81,7 @@ impl Paths {
         match notice {
             Notice::Closed => {
                 self.connections.remove(&token);
+                self.untold.insert(token);
                 return;
             }
             Notice::Begun { ends, server_side, deny_join_id0, established } => {
@@ -128,6 +131,7 @@ impl Paths {
             self.connections.insert(token, connection);
             self.claim(token);
         }
+        self.untold.extend(before.into_keys());
         self.unsure = false;
         self.look_at_all();
     }
@@ -183,6 +187,7 @@ impl Paths {
         match result {
             Err(failure) if failure.kind == FailureKind::OtherManager => {
                 connection.manager = Manager::Kernel;
+                self.untold.insert(token);
             }
             Err(failure) if failure.kind == FailureKind::Gone && is_ending(step) => {
                 carried_out(connection, step);

@@ -1,6 +1,5 @@
-//! Scenario 5: what an acknowledgement costs, and what of it is seen in a transfer that only the processors limit.
-use crate::controls;
-use crate::spread::Spread;
+//! What an acknowledgement costs, and what of it is seen in a transfer that only the processors limit.
+use crate::record::{Record, median};
 use anyhow::{Context, Result, anyhow, bail};
 use aya::programs::loaded_programs;
 use aya::sys::{Stats, enable_stats};
@@ -9,7 +8,6 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
-use tests::bench::Report;
 use tests::kernel::counter;
 use tests::{Family, Lab, Scenario};
 
@@ -18,63 +16,23 @@ const LENGTH: Duration = Duration::from_millis(1500);
 const CHUNK: usize = 256 << 10;
 const TRIES: usize = 20;
 
-/// Two hosts and two cables without a limit.
-const NETWORK: &str = r#"
-description = "two hosts and two cables"
-link = []
-[[node]]
-name = "client"
-[[node]]
-name = "server"
-[[ethernet]]
-[[ethernet.end]]
-node = "client"
-interface = "eth0"
-addresses = ["10.1.0.2/24"]
-gateways = ["10.1.0.1"]
-metric = 100
-[[ethernet.end]]
-node = "server"
-interface = "eth0"
-addresses = ["10.1.0.1/24"]
-[[ethernet]]
-[[ethernet.end]]
-node = "client"
-interface = "eth1"
-addresses = ["10.2.0.2/24"]
-gateways = ["10.2.0.1"]
-metric = 200
-[[ethernet.end]]
-node = "server"
-interface = "eth1"
-addresses = ["10.2.0.1/24"]
-"#;
-
-pub fn measure(report: &mut Report, times: usize) -> Result<()> {
-    let lab = Lab::start(&Scenario::parse(NETWORK)?, Family::V4)?;
+pub fn measure(controls: &[&'static str], rounds: usize, record: &mut Record) -> Result<()> {
+    let lab = Lab::start(&Scenario::load("two-cables")?, Family::V4)?;
     lab.host("server").ip("mptcp endpoint add 10.2.0.1 dev eth1 signal")?;
     lab.host("client").ip("mptcp limits set subflow 2 add_addr_accepted 2")?;
     // The first transfer of all finds cold caches.
     transfer(&lab, "reno")?;
-    let controls: Vec<_> = controls().filter(|control| *control != "reno").collect();
-    let mut ratios: Vec<_> = controls.iter().map(|_| Spread::default()).collect();
-    for _ in 0..times {
-        for (control, ratios) in controls.iter().zip(&mut ratios) {
+    for round in 0..rounds {
+        for control in controls.iter().filter(|control| **control != "reno") {
             // What else this machine does changes from second to second: before and after.
             let before = transfer(&lab, "reno")?;
             let ours = transfer(&lab, control)?;
-            ratios.add(2.0 * ours / (before + transfer(&lab, "reno")?));
+            let ratio = 2.0 * ours / (before + transfer(&lab, "reno")?);
+            record.add(format!("cost: goodput without limit, {control}, of Reno's"), ratio);
+            if round % 2 == 0 && *control != "cubic" {
+                record.add(format!("cost: {control}, ns for an acknowledgement"), cost(&lab, control)?);
+            }
         }
-    }
-    for (control, ratios) in controls.iter().zip(&ratios) {
-        ratios.report(report, &format!("5: goodput without limit, {control}, of Reno's"), None);
-    }
-    for control in controls.iter().filter(|control| **control != "cubic") {
-        let mut costs = Spread::default();
-        for _ in 0..times.div_ceil(2) {
-            costs.add(cost(&lab, control)?);
-        }
-        costs.report(report, &format!("5: {control}, ns for an acknowledgement"), None);
     }
     Ok(())
 }
@@ -91,7 +49,8 @@ fn cost(lab: &Lab, control: &str) -> Result<f64> {
 
 /// How often its program for acknowledgements has run, and the nanoseconds of that and of those that it shares.
 fn runs(control: &str) -> Result<(u64, f64)> {
-    let (avoid, shared) = (format!("{control}_avoid"), ["begin", "end", "undo", "halve", "balia_reduce"]);
+    let (avoid, shared) =
+        (format!("{control}_avoid"), ["begin", "end", "undo", "state", "halve", "balia_reduce"]);
     let (mut runs, mut time) = (0, 0.0);
     for program in loaded_programs() {
         // One that has gone in between is of no interest.
@@ -149,16 +108,16 @@ fn attempt(lab: &Lab, control: &str) -> Result<f64> {
 fn receive(listener: &TcpListener) -> Result<f64> {
     const TIME: Duration = Duration::from_millis(20);
     let (mut stream, _) = listener.accept().context("accept")?;
-    let (mut chunk, mut rates) = (vec![0; CHUNK], Spread::default());
+    let (mut chunk, mut rates) = (vec![0; CHUNK], Vec::new());
     let (mut begin, mut bytes) = (Instant::now(), 0);
     loop {
         match stream.read(&mut chunk).context("receive")? {
-            0 => return Ok(rates.median()),
+            0 => return Ok(median(&rates)),
             read => bytes += read,
         }
         let elapsed = begin.elapsed();
         if elapsed >= TIME {
-            rates.add(bytes as f64 / elapsed.as_secs_f64());
+            rates.push(bytes as f64 / elapsed.as_secs_f64());
             (begin, bytes) = (Instant::now(), 0);
         }
     }

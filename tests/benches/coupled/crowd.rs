@@ -1,18 +1,18 @@
-//! Scenario 6: a thousand connections, opened and closed while others send. What they leave is looked at by who calls:
+//! A thousand connections, opened and closed while others send. What they leave is looked at by who calls:
 //! nothing in the maps, no name in the kernel.
 use crate::flows::{Flow, end};
 use crate::network::one_bottleneck;
+use crate::record::Record;
 use anyhow::{Context, Result};
 use mptcp_pm::bpf::coupled::Algorithm;
 use std::time::Instant;
-use tests::bench::Report;
 use tests::traffic::{Job, Options, Protocol, Server, start};
 
 const CONNECTIONS: usize = 1000;
 /// How many are open at a time.
 const AT_ONCE: usize = 25;
 
-pub fn measure(report: &mut Report, _times: usize) -> Result<()> {
+pub fn measure(record: &mut Record) -> Result<()> {
     let lab = one_bottleneck(2)?;
     let server = Server::start(lab.host("server"), Protocol::Mptcp)?;
     let names = Algorithm::ALL.map(Algorithm::name);
@@ -30,7 +30,7 @@ pub fn measure(report: &mut Report, _times: usize) -> Result<()> {
     }
     let rate = rate(begin);
     end(&lab, server, load)?;
-    report.row("6: connections opened and closed under load, a second", rate, None);
+    record.add("crowd: connections opened and closed under load, a second", rate);
     Ok(())
 }
 

@@ -1,30 +1,62 @@
-//! Scenario 1: ten connections and ten TCP flows share a bottleneck. RFC 6356 section 2, goal 2: a connection takes no more
-//! of it than a TCP flow would.
+//! A shared bottleneck: ten connections and ten TCP flows. RFC 6356 section 2, goal 2: a connection takes no more of it than
+//! a TCP flow would.
 use crate::flows::{Flow, mean, rates};
-use crate::spread::Spread;
-use crate::{controls, network};
+use crate::model::{Connection, Model};
+use crate::network;
+use crate::record::Record;
 use anyhow::Result;
+use std::thread;
 use std::time::Duration;
-use tests::bench::Report;
+use tests::Lab;
 
 const EACH: usize = 10;
-const SETTLE: Duration = Duration::from_secs(4);
-const TIME: Duration = Duration::from_secs(9);
+/// What the increases of coupled windows need to find to each other.
+const SETTLE: Duration = Duration::from_secs(8);
+const TIME: Duration = Duration::from_secs(12);
 
-pub fn measure(report: &mut Report, times: usize) -> Result<()> {
-    for subflows in [2, 4] {
-        let lab = network::one_bottleneck(subflows)?;
-        for control in controls() {
-            let mut ratios = Spread::default();
-            for _ in 0..times {
-                let flows = [vec![Flow::mptcp(control); EACH], vec![Flow::tcp(None); EACH]].concat();
-                let rates = rates(&lab, &flows, SETTLE, TIME)?;
-                let (ours, theirs) = rates.split_at(EACH);
-                ratios.add(mean(ours) / mean(theirs));
+pub fn measure(controls: &[&'static str], rounds: usize, record: &mut Record) -> Result<()> {
+    let labs = [2, 4].map(|subflows| anyhow::Ok((subflows, network::one_bottleneck(subflows)?)));
+    let labs = labs.into_iter().collect::<Result<Vec<_>>>()?;
+    for round in 0..rounds {
+        for control in controls {
+            // A processor each.
+            let shares = thread::scope(|scope| {
+                let runs: Vec<_> = labs.iter().map(|(_, lab)| scope.spawn(|| share(lab, control))).collect();
+                runs.into_iter().map(|run| run.join().expect("a run")).collect::<Result<Vec<_>>>()
+            })?;
+            for ((subflows, _), share) in labs.iter().zip(shares) {
+                let case = format!("fairness: share of TCP's, {subflows} subflows, {control}");
+                match model(control, *subflows, round as u64) {
+                    Some(model) => record.add_beside(case, share, ("model", model)),
+                    None => record.add(case, share),
+                }
             }
-            let case = format!("1: share of TCP's, {subflows} subflows, {control}");
-            ratios.report(report, &case, None);
         }
     }
     Ok(())
+}
+
+fn share(lab: &Lab, control: &'static str) -> Result<f64> {
+    tests::keep_time();
+    let flows = [vec![Flow::mptcp(control); EACH], vec![Flow::tcp(None); EACH]].concat();
+    let rates = rates(lab, &flows, SETTLE, TIME)?;
+    let (ours, theirs) = rates.split_at(EACH);
+    Ok(mean(ours) / mean(theirs))
+}
+
+/// What the formulas give.
+fn model(control: &'static str, subflows: usize, seed: u64) -> Option<f64> {
+    let ways = vec![0; subflows];
+    let ours = (0..EACH).map(|_| Connection::new(control, &ways)).collect::<Option<Vec<_>>>()?;
+    let theirs = (0..EACH).map(|_| Connection::new("reno", &[0])).collect::<Option<Vec<_>>>()?;
+    let mut model =
+        Model::new(&[network::BOTTLENECK.settings(true)], ours.into_iter().chain(theirs).collect(), seed);
+    let arrived = |model: &Model| model.connections.iter().map(Connection::arrived).collect::<Vec<_>>();
+    model.run(SETTLE);
+    let before = arrived(&model);
+    model.run(SETTLE + TIME);
+    let rates: Vec<_> =
+        arrived(&model).iter().zip(before).map(|(after, before)| (after - before) as f64).collect();
+    let (ours, theirs) = rates.split_at(EACH);
+    Some(mean(ours) / mean(theirs))
 }

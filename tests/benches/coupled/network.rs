@@ -39,8 +39,8 @@ name = "bottleneck"
 from = "router"
 to = "internet"
 prefixes = ["10.1.0.0/24"]
-up = { rate_mbit = 100, delay_ms = 20, queue_kb = 4000, codel = { target_ms = 5, interval_ms = 100 } }
-down = { rate_mbit = 100, delay_ms = 20, queue_kb = 4000 }
+up = { rate_mbit = 100, delay_ms = 1, queue_kb = 4000 }
+down = { rate_mbit = 100, delay_ms = 1, queue_kb = 4000 }
 
 [[ethernet]]
 [[ethernet.end]]
@@ -54,9 +54,13 @@ addresses = ["10.9.0.2/24"]
 gateways = ["10.9.0.1"]
 "#;
 
-/// 100 Mbit/s, 40 ms; connections have so many subflows.
+/// What all share.
+pub const BOTTLENECK: Way = Way { mbit: 100.0, round_trip_ms: 80.0 };
+
+/// One bottleneck; connections have so many subflows.
 pub fn one_bottleneck(subflows: usize) -> Result<Lab> {
     let lab = start(&Scenario::parse(ONE_BOTTLENECK)?)?;
+    lab.link("bottleneck").set(|settings| *settings = BOTTLENECK.settings(true));
     for host in ["client", "server"] {
         lab.host(host).ip(&format!("mptcp limits set subflow {}", subflows - 1))?;
     }
@@ -78,18 +82,24 @@ impl Way {
     fn bytes(self) -> f64 {
         self.mbit * 1e6 * self.round_trip_ms / 1e3 / 8.0
     }
+
+    /// One direction of a link like this, with CoDel or with a queue as long as the way.
+    pub fn settings(self, has_codel: bool) -> Settings {
+        Settings {
+            rate: (self.mbit * 1e6) as u64,
+            delay: Duration::from_secs_f64(self.round_trip_ms / 2e3),
+            queue: if has_codel { 4 << 20 } else { self.bytes() as usize },
+            codel: has_codel.then_some(CODEL),
+            ..Settings::default()
+        }
+    }
 }
 
 /// Two ways of the client's, `wifi0` and `lte0`, with CoDel or with queues as long as the ways; connections take both.
 pub fn two_ways(ways: [Way; 2], has_codel: bool) -> Result<Lab> {
     let lab = start(&Scenario::load("two-providers")?)?;
     for (name, way) in ["wifi", "lte"].into_iter().zip(ways) {
-        lab.link(name).set(|settings: &mut Settings| {
-            settings.rate = (way.mbit * 1e6) as u64;
-            settings.delay = Duration::from_secs_f64(way.round_trip_ms / 2e3);
-            settings.queue = if has_codel { 4 << 20 } else { way.bytes() as usize };
-            settings.codel = has_codel.then_some(CODEL);
-        });
+        lab.link(name).set(|settings| *settings = way.settings(has_codel));
     }
     Ok(lab)
 }

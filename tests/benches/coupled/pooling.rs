@@ -1,12 +1,10 @@
-//! Scenario 2: resource pooling. Five connections have a bottleneck for themselves and share another with five TCP flows
+//! Resource pooling. Five connections have a bottleneck for themselves and share another with five TCP flows
 //! (scenario C of Khalili et al.): the less of the shared one they take, the better.
-use crate::controls;
 use crate::flows::{Flow, mean, rates};
 use crate::network::{Way, join, two_ways};
-use crate::spread::Spread;
+use crate::record::Record;
 use anyhow::Result;
 use std::time::Duration;
-use tests::bench::Report;
 
 const EACH: usize = 5;
 /// For each connection on the one way, and for each TCP flow on the other, Mbit/s.
@@ -14,24 +12,27 @@ const SHARE: f64 = 8.0;
 const SETTLE: Duration = Duration::from_secs(6);
 const TIME: Duration = Duration::from_secs(11);
 
-pub fn measure(report: &mut Report, times: usize) -> Result<()> {
+pub fn measure(controls: &[&'static str], rounds: usize, record: &mut Record) -> Result<()> {
     let way = Way { mbit: SHARE * EACH as f64, round_trip_ms: 40.0 };
     let lab = two_ways([way; 2], true)?;
     join(&lab)?;
-    for control in controls() {
-        let (mut ours, mut theirs) = (Spread::default(), Spread::default());
-        for _ in 0..times {
-            let flows = [vec![Flow::mptcp(control); EACH], vec![Flow::tcp(Some("lte0")); EACH]].concat();
-            let rates = rates(&lab, &flows, SETTLE, TIME)?;
-            let share = SHARE * 1e6 * PAYLOAD;
-            ours.add(mean(&rates[..EACH]) / share);
-            theirs.add(mean(&rates[EACH..]) / share);
+    for control in std::iter::repeat_n(controls, rounds).flatten() {
+        let flows = [vec![Flow::mptcp(control); EACH], vec![Flow::tcp(Some("lte0")); EACH]].concat();
+        let rates = rates(&lab, &flows, SETTLE, TIME)?;
+        let share = SHARE * 1e6 * PAYLOAD;
+        let (ours, theirs) = (mean(&rates[..EACH]) / share, mean(&rates[EACH..]) / share);
+        let (case, rest) =
+            (format!("pooling: {control}, of a way's share"), format!("pooling: TCP beside {control}"));
+        match model(control) {
+            Some(model) => {
+                record.add_beside(case, ours, ("model", model));
+                record.add_beside(rest, theirs, ("model", 2.0 - model));
+            }
+            None => {
+                record.add(case, ours);
+                record.add(rest, theirs);
+            }
         }
-        let model = model(control);
-        let named = |peer: f64| ("model", peer);
-        ours.report(report, &format!("2: {control}, of a way's share"), model.map(named));
-        let rest = model.map(|model| 2.0 - model);
-        theirs.report(report, &format!("2: TCP beside {control}"), rest.map(named));
     }
     Ok(())
 }

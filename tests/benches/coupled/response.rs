@@ -1,16 +1,15 @@
-//! Scenario 4: responsiveness. One of two ways falls to a quarter of its rate, and comes back: how long a connection takes
+//! Responsiveness. One of two ways falls to a quarter of its rate, and comes back: how long a connection takes
 //! to follow, beside a Reno flow alone on that way.
 use crate::chart::{self, Point};
-use crate::controls;
 use crate::flows::{Flow, end};
+use crate::model::{Connection, Model};
 use crate::network::{Way, join, two_ways};
-use crate::spread::Spread;
+use crate::record::Record;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 use tests::Lab;
-use tests::bench::Report;
 use tests::observer::{Observer, addresses};
 use tests::traffic::{Protocol, Server};
 
@@ -26,22 +25,21 @@ const LOOKS: usize = 10;
 /// The address by which the client uses the way that changes.
 const CHANGING: &str = "10.1.0.2";
 
-pub fn measure(report: &mut Report, times: usize) -> Result<()> {
-    let mut peers = [Spread::default(), Spread::default()];
-    for _ in 0..times {
-        let run = run("reno", false)?;
-        peers.iter_mut().zip(adaptations(&run)?).for_each(|(peer, time)| peer.add(time));
-    }
-    for control in controls() {
-        let mut ours = [Spread::default(), Spread::default()];
-        for _ in 0..times {
+pub fn measure(controls: &[&'static str], rounds: usize, record: &mut Record) -> Result<()> {
+    for round in 0..rounds {
+        let peer = adaptations(&run("reno", false)?)?;
+        for control in controls {
             let run = run(control, true)?;
-            ours.iter_mut().zip(adaptations(&run)?).for_each(|(ours, time)| ours.add(time));
             chart::draw(control, &run, &TIMES[..2])?;
-        }
-        for ((ours, peer), way) in ours.iter().zip(&peers).zip(["down", "up"]) {
-            let case = format!("4: {control} follows {way}, RTTs");
-            ours.report(report, &case, Some(("one Reno flow", peer.median())));
+            let (ours, formula) = (adaptations(&run)?, modelled(control, round as u64));
+            for (index, way) in ["down", "up"].into_iter().enumerate() {
+                let case = format!("response: {control} follows {way}, RTTs");
+                record.add_beside(case, ours[index], ("one Reno flow", peer[index]));
+                if let Some(formula) = &formula {
+                    let case = format!("response: {control} follows {way}, RTTs, by its formula");
+                    record.add_beside(case, ours[index], ("model", adaptations(formula)?[index]));
+                }
+            }
         }
     }
     Ok(())
@@ -71,6 +69,22 @@ fn run(control: &'static str, on_both: bool) -> Result<Run> {
     Ok(run)
 }
 
+/// What the formula gives.
+fn modelled(control: &'static str, seed: u64) -> Option<Run> {
+    let ways = [WAY.settings(true), WAY.settings(true)];
+    let mut model = Model::new(&ways, vec![Connection::new(control, &[0, 1])?], seed);
+    let mut points = Vec::new();
+    for (end, part) in TIMES.into_iter().zip([1.0, PART, 1.0]) {
+        model.set(0, Way { mbit: WAY.mbit * part, ..WAY }.settings(true));
+        while model.now.as_secs_f64() < end {
+            model.run(model.now + EACH);
+            let subflow = &model.connections[0].subflows[0];
+            note(&mut points, model.now.as_secs_f64(), subflow.window, subflow.arrived * 1500);
+        }
+    }
+    Some(Run::from([(CHANGING.to_owned(), points)]))
+}
+
 fn set_rate(lab: &Lab, part: f64) {
     lab.link("wifi").set(|settings| settings.rate = (WAY.mbit * 1e6 * part) as u64);
 }
@@ -78,13 +92,16 @@ fn set_rate(lab: &Lab, part: f64) {
 fn look(observer: &Observer, at: f64, run: &mut Run) -> Result<()> {
     for sample in observer.living()? {
         let points = run.entry(addresses(&sample)[0].to_string()).or_default();
-        let bytes = sample.live.bytes_acked;
-        let since = points.len().checked_sub(LOOKS).and_then(|first| points.get(first));
-        let rate = since
-            .map_or(0.0, |since: &Point| bytes.saturating_sub(since.bytes) as f64 * 8.0 / (at - since.at));
-        points.push(Point { at, window: sample.live.cwnd.into(), rate, bytes });
+        note(points, at, sample.live.cwnd.into(), sample.live.bytes_acked);
     }
     Ok(())
+}
+
+/// Adds what is seen of a subflow, with its rate of late.
+fn note(points: &mut Vec<Point>, at: f64, window: f64, bytes: u64) {
+    let since = points.len().checked_sub(LOOKS).and_then(|first| points.get(first));
+    let rate = |since: &Point| bytes.saturating_sub(since.bytes) as f64 * 8.0 / (at - since.at);
+    points.push(Point { at, window, rate: since.map_or(0.0, rate), bytes });
 }
 
 /// Round-trip times from a change until the window is down to what the way holds with its queue, and until the rate is up

@@ -52,7 +52,7 @@ fn run(algorithm: Option<Algorithm>, losses: &[f64]) -> Vec<f64> {
             subflow.since_loss += u64::from(window);
             if is_lost {
                 subflow.window = match algorithm {
-                    Some(Algorithm::Balia) => balia::after_loss(&paths, &own),
+                    Some(Algorithm::Balia) => balia::after_loss(window, balia::loss(&paths, &own)),
                     _ => reno::after_loss(window),
                 };
                 (subflow.between_losses, subflow.since_loss, subflow.credit) = (subflow.since_loss, 0, 0);

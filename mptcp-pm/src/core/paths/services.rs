@@ -68,8 +68,19 @@ impl Paths {
         self.connections.iter().map(|(token, connection)| (*token, served(connection)))
     }
 
+    /// Which connections have another service type than when this was last asked; none for those that have gone, and for
+    /// those that the kernel manages.
+    pub fn take_services(&mut self) -> Vec<(Token, Option<Service>)> {
+        let served = |token: &Token| {
+            let connection = self.connections.get(token)?;
+            (connection.manager != Manager::Kernel).then_some(connection.service)
+        };
+        std::mem::take(&mut self.untold).into_iter().map(|token| (token, served(&token))).collect()
+    }
+
     /// A connection is known from now on, and belongs to whom it was told before.
     pub(super) fn claim(&mut self, token: Token) {
+        self.untold.insert(token);
         let early = self.early.take(token);
         if let Some(connection) = self.connections.get_mut(&token) {
             if let Some(owner) = early {
@@ -84,6 +95,7 @@ impl Paths {
         let is_new = service != connection.service;
         (connection.service, connection.why) = (service, why);
         if is_new {
+            self.untold.insert(token);
             self.growing |= super::is_growing(connection);
             self.look_at(token);
         }

@@ -148,6 +148,25 @@ fn where_the_kernel_manages_no_service_type_is_told() {
     assert_eq!(told, [(1, None), (2, Some(BY_PROFILE))]);
 }
 
+#[test]
+fn each_change_of_a_service_type_is_told_once() {
+    let mut paths = paths(RULES);
+    begin(&mut paths, 1);
+    paths.replace(vec![seen(1, 0), seen(2, 1000), Seen { manager: Manager::Kernel, ..seen(3, 0) }]);
+    // Whether it is the default or not.
+    let (handover, aggregate) = (Some(Service::Handover), Some(Service::Aggregate));
+    assert_eq!(paths.take_services(), [(1, handover), (2, aggregate), (3, None)]);
+    assert_eq!(paths.take_services(), []);
+    paths.owned(1, ssh());
+    paths.set_service(2, aggregate);
+    assert_eq!(paths.take_services(), [(1, Some(Service::Interactive))]);
+    paths.set_rules(rules(""));
+    assert_eq!(paths.take_services(), [(1, handover)]);
+    paths.note(1, Notice::Closed, Duration::ZERO);
+    paths.replace(Vec::new());
+    assert_eq!(paths.take_services(), [(1, None), (2, None), (3, None)]);
+}
+
 /// What can happen to one connection, in any order.
 #[derive(Clone, Debug)]
 enum Happening {

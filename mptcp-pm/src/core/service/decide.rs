@@ -131,10 +131,8 @@ impl Default for Rules {
 impl Rules {
     /// Those of a configuration.
     pub fn of(config: &Config) -> Self {
-        let default = match config.service {
-            Some(service) => (service, Why::Configuration),
-            None => (config.profile.service(), Why::Profile),
-        };
+        let why = if config.service.is_some() { Why::Configuration } else { Why::Profile };
+        let default = (config.default_service(), why);
         Self { applications: config.applications.clone(), default }
     }
 
