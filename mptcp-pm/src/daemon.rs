@@ -20,9 +20,9 @@ use tokio::time::Instant;
 
 use crate::alarms::Alarms;
 use crate::applications::Applications;
-use crate::bpf::{Kernel, coupled::Algorithm};
+use crate::bpf::Kernel;
 use crate::clock::{Jumps, sleep_until};
-use crate::config::{self, ApplicationRule, Config, Control};
+use crate::config::{self, Config, Control};
 use crate::control::{Call, Failure, Reply, Request, Server};
 use crate::core::Core;
 use crate::core::action::{Action, Token};
@@ -41,6 +41,7 @@ use crate::netlink::watch::{Notice, Watch};
 use crate::owners::Owners;
 use crate::privileges;
 use crate::prober::Prober;
+use crate::queues::Queues;
 use crate::rivals;
 use crate::state::StateFile;
 use crate::view::connections::Connections;
@@ -93,9 +94,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make the folder {}", options.runtime_dir.display()))?;
     runtime()?.block_on(async {
         let (control, metrics) = (config.control.clone(), config.metrics.clone());
-        let (congestion, applications) = (config.congestion, config.applications.clone());
         let mut daemon = Daemon::new(options.clone(), config.clone()).await?;
-        daemon.desktop.follow(&config.managed(daemon.default));
+        daemon.desktop.follow(&config.clone().managed(daemon.default));
         let desktop = daemon.desktop.first().await;
         daemon.feed(desktop);
         daemon.open_control(&control)?;
@@ -103,7 +103,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         tokio::spawn(dbus::serve(daemon.sender.clone(), daemon.measure.feed()));
         // Before the eBPF programs, whose verification takes far longer.
         daemon.act().await;
-        daemon.load_programs(congestion, &applications);
+        daemon.load_programs(&config);
         daemon.live().await
     })
 }
@@ -165,6 +165,7 @@ struct Daemon {
     owners: Owners,
     desktop: Desktop,
     applications: Applications,
+    queues: Queues,
     /// The uplinks may be others than those that `measure` knows.
     moved: bool,
     start: Instant,
@@ -230,6 +231,7 @@ impl Daemon {
             owners: Owners::new(),
             desktop: Desktop::new(),
             applications: Applications::default(),
+            queues: Queues::default(),
             moved: true,
             start: Instant::now(),
             ready: false,
@@ -242,13 +244,14 @@ impl Daemon {
         Ok(())
     }
 
-    fn load_programs(&mut self, congestion: Option<Algorithm>, applications: &[ApplicationRule]) {
+    fn load_programs(&mut self, config: &Config) {
         let kernel = Kernel::default();
         self.measure.start(&kernel);
         self.owners.start(&kernel);
         self.executor.alarms.follow(self.core.manages(), &kernel);
-        self.measure.couple(congestion, &kernel);
-        self.applications.set(applications, &kernel);
+        self.measure.couple(config.congestion, &kernel);
+        self.queues.set(config.buffers, &kernel);
+        self.applications.set(&config.applications, &kernel);
         self.core.handle(Event::Measuring(self.measure.measures()), self.start.elapsed());
     }
 
@@ -390,6 +393,7 @@ impl Daemon {
         self.desktop.follow(&config);
         let kernel = Kernel::default();
         self.measure.couple(config.congestion, &kernel);
+        self.queues.set(config.buffers, &kernel);
         self.applications.set(&config.applications, &kernel);
         tracing::info!(profile = config.profile.name(), "configuration read");
         self.feed(Event::Configured(config));
@@ -478,7 +482,12 @@ impl Daemon {
 
     fn features(&self) -> Vec<Feature> {
         let always = [self.measure.feature(), self.owners.feature()];
-        let others = [self.executor.alarms.feature(), self.measure.coupling(), self.applications.feature()];
+        let others = [
+            self.executor.alarms.feature(),
+            self.queues.feature(),
+            self.measure.coupling(),
+            self.applications.feature(),
+        ];
         always.into_iter().chain(others.into_iter().flatten()).collect()
     }
 
