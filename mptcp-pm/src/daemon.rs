@@ -248,7 +248,7 @@ impl Daemon {
         let kernel = Kernel::default();
         self.measure.start(&kernel);
         self.owners.start(&kernel);
-        self.executor.alarms.follow(self.core.manages(), &kernel);
+        self.executor.alarms.follow(self.core.watches(), &kernel);
         self.measure.couple(config.congestion, &kernel);
         self.queues.set(config.buffers, &kernel);
         self.applications.set(&config.applications, &kernel);
@@ -268,7 +268,7 @@ impl Daemon {
 
     /// What is measured and watched for the core is what it steers by.
     fn steer(&mut self) {
-        let steers = self.core.manages();
+        let steers = self.core.watches();
         self.measure.pace(steers, self.core.is_growing());
         self.executor.alarms.follow(steers, &Kernel::default());
         self.applications.catch_up(&Kernel::default());

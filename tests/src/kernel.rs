@@ -118,6 +118,15 @@ pub fn accepted(host: &Host) -> Result<u64> {
     value(pairs(&text, "Tcp:")?, "PassiveOpens")
 }
 
+/// How many ICMP echo requests have come to the host (`Icmp` of `/proc/net/snmp`).
+///
+/// # Errors
+/// When the kernel's counters cannot be read.
+pub fn echo_requests(host: &Host) -> Result<u64> {
+    let text = host.run(|| fs::read_to_string("/proc/thread-self/net/snmp"))?;
+    value(pairs(&text, "Icmp:")?, "InEchos")
+}
+
 fn section(host: &Host, title: &str) -> Result<Vec<(String, u64)>> {
     let text = host.run(|| fs::read_to_string("/proc/thread-self/net/netstat"))?;
     pairs(&text, title)
