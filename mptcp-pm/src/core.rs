@@ -15,6 +15,7 @@ pub mod paths;
 pub mod plan;
 pub mod policy;
 pub mod reading;
+pub mod recording;
 pub mod report;
 mod rest;
 pub mod retry;

@@ -28,6 +28,7 @@ use crate::core::Core;
 use crate::core::action::{Action, Token};
 use crate::core::connections::Manager;
 use crate::core::event::Event;
+use crate::core::recording;
 use crate::dbus;
 use crate::desktop::Desktop;
 use crate::executor::Executor;
@@ -306,9 +307,13 @@ impl Daemon {
     async fn act(&mut self) {
         self.hear_waiting();
         for _ in 0..AT_ONCE {
-            let Some(action) = self.core.next_action(self.start.elapsed()) else { return };
+            let Some(action) = self.core.next_action(self.start.elapsed()) else {
+                self.executor.alarms.left();
+                return;
+            };
             let reads = matches!(action, Action::Resync | Action::Observe(_));
             let answer = self.executor.perform(action, &mut self.watch).await;
+            self.executor.alarms.answered();
             self.feed(answer);
             if reads {
                 self.hear_waiting();
@@ -329,7 +334,7 @@ impl Daemon {
     /// Whose connections are is known before anything is decided for them.
     fn hear_owners(&mut self) {
         while let Some(owned) = self.owners.waiting() {
-            self.core.handle(owned, self.start.elapsed());
+            self.tell_core(owned);
         }
     }
 
@@ -339,14 +344,22 @@ impl Daemon {
         for _ in 0..AT_ONCE {
             let Some(event) = next else { return };
             self.hear_owners();
-            self.core.handle(event, self.start.elapsed());
+            self.tell_core(event);
             next = self.listener.waiting(!self.core.manages());
         }
     }
 
     fn feed(&mut self, event: Event) {
         self.moved = true;
-        self.core.handle(event, self.start.elapsed());
+        self.tell_core(event);
+    }
+
+    fn tell_core(&mut self, event: Event) {
+        let now = self.start.elapsed();
+        if tracing::enabled!(tracing::Level::TRACE) {
+            recording::lines(&event, now).iter().for_each(|line| tracing::trace!("recorded {line}"));
+        }
+        self.core.handle(event, now);
     }
 
     fn measured(&mut self, due: Due) {
@@ -354,16 +367,16 @@ impl Daemon {
         self.measure.take(due);
         let figures = self.measure.figures();
         if !figures.is_empty() {
-            self.core.handle(Event::Measured(figures), self.start.elapsed());
+            self.tell_core(Event::Measured(figures));
         }
     }
 
     /// Many subflows fall silent at once: they are taken in together.
     fn alarmed(&mut self, alarm: Event) {
-        self.core.handle(alarm, self.start.elapsed());
+        self.tell_core(alarm);
         for _ in 0..AT_ONCE {
             let Some(alarm) = self.executor.alarms.waiting() else { return };
-            self.core.handle(alarm, self.start.elapsed());
+            self.tell_core(alarm);
         }
     }
 
