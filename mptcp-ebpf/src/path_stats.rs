@@ -125,7 +125,7 @@ fn follow(socket: Socket, tcp: &Structure, way: Established, cookie: u64, adopte
     kept.remote_port = u16::from_be(tcp.read(Field::RemotePort));
     tcp.addresses(kept.family, &mut kept.local, &mut kept.remote);
     // The last figures say all of the first ones: when the daemon lags, the room that is left is theirs.
-    let has_room = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) < u64::from(EVENTS_BYTES / 2);
+    let has_room = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) < u64::from(EVENTS_BYTES / 4);
     if !(has_room && report(Tag::Opened, tcp, kept)) {
         count(&COUNTERS, Lost::Opening.index());
     }

@@ -9,7 +9,7 @@ use crate::core::connections::Ends;
 use crate::core::event::Event;
 use crate::core::world::IfIndex;
 use crate::source::{Source, joined};
-use crate::view::status::Feature;
+use crate::view::status::{Feature, Unnoticed};
 
 /// Who notices silence, while somebody acts on it.
 #[derive(Default)]
@@ -75,6 +75,17 @@ impl Alarms {
     /// Whether the programs are at work; none where nobody asked for them.
     pub fn feature(&self) -> Option<Feature> {
         self.source.as_ref().map(Source::feature)
+    }
+
+    /// What the programs had to leave out; none where they are not at work.
+    pub fn left_out(&self) -> Option<Unnoticed> {
+        match self.0.as_ref()?.get()?.counts() {
+            Ok(counts) => Some(Unnoticed { not_watched: counts.not_watched, untold: counts.untold }),
+            Err(error) => {
+                tracing::error!("{:#}", anyhow::Error::from(error));
+                None
+            }
+        }
     }
 
     fn silence(&mut self) -> Option<&mut Silence> {

@@ -55,6 +55,10 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// How many changes are taken in before the daemon acts on them: an endless storm must not keep it from that.
 const AT_ONCE: usize = 1024;
 
+/// How many actions are carried out before it is heard what is measured: the ring buffer has room for some hundred records,
+/// which many short connections fill in a few hundredths of a second.
+const IN_A_ROW: usize = 64;
+
 /// What the command line says.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -94,13 +98,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     std::fs::create_dir_all(&options.runtime_dir)
         .with_context(|| format!("cannot make the folder {}", options.runtime_dir.display()))?;
     runtime()?.block_on(async {
-        let (control, metrics) = (config.control.clone(), config.metrics.clone());
-        let mut daemon = Daemon::new(options.clone(), config.clone()).await?;
-        daemon.desktop.follow(&config.clone().managed(daemon.default));
+        let mut daemon = Daemon::new(options.clone(), &config).await?;
+        let config = config.managed(daemon.default);
+        daemon.desktop.follow(&config);
         let desktop = daemon.desktop.first().await;
         daemon.feed(desktop);
-        daemon.open_control(&control)?;
-        daemon.endpoint.set(metrics.as_ref())?;
+        daemon.open_control(&config.control)?;
+        daemon.endpoint.set(config.metrics.as_ref())?;
         tokio::spawn(dbus::serve(daemon.sender.clone(), daemon.measure.feed()));
         // Before the eBPF programs, whose verification takes far longer.
         daemon.act().await;
@@ -119,7 +123,7 @@ pub fn cleanup(runtime_dir: PathBuf, keep_paths: bool) -> anyhow::Result<()> {
     let _instance = Instance::claim()?;
     let options = Options { config: None, socket: None, runtime_dir };
     let end = if keep_paths { End::HandOver } else { End::Clean };
-    runtime()?.block_on(async { Daemon::new(options, Config::default()).await?.stop(end).await })
+    runtime()?.block_on(async { Daemon::new(options, &Config::default()).await?.stop(end).await })
 }
 
 /// The daemon, where it recognises the connections of one before it: no restart may cost a path.
@@ -193,7 +197,7 @@ impl Signals {
 
 impl Daemon {
     /// Knows nothing yet: its first actions read the kernel.
-    async fn new(options: Options, config: Config) -> anyhow::Result<Self> {
+    async fn new(options: Options, config: &Config) -> anyhow::Result<Self> {
         let signals = Signals::listen().context("cannot listen to signals")?;
         let state = StateFile::in_dir(&options.runtime_dir);
         let owned = state.load()?;
@@ -208,7 +212,7 @@ impl Daemon {
             prober: Prober::default(),
             alarms: Alarms::default(),
         };
-        let mut core = Core::new(config.managed(default));
+        let mut core = Core::new(config.clone().managed(default));
         core.handle(Event::Inherited(owned), Duration::ZERO);
         let listener = Listener::listen().await;
         core.handle(Event::Hearing(listener.hears()), Duration::ZERO);
@@ -306,7 +310,7 @@ impl Daemon {
     /// Carries out all that the core wants now; the rest of very much when others have had their turn.
     async fn act(&mut self) {
         self.hear_waiting();
-        for _ in 0..AT_ONCE {
+        for number in 1..=AT_ONCE {
             let Some(action) = self.core.next_action(self.start.elapsed()) else {
                 self.executor.alarms.left();
                 return;
@@ -317,6 +321,10 @@ impl Daemon {
             self.feed(answer);
             if reads {
                 self.hear_waiting();
+            }
+            if number % IN_A_ROW == 0 {
+                self.tell_places();
+                self.measure.hear_waiting();
             }
         }
     }
@@ -520,6 +528,7 @@ impl Daemon {
             paths: self.measure.stats().paths(),
             desktop: self.desktop.status(),
             ebpf: self.features(),
+            silence: self.executor.alarms.left_out(),
         };
         match serde_json::to_value(&status) {
             Ok(value) => Reply::Ok(value),

@@ -111,7 +111,10 @@ impl Executor {
                 self.mptcp.set_flags(Target::Id(endpoint.id), flags).await.map_err(refused)
             }
             Action::CloseInitial(addr) => self.mptcp.delete_endpoint(0, Some(*addr)).await.map_err(refused),
-            Action::Ask(probe) => self.prober.ask(*probe).map_err(other),
+            Action::Ask(probe) => {
+                self.prober.ask(*probe);
+                Ok(())
+            }
             Action::Bear(ifindex, silence) => {
                 self.alarms.bear(*ifindex, *silence);
                 Ok(())

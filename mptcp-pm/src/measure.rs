@@ -99,7 +99,7 @@ impl Measure {
         match due {
             Due::Told(event) => {
                 self.told(&event);
-                self.tell_waiting();
+                self.hear_waiting();
             }
             Due::Reading => self.read(),
             Due::Broken(error) => self.source.give_up(error),
@@ -134,7 +134,7 @@ impl Measure {
 
     /// Reads all subflows now, because somebody looks.
     pub fn look(&mut self) {
-        self.tell_waiting();
+        self.hear_waiting();
         self.read_once();
     }
 
@@ -199,7 +199,8 @@ impl Measure {
         }
     }
 
-    fn tell_waiting(&mut self) {
+    /// Takes in what the kernel's programs have told already.
+    pub fn hear_waiting(&mut self) {
         while let Some(event) = self.source.get_mut().and_then(PathStats::waiting) {
             self.told(&event);
         }
@@ -208,7 +209,7 @@ impl Measure {
     /// Reads, and decides when to read again. Before it sleeps it asks to be woken, and then reads once more: something
     /// may have begun to flow in between.
     fn read(&mut self) {
-        self.tell_waiting();
+        self.hear_waiting();
         self.read_once();
         if !self.stats.is_flowing()
             && let Some(source) = self.source.get_mut()

@@ -1,4 +1,5 @@
 //! Asks the other ends of ways whether they are there: ICMP echo requests, each over one uplink.
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::core::alarm::Probe;
 use crate::core::event::Event;
+use crate::core::world::IfIndex;
 
 /// Later answers are of no use to anybody.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -19,21 +21,35 @@ pub struct Prober {
     sender: mpsc::UnboundedSender<(Probe, Duration)>,
     answers: mpsc::UnboundedReceiver<(Probe, Duration)>,
     asked: u16,
+    /// The uplinks over which nobody can be asked at present, and why.
+    mute: BTreeMap<IfIndex, String>,
 }
 
 impl Default for Prober {
     fn default() -> Self {
         let (sender, answers) = mpsc::unbounded_channel();
-        Self { sender, answers, asked: 0 }
+        Self { sender, answers, asked: 0, mute: BTreeMap::new() }
     }
 }
 
 impl Prober {
-    /// Asks, and does not wait for the answer.
-    ///
-    /// # Errors
-    /// Where there is no socket for it: the address has gone, or the daemon may not.
-    pub fn ask(&mut self, probe: Probe) -> std::io::Result<()> {
+    /// Asks, and does not wait for the answer. Where there is no socket for it (the address has gone, or the daemon may not)
+    /// none will come; questions are many, and why is said once.
+    pub fn ask(&mut self, probe: Probe) {
+        let ifindex = probe.ifindex;
+        match self.send(probe) {
+            Ok(()) => drop(self.mute.remove(&ifindex)),
+            Err(error) => {
+                let error = error.to_string();
+                if self.mute.get(&ifindex) != Some(&error) {
+                    tracing::warn!(?probe, %error, "other ends cannot be asked over this uplink");
+                    self.mute.insert(ifindex, error);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, probe: Probe) -> std::io::Result<()> {
         let kind = if probe.local.is_ipv4() { ICMP::V4 } else { ICMP::V6 };
         let mut config = Config::builder().kind(kind).bind(SocketAddr::new(probe.local, 0));
         if let Some(ifindex) = NonZeroU32::new(probe.ifindex) {

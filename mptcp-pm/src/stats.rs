@@ -125,17 +125,20 @@ impl Stats {
             self.flowed_ns = Some(self.clock.now_ns());
         }
         let (reading, accounts, ended) = (self.reading, &mut self.accounts, &mut self.ended);
+        // In the same go, as many subflows do not fit into the processor's caches.
+        let mut living = vec![Living::default(); accounts.len()];
         self.living.retain(|id, subflow| {
             subflow.turn(turned);
             let lives = reading.wrapping_sub(subflow.heard) < 2;
-            if !lives {
+            if lives {
+                subflow.count(&mut living);
+            } else {
                 accounts[subflow.account as usize].finish();
                 ended.insert(*id, reading);
             }
             lives
         });
         self.ended.retain(|_, heard| *heard == reading);
-        let living = self.living_by_account();
         for (account, living) in self.accounts.iter_mut().zip(&living) {
             account.turn(turned, &self.clock, living);
         }
@@ -218,10 +221,7 @@ impl Stats {
 
     fn living_by_account(&self) -> Vec<Living> {
         let mut living = vec![Living::default(); self.accounts.len()];
-        for subflow in self.living.values().filter(|subflow| !subflow.is_closing()) {
-            let sum = &mut living[subflow.account as usize];
-            *sum = sum.plus(&subflow.living());
-        }
+        self.living.values().for_each(|subflow| subflow.count(&mut living));
         living
     }
 }

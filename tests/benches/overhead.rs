@@ -6,6 +6,8 @@
 //! without them alternate; the order changes from pair to pair. The kernel's statistics of the programs, which cost
 //! time themselves, are switched on (`BPF_ENABLE_STATS`) only for transfers of their own.
 //!
+//! The crowd is there twice: the paths of its connections are the kernel's, then, as by default, the daemon's.
+//!
 //! Arguments: the number of pairs (0 leaves out the transfers), then the number of connections (0 leaves out the crowd).
 
 #[path = "overhead/crowd.rs"]
@@ -38,7 +40,9 @@ fn main() -> Result<()> {
     }
     let connections = numbers.get(1).copied().unwrap_or(CONNECTIONS);
     if connections > 0 {
-        crowd::measure(&mut report, connections)?;
+        for manager in ["kernel", "daemon"] {
+            crowd::measure(&mut report, connections, manager)?;
+        }
     }
     report.finish()
 }

@@ -13,7 +13,12 @@
 //! else runs on the machine is not measured.
 //!
 //! What a daemon takes: its memory after as many changes as an hour with one each second has, and how often it runs in
-//! a minute in which nothing happens.
+//! a minute in which nothing happens, not even with the last sockets.
+//!
+//! Ours is there twice: with the kernel managing the paths of connections, as beside mptcpd, and with the daemon doing so,
+//! as it does by default.
+//!
+//! Arguments: the number of rounds, 0 for none; then `brief`, which leaves out what a daemon takes.
 
 #[path = "react/requests.rs"]
 mod requests;
@@ -45,19 +50,35 @@ type Figure = fn(&Round) -> Duration;
 
 fn main() -> Result<()> {
     // Cargo adds an argument of its own.
-    let rounds = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
-    let rounds = rounds.map_or(Ok(ROUNDS), |rounds| rounds.parse()).context("read the number of rounds")?;
+    let mut arguments = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
+    let rounds = arguments.next().map_or(Ok(ROUNDS), |rounds| rounds.parse());
+    let rounds = rounds.context("read the number of rounds")?;
+    let brief = arguments.next().is_some_and(|word| word == "brief");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tests::keep_time();
-    let mut sides = [Side::ours(&runtime)?, Side::mptcpd(&runtime)?];
+    let ours = |manager| Side::ours(&runtime, manager);
+    let mut sides = [ours("kernel")?, ours("daemon")?, Side::mptcpd(&runtime)?];
     let mut report = Report::new("react", "see each case; peer: mptcpd");
-    reaction(&mut report, &mut sides, &runtime, rounds)?;
-    footprints(&mut report, &mut sides, &runtime)?;
+    if rounds > 0 {
+        reaction(&mut report, &mut sides, &runtime, rounds)?;
+    }
+    if !brief {
+        footprints(&mut report, &mut sides, &runtime)?;
+    }
     report.finish()
 }
 
-fn reaction(report: &mut Report, sides: &mut [Side; 2], runtime: &Runtime, rounds: usize) -> Result<()> {
-    let mut results = [Vec::new(), Vec::new()];
+/// Ours in both ways, and mptcpd.
+type Sides = [Side; 3];
+
+/// A row for each of ours, beside the peer.
+fn rows(report: &mut Report, case: &str, [kernel, daemon, peer]: [f64; 3]) {
+    report.row(case, kernel, Some(peer));
+    report.row(format!("{case}; manager = daemon"), daemon, Some(peer));
+}
+
+fn reaction(report: &mut Report, sides: &mut Sides, runtime: &Runtime, rounds: usize) -> Result<()> {
+    let mut results = [const { Vec::new() }; 3];
     for number in 0..rounds {
         for (side, results) in sides.iter_mut().zip(&mut results) {
             let round = runtime.block_on(side.round(REST));
@@ -72,30 +93,35 @@ fn reaction(report: &mut Report, sides: &mut [Side; 2], runtime: &Runtime, round
     ];
     for (what, figure) in figures {
         for (which, share) in [("median", 0.5), ("99th", 0.99)] {
-            let [ours, peer] = results.each_ref().map(|rounds| {
+            let figures = results.each_ref().map(|rounds| {
                 let samples: Vec<Duration> = rounds.iter().map(figure).collect();
-                percentile(&samples, share).map(milliseconds)
+                percentile(&samples, share).map_or(f64::NAN, milliseconds)
             });
-            report.row(format!("{what}, {which}, ms"), ours.context("no rounds")?, peer);
+            rows(report, &format!("{what}, {which}, ms"), figures);
         }
     }
     Ok(())
 }
 
-fn footprints(report: &mut Report, sides: &mut [Side; 2], runtime: &Runtime) -> Result<()> {
+fn footprints(report: &mut Report, sides: &mut Sides, runtime: &Runtime) -> Result<()> {
     for _ in 0..CHANGES / side::CHANGES_AT_ONCE {
         sides.iter_mut().try_for_each(|side| runtime.block_on(side.churn()))?;
     }
-    sides.iter_mut().for_each(Side::rest);
+    sides.iter_mut().try_for_each(Side::rest)?;
     std::thread::sleep(AFTERMATH);
-    let silence = [sides[0].silence()?, sides[1].silence()?];
-    let before = [sides[0].footprint()?, sides[1].footprint()?];
+    let silence = each(sides, Side::silence)?;
+    let before = each(sides, Side::footprint)?;
     std::thread::sleep(IDLE);
-    let after = [sides[0].footprint()?, sides[1].footprint()?];
+    let after = each(sides, Side::footprint)?;
     silence.iter().try_for_each(Silence::check)?;
-    report.row("resident memory, MB", before[0].resident / 1e6, Some(before[1].resident / 1e6));
-    report.row("of which its own (RssAnon), MB", before[0].anonymous / 1e6, Some(before[1].anonymous / 1e6));
-    let [ours, peer] = [0, 1].map(|side| (after[side].switches - before[side].switches) as f64);
-    report.row("context switches in an idle minute", ours, Some(peer));
+    rows(report, "resident memory, MB", before.each_ref().map(|side| side.resident / 1e6));
+    rows(report, "of which its own (RssAnon), MB", before.each_ref().map(|side| side.anonymous / 1e6));
+    let switches = [0, 1, 2].map(|side| (after[side].switches - before[side].switches) as f64);
+    rows(report, "context switches in an idle minute", switches);
     Ok(())
+}
+
+fn each<T>(sides: &Sides, look: impl Fn(&Side) -> Result<T>) -> Result<[T; 3]> {
+    let [kernel, daemon, peer] = sides;
+    Ok([look(kernel)?, look(daemon)?, look(peer)?])
 }

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 pub use beacon::{Beacon, Reached};
 
 use crate::daemon::{PATIENCE, await_that};
-use crate::{Child, Command, Host};
+use crate::{Child, Command, Family, Host};
 
 /// Lays the unpacked packages over `/usr`, and makes `/etc`, `/run` and `/var/lib` writable without a trace. Where `/sys`
 /// cannot be written to, NetworkManager takes what it finds for a container's, without udev.
@@ -276,6 +276,8 @@ pub fn inject_uevent(host: &Host, subsystem: &str) -> Result<()> {
 pub struct Profile {
     /// The interface, and the profile's name.
     pub interface: &'static str,
+    /// The family of its address.
+    pub family: Family,
     /// The address in the network of the interface, its last byte.
     pub host: u8,
     /// `connection.metered`: `yes`, `no` or `unknown`.
@@ -287,7 +289,7 @@ pub struct Profile {
 impl Profile {
     /// For `wifi0` or `lte0`, with the address that the scenario gives it.
     pub const fn of(interface: &'static str) -> Self {
-        Self { interface, host: 2, metered: "unknown", user: Vec::new() }
+        Self { interface, family: Family::V4, host: 2, metered: "unknown", user: Vec::new() }
     }
 
     fn text(&self) -> String {
@@ -297,14 +299,18 @@ impl Profile {
             "no" => 2,
             _ => 0,
         };
+        let host = self.host;
+        let (family, other, address) = match self.family {
+            Family::V6 => ("ipv6", "ipv4", format!("2001:db8:{net}::{host}/64,fe80::1")),
+            _ => ("ipv4", "ipv6", format!("10.{net}.0.{host}/24,10.{net}.0.1")),
+        };
         let user: String = self.user.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
         format!(
             "[connection]\nid={name}\nuuid=00000000-0000-4000-8000-00000000000{net}\ntype=ethernet\n\
              interface-name={name}\nmetered={metered}\n\
-             [ipv4]\nmethod=manual\naddress1=10.{net}.0.{host}/24,10.{net}.0.1\nroute-metric={metric}\n\
-             [ipv6]\nmethod=disabled\n[user]\n{user}",
+             [{family}]\nmethod=manual\naddress1={address}\nroute-metric={metric}\n\
+             [{other}]\nmethod=disabled\n[user]\n{user}",
             name = self.interface,
-            host = self.host,
         )
     }
 }

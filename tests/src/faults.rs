@@ -28,7 +28,8 @@ pub enum Fault {
     Lost,
     /// The system call that receives fails, and what was to be received is gone.
     Unread,
-    /// The answer comes late, and so does all that follows. Notifications are in the socket when what they tell happens.
+    /// It comes late, and so does all that follows on this socket. Of notifications the kernel keeps as many as fit into the
+    /// receive buffer meanwhile.
     Late,
     /// Its end is missing.
     Cut,

@@ -90,6 +90,7 @@ pub mod scenario;
 mod scratch;
 pub mod servers;
 pub mod stand_in;
+pub mod stillness;
 pub mod terminal;
 pub mod traffic;
 pub mod unit;

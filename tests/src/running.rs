@@ -127,6 +127,18 @@ impl Running {
     }
 }
 
+/// The scenario `two-providers`, in which the client has no addresses: something else is to give it some.
+///
+/// # Errors
+/// When the lab does not start.
+pub fn bare(family: Family) -> Result<Lab> {
+    let lab = Lab::start(&Scenario::load("two-providers")?, family)?;
+    for interface in ["wifi0", "lte0"] {
+        lab.host("client").ip(&format!("address flush dev {interface}"))?;
+    }
+    Ok(lab)
+}
+
 /// Why an interface is not used, according to a status.
 pub fn reason<'a>(status: &'a Value, interface: &str) -> Option<&'a str> {
     uplink(status, interface)?["unused"]["reason"].as_str()

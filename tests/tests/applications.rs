@@ -1,6 +1,7 @@
 //! Debian's programs, unmodified, over both accesses: started by `mptcp-pm exec`, which any kernel with MPTCP allows.
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -159,6 +160,44 @@ except OSError as error:
         seen.lines().filter(|line| line.ends_with(" ENOPROTOOPT") || line.ends_with("NOTSUP")).count();
     let set: Vec<&str> = seen.lines().filter_map(|line| line.strip_suffix(" is set")).collect();
     assert_eq!((refused, set), (12, vec!["TCP_NODELAY", "SO_KEEPALIVE"]), "{seen}");
+    Ok(())
+}
+
+/// What OpenSSL's programs read: the kernel is to encrypt (kTLS). The version shows that it is read.
+const KTLS: &str = "openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\nsystem_default = both\n\
+                    [both]\nOptions = KTLS\nMaxProtocol = TLSv1.2\n";
+
+/// A server that is to leave encryption to the kernel does it by itself where the kernel refuses, as over MPTCP.
+#[test]
+fn with_ktls_switched_on_openssl_encrypts_by_itself_over_mptcp() -> Result<()> {
+    let stage = Stage::start()?;
+    let (client, far, way) = (stage.client(), stage.lab.host("server"), exec()?);
+    let folder = far.scratch();
+    std::fs::write(folder.join("openssl.cnf"), KTLS)?;
+    let content: Vec<u8> = (0..BYTES).map(|at| (at / 251) as u8 ^ at as u8).collect();
+    std::fs::write(folder.join("file"), &content)?;
+    let certify = "cd $0 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key -out cert -days 2 \
+                   -subj /CN=x";
+    let made = far.command("sh").args(["-c", certify]).arg(folder).output()?;
+    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let serve =
+        "cd $0 && OPENSSL_CONF=$0/openssl.cnf exec openssl s_server -accept 4433 -key key -cert cert -WWW";
+    let serve = words(&way, &["sh", "-c", serve, &folder.display().to_string()]);
+    let mut server =
+        far.command(&serve[0]).args(&serve[1..]).stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+    let listens = || Ok(far.command("ss").args(["-HlntO", "sport = :4433"]).output()?.stdout);
+    await_that("OpenSSL's server", listens, |seen| !seen.is_empty())?;
+    let to = stage.target("encrypted");
+    let fetch =
+        words(&way, &["curl", "-vsSfk", "-o", &to.display().to_string(), "https://10.9.0.2:4433/file"]);
+    let before = Accepted::by(far)?;
+    let output = client.command(&fetch[0]).args(&fetch[1..]).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success() && said.contains("SSL connection using TLSv1.2"), "{said}");
+    ensure!(std::fs::read(&to)? == content, "another file has arrived");
+    let seen = Accepted::by(far)?.since(before);
+    ensure!(seen.mptcp == 1 && seen.joined >= 1, "{seen:?}");
+    ensure!(server.wait_timeout(std::time::Duration::ZERO)?.is_none(), "the server has ended");
     Ok(())
 }
 

@@ -1,10 +1,12 @@
-//! Many short connections: every last record comes, and together they are what was sent, to the byte.
+//! Many short connections: every last record comes, and together they are what was sent, to the byte; of what the programs
+//! tell, and of what the daemon shows.
 
 use anyhow::{Context, Result, anyhow, ensure};
 use mptcp_common::path_stats::{Established, Sample};
 use mptcp_pm::bpf::Kernel;
 use mptcp_pm::bpf::path_stats::{Event, PathStats};
 use mptcp_pm::view::paths::Losses;
+use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -12,7 +14,8 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
-use tests::{Namespace, Rng};
+use tests::daemon::Daemon;
+use tests::{Family, Lab, Namespace, Rng, Scenario};
 
 /// How many connections there are, with how many servers, one after the other: who reads has to get its turn, also on a
 /// machine that is busy with something else.
@@ -35,8 +38,12 @@ fn no_last_record_of_fifty_thousand_connections_is_lost() -> Result<()> {
         PathStats::attach(&Kernel::default())
     })?;
     let (told, sent) = thread::scope(|scope| {
-        let client =
-            scope.spawn(|| namespace.run(|| (0..SERVERS).map(talk).collect::<Result<Vec<[u64; 2]>>>()));
+        let client = scope.spawn(|| {
+            namespace.run(|| {
+                let talks = (0..SERVERS).map(|number| talk(number, listen(loopback(number))?, CONNECTIONS / SERVERS));
+                talks.collect::<Result<Vec<[u64; 2]>>>()
+            })
+        });
         let told = runtime.block_on(drain(&mut stats));
         let sent = client.join().map_err(|_| anyhow!("the client panicked"))?;
         anyhow::Ok((told.with_context(|| format!("{:?}", stats.losses()))?, sent?))
@@ -44,12 +51,83 @@ fn no_last_record_of_fifty_thousand_connections_is_lost() -> Result<()> {
     let [up, down] = [0, 1].map(|way| sent.iter().map(|sums| sums[way]).sum::<u64>());
     told.check(Established::CapableActive, up, down)?;
     told.check(Established::CapablePassive, down, up)?;
-    ensure!(told.openings.values().all(|times| *times == 0), "not every subflow is told of twice");
     ensure!(told.openings.len() == 2 * CONNECTIONS, "{} sockets", told.openings.len());
-    ensure!(stats.losses()? == Losses::default(), "{:?}", stats.losses()?);
+    // Where this thread could not run for long, the beginnings of some are left out, to leave room for their ends.
+    let untold = told.openings.values().filter(|times| **times != 0).count() as u64;
+    let losses = Losses { openings: untold, ..Losses::default() };
+    ensure!(stats.losses()? == losses, "{untold} beginnings not told, {:?}", stats.losses()?);
     ensure!(stats.counts()?.capable_active == CONNECTIONS as u64, "{:?}", stats.counts()?);
     Ok(())
 }
+
+#[test]
+fn the_daemon_accounts_for_fifty_thousand_connections_of_the_kernel() -> Result<()> {
+    accounts_for_all("kernel")
+}
+
+#[test]
+fn the_daemon_accounts_for_fifty_thousand_connections_of_its_own() -> Result<()> {
+    accounts_for_all("daemon")
+}
+
+/// How many connections may end before the daemon is awaited: the ring buffer keeps room for more, so that none is lost
+/// however long a busy machine does not let it run.
+const BATCH: usize = 1000;
+
+/// The same beside a daemon, which has other things to do than to read the ring buffer. While it lags, the beginning of
+/// a connection may go untold, which is counted; the last figures of none, nor a byte.
+fn accounts_for_all(manager: &str) -> Result<()> {
+    let lab = Lab::start(&Scenario::parse(NETWORK)?, Family::V4)?;
+    let [client, server] = ["client", "server"].map(|name| lab.host(name));
+    let config = format!("manager = \"{manager}\"\n");
+    // What it logs for debugging would be most of its work.
+    let way = ["env", "RUST_LOG=info"];
+    let daemon = match manager {
+        "daemon" => Daemon::start_in_charge(client, &config, &way)?,
+        _ => Daemon::start_through(client, &config, &way)?,
+    };
+    let figures = |status: &Value| status["paths"]["uplinks"][0]["figures"].clone();
+    let (mut up, mut down, mut status) = (0, 0, Value::Null);
+    for batch in 0..CONNECTIONS / BATCH {
+        let listener = server.run(|| listen(Ipv4Addr::new(10, 1, 0, 1)))?;
+        let sent = client.run(|| talk(batch, listener, BATCH))?;
+        (up, down) = (up + sent[0], down + sent[1]);
+        let ended = |status: &Value| figures(status)["closed_subflows"] == (batch + 1) * BATCH;
+        status = daemon.await_that("the end of all", || daemon.status(), ended)?;
+    }
+    let (found, lost) = (figures(&status), &status["paths"]["lost"]);
+    println!("{manager} manages; lost: {lost}");
+    ensure!(status["paths"]["uplinks"].as_array().map(Vec::len) == Some(1), "{:#}", status["paths"]);
+    ensure!(found["opened_subflows"] == CONNECTIONS, "{found:#}");
+    ensure!(
+        found["acknowledged_bytes"] == up && found["received_bytes"] == down,
+        "{up} up, {down} down, {found:#}"
+    );
+    ensure!(lost["closings"] == 0 && lost["subflows"] == 0, "{lost}");
+    daemon.stop()
+}
+
+const NETWORK: &str = r#"
+description = "two hosts and a cable"
+link = []
+
+[[node]]
+name = "client"
+[[node]]
+name = "server"
+
+[[ethernet]]
+[[ethernet.end]]
+node = "client"
+interface = "eth0"
+addresses = ["10.1.0.2/24"]
+gateways = ["10.1.0.1"]
+metric = 100
+[[ethernet.end]]
+node = "server"
+interface = "eth0"
+addresses = ["10.1.0.1/24"]
+"#;
 
 /// What was told of all connections.
 #[derive(Default)]
@@ -109,18 +187,26 @@ async fn drain(stats: &mut PathStats) -> Result<Told> {
     Ok(told)
 }
 
-/// The connections with one server, one after the other: bytes sent by the client, and by the server.
-fn talk(number: usize) -> Result<[u64; 2]> {
-    // With one server alone, the client's ports would not be enough until they may be used again.
-    let address = Ipv4Addr::new(127, 0, 1, number as u8 + 1);
+/// An address for each server: with one alone, the client's ports would not be enough until they may be used again.
+const fn loopback(number: usize) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 1, number as u8 + 1)
+}
+
+/// Listens in the network namespace of this thread.
+fn listen(address: Ipv4Addr) -> Result<Socket> {
     let listener = socket()?;
     listener.bind(&SocketAddr::from((address, 0)).into())?;
     listener.listen(16)?;
+    Ok(listener)
+}
+
+/// The connections with one server, one after the other: bytes sent by the client, and by the server.
+fn talk(number: usize, listener: Socket, connections: usize) -> Result<[u64; 2]> {
     let to = listener.local_addr()?;
-    let server = thread::spawn(move || serve(&listener.into(), Rng::new(!(number as u64))));
+    let server = thread::spawn(move || serve(&listener.into(), Rng::new(!(number as u64)), connections));
     let mut rng = Rng::new(number as u64);
     let mut sums = [0, 0];
-    for _ in 0..CONNECTIONS / SERVERS {
+    for _ in 0..connections {
         let client = socket()?;
         client.connect(&to).context("connect")?;
         let mut client = TcpStream::from(client);
@@ -133,9 +219,9 @@ fn talk(number: usize) -> Result<[u64; 2]> {
     Ok(sums)
 }
 
-fn serve(listener: &TcpListener, mut rng: Rng) -> Result<[u64; 2]> {
+fn serve(listener: &TcpListener, mut rng: Rng, connections: usize) -> Result<[u64; 2]> {
     let mut sums = [0, 0];
-    for _ in 0..CONNECTIONS / SERVERS {
+    for _ in 0..connections {
         let (mut stream, _) = listener.accept().context("accept")?;
         sums[0] += receive(&mut stream)?;
         sums[1] += send(&mut stream, &mut rng)?;

@@ -5,8 +5,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use aya::programs::loaded_programs;
+use aya::sys::{Stats, enable_stats};
 use mptcp_pm::bpf::Kernel;
 use mptcp_pm::bpf::mptcpify::Mptcpify;
 use mptcp_pm::config::Config;
@@ -112,6 +115,86 @@ fn cgroups_are_followed_with_what_is_inside_of_them() -> Result<()> {
         assert_eq!(becomes_inside(&later)?, "262", "nobody has looked: it counts as what it is inside of");
         runtime.block_on(attached.follow())?;
         assert_eq!(becomes_inside(&later)?, "6");
+        Ok(())
+    })
+}
+
+/// How often the program has run before `update_socket_protocol`, and how long all of that took by the kernel's statistics.
+fn runs() -> Result<(u64, Duration)> {
+    let programs = loaded_programs().collect::<Result<Vec<_>, _>>()?;
+    let ours = programs.iter().filter(|program| program.name_as_str() == Some("mptcpify"));
+    // The newest: one that was dropped may still be on its way.
+    let ours = ours.max_by_key(|program| program.id()).context("it is not loaded")?;
+    Ok((ours.run_count(), ours.run_time()))
+}
+
+/// What it costs when programs make sockets. Under emulation the nanoseconds are many times those of a machine; README.md,
+/// "Figures", has those.
+#[test]
+#[ignore = "needs a kernel that lets programs run before its functions: `cargo xtask test --vm` has some"]
+fn ten_thousand_sockets_are_decided_on_one_by_one() -> Result<()> {
+    const SOCKETS: u32 = 10_000;
+    let make = |expected: Protocol| -> Result<Duration> {
+        let begun = Instant::now();
+        for _ in 0..SOCKETS {
+            ensure!(becomes(Domain::IPV4, None)? == expected);
+        }
+        Ok(begun.elapsed() / SOCKETS)
+    };
+    in_a_namespace(move |_| {
+        let _counting = enable_stats(Stats::RunTime).context("switch the statistics of eBPF programs on")?;
+        let without = make(Protocol::TCP)?;
+        let names = table("process = \"{curl,wget,python3*}\"", false);
+        let mut told = Vec::new();
+        for (conditions, expected) in
+            [("process = \"*\"", Protocol::MPTCP), ("process = \"other\"", Protocol::TCP)]
+        {
+            let _attached = attach(&(names.clone() + &table(conditions, true)))?;
+            let (count, time) = runs()?;
+            let socket = make(expected)?;
+            let (now, spent) = runs()?;
+            ensure!(now - count >= u64::from(SOCKETS), "{} runs for {SOCKETS} sockets", now - count);
+            let each = (spent - time).as_nanos() / u128::from(now - count);
+            told.push(format!("a run {each} ns, a socket that becomes {expected:?} {socket:?}"));
+        }
+        println!("{}; a socket without the program {without:?}", told.join("; "));
+        Ok(())
+    })
+}
+
+const SAMPLE: &str = include_str!("../../packaging/mptcp-pm.toml");
+
+/// What programs that need TCP set: one that signs segments (RFC 2385), one that saves connections.
+const OPTIONS: &str = "
+import errno, socket, struct, sys
+open('/proc/self/comm', 'w').write(sys.argv[1])
+made = socket.socket()
+signature = struct.pack('@H126xBBHI80s', socket.AF_INET, 0, 0, 3, 0, b'key')
+for name, option, value in (('TCP_MD5SIG', 14, signature), ('TCP_REPAIR', 19, 1)):
+    try:
+        made.setsockopt(socket.IPPROTO_TCP, option, value)
+        print(name, 'is set')
+    except OSError as error:
+        print(name, errno.errorcode[error.errno])
+";
+
+/// The sample configuration names programs that need what MPTCP lacks: they get TCP and all of it.
+#[test]
+#[ignore = "needs a kernel that lets programs run before its functions: `cargo xtask test --vm` has some"]
+fn what_needs_tcp_is_excluded_as_the_sample_configuration_says() -> Result<()> {
+    in_a_namespace(|_| {
+        let named =
+            SAMPLE.lines().find(|line| line.contains("bird,")).and_then(|line| line.strip_prefix("#:"));
+        let excluded = format!("[[application]]\n{}\nmptcp = false\n", named.context("a table with bird")?);
+        let _attached = attach(&(excluded + &table("process = \"*\"", true)))?;
+        let run = |name: &str| -> Result<String> {
+            let output = Command::new("python3").args(["-ISc", OPTIONS, name]).output()?;
+            ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            Ok(String::from_utf8(output.stdout)?)
+        };
+        assert_eq!(run("bird")?, "TCP_MD5SIG is set\nTCP_REPAIR is set\n");
+        assert_eq!(run("gobgpd")?, "TCP_MD5SIG is set\nTCP_REPAIR is set\n");
+        assert_eq!(run("other")?, "TCP_MD5SIG ENOPROTOOPT\nTCP_REPAIR ENOPROTOOPT\n");
         Ok(())
     })
 }

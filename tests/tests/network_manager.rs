@@ -1,18 +1,16 @@
 //! The daemon beside the real NetworkManager: it follows what that says of interfaces, and neither fights with the other.
-use std::fs;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use tests::Family;
 use tests::daemon::{Daemon, await_that, binary};
 use tests::desktop::{Beacon, Desktop, Profile, Reached};
 use tests::footprint::Footprint;
-use tests::kernel;
-use tests::running::{Running, goes_on, uplink};
-use tests::{Family, Host, Lab, Scenario};
+use tests::running::{Running, bare, goes_on, uplink};
+use tests::stillness::{endpoints, rests};
 
 const DROP_IN: &str = include_str!("../../packaging/NetworkManager/conf.d/mptcp-pm.conf");
 const HOOK: &str = include_str!("../../packaging/NetworkManager/dispatcher.d/90-mptcp-pm");
@@ -29,19 +27,10 @@ struct Machine {
     run: Running,
 }
 
-/// A lab in which the client has no addresses.
-fn bare() -> Result<Lab> {
-    let lab = Lab::start(&Scenario::load("two-providers")?, Family::V4)?;
-    for interface in ["wifi0", "lte0"] {
-        lab.host("client").ip(&format!("address flush dev {interface}"))?;
-    }
-    Ok(lab)
-}
-
 impl Machine {
     /// Both uplinks are active; only NetworkManager knows that one costs money.
     fn start(config: &str, drop_in: Option<&str>) -> Result<Self> {
-        let lab = bare()?;
+        let lab = bare(Family::V4)?;
         let beacon = Beacon::start(lab.host("server"))?;
         let mut desktop = Desktop::start(lab.host("client"))?;
         desktop.install("/etc/NetworkManager/conf.d/connectivity.conf", 0o644, CONNECTIVITY)?;
@@ -65,32 +54,6 @@ impl Machine {
         let says = |status: &Value| uplink(status, name).is_some_and(&holds);
         self.run.await_status(&format!("{name} with {expected}"), says).map(drop)
     }
-}
-
-/// The endpoints with their ids: one that goes and comes gets another.
-fn ids(client: &Host) -> Result<String> {
-    client.ip("mptcp endpoint")
-}
-
-/// Nothing is done for so long: no connection, subflow, rule, route or endpoint changes.
-fn rests(client: &Arc<Host>, time: Duration) -> Result<()> {
-    let before = (ids(client)?, kernel::subflows(client)?);
-    let watch = |words: &[&str], name: &str| {
-        let file = client.scratch().join(name);
-        let command = client.command("ip").args(words).stdin(Stdio::null()).stdout(fs::File::create(&file)?);
-        anyhow::Ok((command.spawn()?, file))
-    };
-    let (mut events, told) = watch(&["mptcp", "monitor"], "events")?;
-    let (_routing, changed) = watch(&["monitor", "rule", "route", "address", "link"], "routing")?;
-    ensure!(events.wait_timeout(time)?.is_none(), "ip mptcp monitor has ended");
-    let told = fs::read_to_string(told)? + &fs::read_to_string(changed)?;
-    ensure!(told.is_empty(), "while nothing was to happen:\n{told}");
-    ensure!(
-        before == (ids(client)?, kernel::subflows(client)?),
-        "before: {before:?}, now: {:?}",
-        ids(client)?
-    );
-    Ok(())
 }
 
 #[test]
@@ -138,6 +101,63 @@ fn what_network_manager_says_of_interfaces_acts() -> Result<()> {
     goes_on(&talk)
 }
 
+/// The same with IPv6 alone.
+#[test]
+fn profiles_with_ipv6_act() -> Result<()> {
+    let lab = bare(Family::V6)?;
+    let mut desktop = Desktop::start(lab.host("client"))?;
+    desktop.install("/etc/NetworkManager/conf.d/mptcp-pm.conf", 0o644, DROP_IN)?;
+    desktop.start_manager()?;
+    let wifi = Profile { family: Family::V6, ..Profile::of("wifi0") };
+    let lte = Profile { family: Family::V6, metered: "yes", ..Profile::of("lte0") };
+    desktop.activate(&wifi)?;
+    desktop.activate(&lte)?;
+    let run = Running::in_lab(lab, "profile = \"heavy\"\n")?;
+    let (wifi, lte_stands_by) = ("2001:db8:1::2 subflow dev wifi0", "2001:db8:2::2 subflow backup dev lte0");
+    run.await_endpoints(&[wifi, lte_stands_by])?;
+    let talk = run.talk()?;
+    run.await_subflows(&["2001:db8:1::2", "2001:db8:2::2"])?;
+    desktop.nmcli("connection down lte0")?;
+    run.await_endpoints(&[wifi])?;
+    desktop.nmcli("connection up lte0")?;
+    run.await_endpoints(&[wifi, lte_stands_by])?;
+    desktop.store(&Profile { host: 7, metered: "no", ..lte })?;
+    desktop.nmcli("device reapply lte0")?;
+    run.await_endpoints(&[wifi, "2001:db8:2::7 subflow dev lte0"])?;
+    run.await_subflows(&["2001:db8:1::2", "2001:db8:2::7"])?;
+    run.await_status("all as wanted", |_| true)?;
+    goes_on(&talk)?;
+    rests(run.client(), REST)
+}
+
+/// With the profile `light` what costs money is left alone, and used when nothing else reaches the Internet.
+#[test]
+fn light_uses_what_costs_money_only_when_nothing_else_is_there() -> Result<()> {
+    let machine = Machine::start("profile = \"light\"\n", Some(DROP_IN))?;
+    let (run, desktop) = (&machine.run, &machine.desktop);
+    run.await_endpoints(&[WIFI])?;
+    let talk = run.talk()?;
+    run.await_subflows(&["10.1.0.2"])?;
+    machine.beacon.set(1, Reached::Portal);
+    machine.check()?;
+    run.await_endpoints(&[WIFI_STANDS_BY, LTE])?;
+    run.await_subflows(&["10.1.0.2", "10.2.0.2"])?;
+    machine.beacon.set(1, Reached::Internet);
+    machine.check()?;
+    run.await_endpoints(&[WIFI])?;
+    run.await_subflows(&["10.1.0.2"])?;
+    desktop.nmcli("connection down wifi0")?;
+    run.await_endpoints(&[LTE])?;
+    goes_on(&talk)?;
+    desktop.nmcli("connection up wifi0")?;
+    run.await_endpoints(&[WIFI])?;
+    run.await_subflows(&["10.1.0.2"])?;
+    desktop.nmcli("connection modify lte0 connection.metered no")?;
+    desktop.nmcli("device reapply lte0")?;
+    run.await_endpoints(&[WIFI, LTE_STANDS_BY])?;
+    goes_on(&talk)
+}
+
 /// How long nothing may happen, in the ordinary tests.
 const REST: Duration = Duration::from_secs(3);
 
@@ -159,18 +179,39 @@ fn lives_with(config: &str, drop_in: Option<&str>, lte: &str, rest: Duration) ->
     machine.run.await_endpoints(&[WIFI, &elsewhere])?;
     machine.desktop.nmcli("device reapply wifi0")?;
     goes_on(&talk)?;
+
+    // What is said of an interface is known in both modes; it acts on endpoints of ours.
+    let ours = drop_in.is_some();
+    let rename = |lte: &str| lte.replace("10.2.0.2", "10.2.0.7");
+    machine.desktop.store(&Profile { metered: "no", ..moved.clone() })?;
+    machine.desktop.nmcli("device reapply lte0")?;
+    machine.await_uplink("lte0", "no cost", |value| value["metered"] == false)?;
+    machine.run.await_endpoints(&[WIFI, &rename(LTE)])?;
+    machine.beacon.set(1, Reached::Portal);
+    machine.check()?;
+    machine.await_uplink("wifi0", "the portal", |value| value["rests"].is_string())?;
+    machine.run.await_endpoints(&[if ours { WIFI_STANDS_BY } else { WIFI }, &rename(LTE)])?;
+    goes_on(&talk)?;
+    machine.beacon.set(1, Reached::Internet);
+    machine.check()?;
+    machine.await_uplink("wifi0", "the Internet", |value| value["rests"].is_null())?;
+    machine.desktop.store(&moved)?;
+    machine.desktop.nmcli("device reapply lte0")?;
+    machine.await_uplink("lte0", "the cost", |value| value["metered"] == true)?;
+    machine.run.await_endpoints(&[WIFI, &rename(lte)])?;
+    goes_on(&talk)?;
     machine.run.await_subflows(&["10.1.0.2", "10.2.0.7"])?;
     machine.run.await_status("all as wanted", |_| true)?;
 
     // Both go and come again.
-    let before = ids(machine.run.client())?;
+    let before = endpoints(machine.run.client())?;
     machine.desktop.stop_manager()?;
     let alone = |status: &Value| {
         let cost = uplink(status, "lte0").map(|lte| &lte["metered"]);
         status["desktop"]["network_manager"] == false && cost == Some(&Value::Bool(true))
     };
     machine.run.await_status("nobody to be heard, and the cost known", alone)?;
-    ensure!(before == ids(machine.run.client())?, "NetworkManager's end changes {before}");
+    ensure!(before == endpoints(machine.run.client())?, "NetworkManager's end changes {before}");
     machine.desktop.start_manager()?;
     let back = |status: &Value| status["desktop"]["network_manager"] == true;
     machine.run.await_status("NetworkManager heard", back)?;
@@ -213,7 +254,7 @@ fn nothing_happens_in_a_minute_of_rest() -> Result<()> {
 /// What is heard comes back with the bus, and nothing that was said is taken back when it goes.
 #[test]
 fn the_bus_comes_and_goes() -> Result<()> {
-    let lab = bare()?;
+    let lab = bare(Family::V4)?;
     let client = Arc::clone(lab.host("client"));
     let mut desktop = Desktop::without_bus(&client)?;
     let run = Running::in_lab(lab, "profile = \"heavy\"\n")?;

@@ -14,7 +14,7 @@ use tests::daemon::{Daemon, PATIENCE, await_that};
 use tests::kernel::{self, Subflow};
 use tests::running::{Running, goes_on, talk_options};
 use tests::traffic::{self, Job, Options, Protocol, Server};
-use tests::{Family, Host, Lab, Outage, Scenario, congestion, http, unit};
+use tests::{Family, Host, Lab, Outage, Scenario, congestion, http, servers, unit};
 
 const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/systemd/mptcp-pm.service");
 const UNDER_UNIT: &str = env!("CARGO_BIN_EXE_under-unit");
@@ -35,11 +35,15 @@ fn config(host: &Host) -> String {
 
 /// Starts the daemon as a service of the unit, in charge of new connections.
 fn start(host: &Arc<Host>, without: &[&str]) -> Result<Daemon> {
+    start_with(host, &config(host), without)
+}
+
+fn start_with(host: &Arc<Host>, config: &str, without: &[&str]) -> Result<Daemon> {
     // What systemd makes for the unit's user is the host's folder here.
     chown(host.scratch(), Some(unit::UID), Some(unit::UID))?;
     let options = without.iter().flat_map(|capability| ["--without", capability]);
     let way: Vec<&str> = [UNDER_UNIT, UNIT].into_iter().chain(options).chain(["--"]).collect();
-    Daemon::start_through(host, &config(host), &way)
+    Daemon::start_through(host, config, &way)
 }
 
 fn running() -> Result<Running> {
@@ -172,12 +176,43 @@ fn each_capability_is_needed() -> Result<()> {
     run.lab.link("wifi").outage(Outage::Silent)?;
     let refused = |log: &String| log.contains("creating ICMP socket");
     run.daemon.await_that("a probe that is refused", || Ok(run.daemon.log()), refused)?;
+    let asked_again = |log: &String| log.matches("action=Ask(").count() >= 4;
+    let log = run.daemon.await_that("more of them", || Ok(run.daemon.log()), asked_again)?;
+    let said = log.lines().filter(|line| line.contains("cannot be asked over this uplink"));
+    let mut uplinks: Vec<_> =
+        said.filter_map(|line| line.split_once("ifindex: ")?.1.split(',').next()).collect();
+    uplinks.sort_unstable();
+    assert!(!uplinks.is_empty() && uplinks.windows(2).all(|two| two[0] != two[1]), "said once: {uplinks:?}");
     let Running { daemon, lab, .. } = run;
     daemon.stop()?;
     let daemon = start(lab.host("client"), &["CAP_NET_ADMIN"])?;
     let findings = daemon.status()?["findings"].to_string();
     assert!(findings.contains("it takes root or CAP_NET_ADMIN"), "{findings}");
     Ok(())
+}
+
+#[test]
+#[ignore = "needs a kernel that lets programs run before its functions: `cargo xtask test --vm` has some"]
+fn applications_are_converted_as_the_unit_starts_it() -> Result<()> {
+    let lab = lab()?;
+    let client = lab.host("client");
+    let config = "profile = \"heavy\"\n[[application]]\nmatch = { process = \"curl\" }\nmptcp = true\n";
+    let daemon = start_with(client, config, &[])?;
+    assert_eq!(process(&daemon, "CapEff")?, "000000c000003000");
+    let status = daemon.status()?;
+    let objects = status["ebpf"].as_array().context("a list of eBPF objects")?;
+    let converts = objects.iter().find(|object| object["name"] == "mptcpify").context("mptcpify")?;
+    assert!(converts["absent"].is_null(), "{converts}");
+    let server = servers::Server::nginx(lab.host("server"), &servers::exec()?, 1 << 16)?;
+    let url = server.url("10.9.0.2".parse()?);
+    for (command, mptcp) in [("curl -sSf -o /dev/null", 1), ("wget -q -O /dev/null", 0)] {
+        let before = server.accepted()?;
+        let words: Vec<&str> = command.split(' ').collect();
+        let output = client.command(words[0]).args(&words[1..]).arg(&url).output()?;
+        ensure!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(server.accepted()?.since(before).mptcp, mptcp, "{command}");
+    }
+    daemon.stop()
 }
 
 /// What `ExecStopPost` does after a daemon that has died, and what the next one finds.

@@ -1,6 +1,7 @@
 //! What the system refuses the daemon: programs that the verifier does not take, room for its state file. It is told once, by
 //! name, and the rest works.
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -141,8 +142,12 @@ impl Disk {
         fs::read_to_string(self.0.with_file_name("state.json")).context("read the state file")
     }
 
-    /// Leaves not a byte.
+    /// Leaves not a byte, nor any at the end of the state file's last page: blank lines there say nothing.
     fn fill(&self) -> Result<()> {
+        const PAGE: usize = 4096;
+        let mut state = fs::File::options().append(true).open(self.0.with_file_name("state.json"))?;
+        let length = state.metadata()?.len() as usize;
+        state.write_all(&vec![b'\n'; length.next_multiple_of(PAGE) - length])?;
         let full = fs::write(&self.0, vec![0; 64 << 10]);
         ensure!(
             full.is_err_and(|error| error.kind() == std::io::ErrorKind::StorageFull),

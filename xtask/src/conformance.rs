@@ -77,9 +77,10 @@ impl Bench {
         fs::create_dir_all(root.join("net"))?;
         copy(&from.join("net"), &root.join("net"), &["lib", "lib.sh", "mptcp"])?;
         let (dir, bin) = (root.join("net/mptcp"), root.join("bin"));
+        link(&selftests::tool("ss")?, &bin.join("ss"))?;
         let stand_in = paths::target().canonicalize()?.join("debug/stand-in");
         match tools {
-            Tools::Original => link(&selftests::ip()?, &bin.join("ip"))?,
+            Tools::Original => link(&selftests::tool("ip")?, &bin.join("ip"))?,
             Tools::Ours => {
                 link(&stand_in, &bin.join("ip"))?;
                 fs::remove_file(dir.join("pm_nl_ctl")).context("removing the original pm_nl_ctl")?;
@@ -95,7 +96,7 @@ impl Bench {
             "cd '{}' && PATH='{}':/usr/sbin:/sbin:$PATH REAL_IP='{}' NO_COLOR=1 ./{script} 2>&1",
             self.dir.display(),
             self.bin.display(),
-            selftests::ip()?.display()
+            selftests::tool("ip")?.display()
         );
         let output = match kernel {
             Some(kernel) => {

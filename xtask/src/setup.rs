@@ -8,11 +8,11 @@ pub mod network_manager;
 pub mod programs;
 pub mod prometheus;
 pub mod selftests;
+pub mod sources;
 
 mod bpf_linker;
 mod packages;
 mod rust_src;
-mod sources;
 mod unpacked;
 
 pub use bpf_linker::path as bpf_linker;

@@ -96,7 +96,10 @@ impl Core {
             let reason = source.error()?.to_owned();
             Some(Finding { object: Subject::Knowledge.to_string(), reason, given_up: !source.is_due() })
         });
-        let mistaken = self.world.desktop.interfaces.iter().flat_map(mistaken);
+        let hints = self.world.desktop.interfaces.iter();
+        let mistaken = hints.flat_map(|(interface, hint)| {
+            hint.mistakes.iter().map(|mistake| mistaken(interface, hint, mistake))
+        });
         let others = self.made_by_others().into_iter();
         failed
             .chain(unread)
@@ -109,13 +112,11 @@ impl Core {
 }
 
 /// What a profile of NetworkManager carries and cannot be meant.
-fn mistaken((interface, hint): (&String, &Hint)) -> impl Iterator<Item = Finding> + use<> {
-    let profile = hint.profile.as_ref().map_or(interface, |profile| &profile.id);
-    let object = format!("profile {profile:?} of NetworkManager");
-    let findings = hint.mistakes.iter().map(|mistake| Finding {
-        object: object.clone(),
-        reason: mistake.clone(),
+fn mistaken(interface: &str, hint: &Hint, mistake: &str) -> Finding {
+    let profile = hint.profile.as_ref().map_or(interface, |profile| profile.id.as_str());
+    Finding {
+        object: format!("profile {profile:?} of NetworkManager"),
+        reason: mistake.to_owned(),
         given_up: true,
-    });
-    findings.collect::<Vec<_>>().into_iter()
+    }
 }

@@ -22,9 +22,12 @@ pub fn plan(desired: &Desired, world: &World, owned: &Owned) -> Vec<Action> {
         |action: &&Action| matches!(action, Action::AddEndpoint(new) if has_way(new, desired, world));
     let rest = endpoints.split_off(endpoints.iter().take_while(have_a_way).count());
     let mut actions = Vec::new();
-    // New connections become the daemon's when all is there that they would need without it.
+    // New connections become the daemon's when all is there that they would need without it. The sizes of buffers, too,
+    // are for connections that begin: those that live are not kept waiting for another path.
+    let (buffers, others): (Vec<_>, Vec<_>) =
+        sysctls(desired, world).partition(|(key, _)| is_of_buffers(key));
     let (last, first): (Vec<_>, Vec<_>) =
-        sysctls(desired, world).partition(|(key, value)| policy::entrusts(key, value));
+        others.into_iter().partition(|(key, value)| policy::entrusts(key, value));
     let write = |(key, value)| Action::WriteSysctl(key, value);
     actions.extend(first.into_iter().map(write));
     actions.extend(limits(desired, world).map(Action::SetLimits));
@@ -36,8 +39,14 @@ pub fn plan(desired: &Desired, world: &World, owned: &Owned) -> Vec<Action> {
     actions.extend(stale_rules(desired, world).map(Action::DeleteRule));
     actions.extend(late_routes.into_iter().map(Action::DeleteRoute));
     actions.extend(desired.retiring.iter().cloned().map(Action::RetireEndpoint));
+    actions.extend(buffers.into_iter().map(write));
     actions.extend(last.into_iter().map(write));
     actions
+}
+
+/// Whether a sysctl is one of those that fit sockets' buffers to several paths.
+const fn is_of_buffers(key: &Sysctl) -> bool {
+    matches!(key, Sysctl::ReceiveBuffer | Sysctl::Unsent)
 }
 
 /// Whether the subflows of an endpoint have a way before its rules and routes are made. They are bound to its interface:

@@ -1,13 +1,13 @@
 //! Which uplinks rest though they could be used: those over which nobody answers or NetworkManager does not see the
-//! Internet, and further radios while the machine runs on its battery. Never the last one: what all lack is no reason
-//! against one.
+//! Internet, those that cost money where the owner wants to save (`light`), and further radios while the machine runs on its
+//! battery. Never the last one: what all lack is no reason against one.
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::observed::World;
 use super::uplink::Uplink;
 use super::world::{Family, IfIndex};
-use crate::config::{Config, Role};
+use crate::config::{Config, Profile, Role};
 
 /// Marks those that rest, with the reason. `preferred` gives the uplinks in use, best first.
 pub fn mark(
@@ -20,13 +20,19 @@ pub fn mark(
         mark_without_internet(uplinks, family);
     }
     mark_without_answers(uplinks, &world.unanswered);
-    if world.desktop.on_battery == Some(true) && config.holds_back() {
-        let best = preferred(uplinks);
-        for uplink in uplinks.iter_mut().filter(|uplink| may_be_held(uplink) && Some(uplink.ifindex) != best)
-        {
-            uplink.held = true;
-            uplink.rests = Some("on battery one radio is enough (on-battery = \"hold-back\")".to_owned());
-        }
+    let on_battery = world.desktop.on_battery == Some(true) && config.holds_back();
+    let best = preferred(uplinks);
+    let others = uplinks.iter_mut().filter(|uplink| Some(uplink.ifindex) != best && may_be_held(uplink));
+    for uplink in others {
+        let why = if is_spared(uplink, config) {
+            "it costs money, and another uplink is there (profile = \"light\")"
+        } else if on_battery && uplink.radio {
+            "on battery one radio is enough (on-battery = \"hold-back\")"
+        } else {
+            continue;
+        };
+        uplink.held = true;
+        uplink.rests = Some(why.to_owned());
     }
 }
 
@@ -67,5 +73,10 @@ fn mark_without_answers(uplinks: &mut [Uplink], unanswered: &BTreeSet<IpAddr>) {
 /// What the owner wants used beside others is.
 fn may_be_held(uplink: &Uplink) -> bool {
     let wanted = matches!(uplink.role, Some(Role::Primary | Role::Secondary)) || uplink.flags.is_some();
-    uplink.unused.is_none() && uplink.radio && !wanted
+    uplink.unused.is_none() && !wanted
+}
+
+/// Whether it is used only when nothing else is there: a role says how else it is to be used.
+fn is_spared(uplink: &Uplink, config: &Config) -> bool {
+    config.profile == Profile::Light && uplink.metered && uplink.role.is_none()
 }

@@ -1,7 +1,9 @@
 //! Netlink attributes as enums: one line per attribute gives its number and the type of its value.
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use netlink_packet_core::{DecodeError, Emitable, NLA_F_NESTED, Nla, NlaBuffer, NlasIterator, Parseable};
+use netlink_packet_core::{
+    DecodeError, DefaultNla, Emitable, NLA_F_NESTED, Nla, NlaBuffer, NlasIterator, Parseable,
+};
 
 /// The value of an attribute.
 pub(super) trait Value: Sized {
@@ -36,6 +38,14 @@ pub(super) fn append_all<A: Nla>(attributes: &[A], message: &mut Vec<u8>) {
     let start = message.len();
     message.resize(start + attributes.buffer_len(), 0);
     attributes.emit(&mut message[start..]);
+}
+
+/// Reads an attribute of any kind. Its two flags exclude each other (include/uapi/linux/netlink.h).
+pub(super) fn unnamed(attribute: &NlaBuffer<&[u8]>) -> Result<DefaultNla, DecodeError> {
+    if attribute.nested_flag() && attribute.network_byte_order_flag() {
+        return Err(format!("attribute {} is nested and a number at once", attribute.kind()).into());
+    }
+    DefaultNla::parse(attribute)
 }
 
 /// Defines an enum of attributes with `Nla` and `Parseable`. What it does not name is kept whole in `Other`.
@@ -82,7 +92,7 @@ macro_rules! attributes {
                         <$value as $crate::netlink::attributes::Value>::parse(buffer.value())
                             .context(concat!("attribute ", stringify!($variant)))?,
                     ),)+
-                    _ => Self::Other(netlink_packet_core::DefaultNla::parse(buffer)?),
+                    _ => Self::Other($crate::netlink::attributes::unnamed(buffer)?),
                 })
             }
         }

@@ -24,7 +24,8 @@ impl Uevents {
         Ok(Self(socket))
     }
 
-    /// Waits until something happens to a device of a subsystem, or that is not known because messages were lost.
+    /// Waits until something happens to a device of a subsystem, or that is not known because messages were lost. By then
+    /// all that waited has been read: until that is so, the kernel loses more of them without another word.
     ///
     /// # Errors
     /// Where the socket fails.
@@ -35,8 +36,18 @@ impl Uevents {
                 // Only the privileged can say so beside the kernel, and it is only a reason to look.
                 Ok(datagram) if names(datagram.bytes, &wanted) => return Ok(()),
                 Ok(_) => {}
-                Err(error) if is_lossy(&error) => return Ok(()),
+                Err(error) if is_lossy(&error) => return self.discard(),
                 Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn discard(&mut self) -> io::Result<()> {
+        loop {
+            match self.0.try_receive() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if !is_lossy(&error) => return Err(error),
+                _ => {}
             }
         }
     }

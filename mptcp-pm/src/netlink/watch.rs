@@ -47,8 +47,10 @@ pub enum Error {
 
 /// A subscription to links, addresses, routes and rules, with a copy of them that tells changes from repetitions.
 pub struct Watch {
-    /// None once it has failed: the next snapshot subscribes anew.
+    /// None once it has failed, until the next snapshot.
     socket: Option<KernelSocket>,
+    /// How large its receive buffer is to be, in bytes as the kernel accounts it; none while the default has sufficed.
+    room: Option<usize>,
     mirror: Mirror,
     pending: VecDeque<Change>,
     lost: bool,
@@ -76,20 +78,19 @@ impl Watch {
     /// Subscribes in the network namespace of the calling thread. Changes are told from now on; what is there
     /// already is told by [`Watch::snapshot`], to be called next.
     pub fn open() -> Result<Self, Error> {
-        let socket = Some(subscribe()?);
-        Ok(Self { socket, mirror: Mirror::default(), pending: VecDeque::new(), lost: true })
+        let socket = Some(subscribe(None)?);
+        Ok(Self { socket, room: None, mirror: Mirror::default(), pending: VecDeque::new(), lost: true })
     }
 
     /// All that is there now. What changes while it is read is told by [`Watch::next`] afterwards. Should the
     /// future be dropped, or fail, the next notice is [`Notice::Lost`].
     pub async fn snapshot(&mut self) -> Result<Snapshot, Error> {
         self.lost = true;
-        // What was told so far is older than the dump. After a loss it may also be wrong: of something that was
-        // made and removed, only the first may have been told.
-        self.discard();
-        if self.socket.is_none() {
-            self.socket = Some(subscribe()?);
-        }
+        // What was told so far is older than the dump. After a loss it may also be wrong: of something that was made and
+        // removed, only the first may have been told. And until all that waits has been read, the kernel loses more
+        // without another word. A new subscription has nothing of that.
+        self.pending.clear();
+        self.socket = Some(subscribe(self.room)?);
         let dump = dump().await?;
         self.mirror = Mirror::default();
         self.mirror.reconcile(dump);
@@ -149,17 +150,6 @@ impl Watch {
         size.map_err(failed("get the receive buffer"))
     }
 
-    /// Reads away what waits in the socket.
-    fn discard(&mut self) {
-        self.pending.clear();
-        while let Some(socket) = &mut self.socket {
-            match socket.try_receive().map(drop) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                received => self.received(received),
-            }
-        }
-    }
-
     /// Where something was not told, all has to be read again. A socket that fails otherwise than by that is given up.
     fn received(&mut self, received: io::Result<()>) {
         let Err(error) = received else { return };
@@ -175,17 +165,12 @@ impl Watch {
         }
     }
 
-    /// Doubles the receive buffer, so that the next storm fits. Beyond net.core.rmem_max it takes CAP_NET_ADMIN; without,
-    /// the buffer grows as far as it may.
+    /// The next subscription has twice the receive buffer, so that the next storm fits.
     fn overrun(&mut self) {
-        let (Some(socket), Ok(size)) = (&self.socket, self.receive_buffer()) else { return };
-        if size < LARGEST_RECEIVE_BUFFER
-            && let Err(error) = socket.set_receive_buffer(size)
-        {
-            tracing::warn!("enlarge the receive buffer of the routing netlink socket: {error}");
-        }
-        let now = self.receive_buffer().unwrap_or(size);
-        tracing::info!(was = size, now, "routing netlink messages lost, reading all again");
+        let Ok(was) = self.receive_buffer() else { return };
+        let room = was.saturating_mul(2).min(LARGEST_RECEIVE_BUFFER).max(was);
+        self.room = Some(room);
+        tracing::info!(was, room, "routing netlink messages lost, reading all again");
     }
 }
 
@@ -193,8 +178,15 @@ fn failed(operation: &'static str) -> impl Fn(io::Error) -> Error {
     move |source| Error::Socket { operation, source }
 }
 
-fn subscribe() -> Result<KernelSocket, Error> {
+/// A new subscription. A receive buffer beyond net.core.rmem_max takes CAP_NET_ADMIN; without, it is as large as it may be.
+fn subscribe(room: Option<usize>) -> Result<KernelSocket, Error> {
     let socket = KernelSocket::open(NETLINK_ROUTE).map_err(failed("open"))?;
+    if let Some(room) = room
+        // The kernel doubles what it is asked for (socket(7)).
+        && let Err(error) = socket.set_receive_buffer(room / 2)
+    {
+        tracing::warn!("enlarge the receive buffer of the routing netlink socket: {error}");
+    }
     for group in GROUPS {
         socket.join(group).map_err(failed("join a group"))?;
     }

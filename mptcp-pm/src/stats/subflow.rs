@@ -59,12 +59,20 @@ impl Subflow {
 
     /// Whether it is being closed, which the kernel may go on trying for minutes after it has left its connection: from
     /// FIN-WAIT-1 to LAST-ACK, and CLOSING (include/net/tcp_states.h).
-    pub(super) fn is_closing(&self) -> bool {
+    fn is_closing(&self) -> bool {
         matches!(self.sample.live.state, 4..=9 | 11)
     }
 
     pub(super) fn living(&self) -> Living {
         Living::of(&self.sample.live, self.windows.rtt_samples())
+    }
+
+    /// Adds it to those of its account that live and are not being closed.
+    pub(super) fn count(&self, by_account: &mut [Living]) {
+        if !self.is_closing() {
+            let sum = &mut by_account[self.account as usize];
+            *sum = sum.plus(&self.living());
+        }
     }
 
     /// Adds its figures to a group.

@@ -30,6 +30,19 @@ pub struct Status {
     pub desktop: Desktop,
     /// What the eBPF objects do, or why they do not.
     pub ebpf: Vec<Feature>,
+    /// What the object `silence` had to leave out; none where it is not at work.
+    #[serde(default)]
+    pub silence: Option<Unnoticed>,
+}
+
+/// What the detector of silence could not do, since it was loaded; all zeros when all is well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Unnoticed {
+    /// Subflows that are not watched: there was no room for them, or no memory.
+    pub not_watched: u64,
+    /// Alarms that were not told: the ring buffer was full.
+    pub untold: u64,
 }
 
 /// The services of a desktop that are heard over D-Bus.
@@ -91,7 +104,7 @@ pub fn text(status: &Status) -> String {
             format!("{}: {}{end}", finding.object, finding.reason)
         }),
     );
-    section(&mut out, "ebpf", status.ebpf.iter().map(feature).chain(lost(&status.paths)));
+    section(&mut out, "ebpf", status.ebpf.iter().map(feature).chain(left_out(status)));
     out
 }
 
@@ -186,21 +199,25 @@ fn feature(feature: &Feature) -> String {
     }
 }
 
-/// What could not be counted; none when all is well.
-fn lost(paths: &Paths) -> Option<String> {
-    let lost = &paths.lost;
-    let all = [
+/// What could not be counted or noticed; nothing when all is well.
+fn left_out(status: &Status) -> impl Iterator<Item = String> + use<> {
+    let (lost, silence) = (status.paths.lost, status.silence.unwrap_or_default());
+    let lost = [
         (lost.subflows, "subflows (no memory)"),
         (lost.openings, "openings (ring buffer full)"),
         (lost.closings, "closings (ring buffer full)"),
         (lost.alarms, "alarms (ring buffer full)"),
     ];
-    let parts: Vec<String> = all
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
-        .collect();
-    (!parts.is_empty()).then(|| format!("lost on the way from the kernel: {}", parts.join(", ")))
+    let unnoticed = [
+        (silence.not_watched, "subflows not watched (no room)"),
+        (silence.untold, "alarms not told (ring buffer full)"),
+    ];
+    let listed = |counts: &[(u64, &str)]| {
+        let parts = counts.iter().filter(|(count, _)| *count > 0);
+        parts.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
+    };
+    let lines = [("lost on the way from the kernel", listed(&lost)), ("silence", listed(&unnoticed))];
+    lines.into_iter().filter(|(_, list)| !list.is_empty()).map(|(what, list)| format!("{what}: {list}"))
 }
 
 #[cfg(test)]
@@ -284,6 +301,7 @@ mod tests {
         status.connections.listed[0].subflows[0].figures = Some(figures.clone());
         status.connections.listed[0].service = None;
         status.paths.lost.closings = 7;
+        status.silence = Some(Unnoticed { not_watched: 904, untold: 0 });
         let text = text(&status);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         let expected = "\nuplinks:\n  wlan0: 192.0.2.7 via 192.0.2.1\n    \
@@ -297,6 +315,7 @@ mod tests {
             text.contains("\n  lost on the way from the kernel: 7 closings (ring buffer full)\n"),
             "{text}"
         );
+        assert!(text.contains("\n  silence: 904 subflows not watched (no room)\n"), "{text}");
     }
 
     #[test]

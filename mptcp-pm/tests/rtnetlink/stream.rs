@@ -9,6 +9,7 @@ use mptcp_pm::{
     core::world::Change,
     netlink::{
         transport::{Between, come_between, step_aside},
+        uevent::Uevents,
         watch::{Notice, Watch},
     },
 };
@@ -34,8 +35,8 @@ fn a_storm_is_lost_and_then_read_again() {
             notices += 1;
             assert!(notices < 6000, "nothing was lost");
         }
-        assert_eq!(observer.watch.receive_buffer().unwrap(), 2 * before);
         observer.world = observer.watch.snapshot().await.unwrap();
+        assert_eq!(observer.watch.receive_buffer().unwrap(), 2 * before);
         assert!(observer.world.routes.len() < 100);
         observer.agrees().await;
         ip("route add default via 10.7.0.1");
@@ -80,6 +81,21 @@ fn nothing_is_lost_around_a_snapshot_nor_by_dropped_futures() {
         }
         let added = route("192.0.2.0/24", vec![hop(east, "10.7.0.1")]);
         assert_eq!(changes, [Notice::Change(Change::Route(added))]);
+    });
+}
+
+#[test]
+fn a_loss_of_uevents_is_told_when_nothing_waits_any_more() {
+    in_namespace(|| async {
+        let mut uevents = Uevents::listen().unwrap();
+        let line = |i: u32| format!("link add v{i} type veth peer name w{i}\n");
+        ip_batch(&(0..300).map(line).collect::<String>());
+        // It has no such devices: what is told is the loss.
+        uevents.next("power_supply").await.unwrap();
+        // While something waits the kernel tells nothing new.
+        assert!(uevents.next("net").now_or_never().is_none());
+        ip("link add last type veth peer name least");
+        uevents.next("net").await.unwrap();
     });
 }
 

@@ -19,11 +19,15 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Two messages in a row each second, all connections at the same moment: while the first is not acknowledged, the kernel prefers the other subflow.
 const TALK: Talk = Talk { message: 100, in_a_row: 2, interval: SECOND, gap: Duration::ZERO };
 
-/// Opens the connections beside the daemon, then looks each second.
-pub fn measure(report: &mut Report, connections: usize) -> Result<()> {
+/// Opens the connections beside the daemon, whose paths the kernel or the daemon manages, then looks each second.
+pub fn measure(report: &mut Report, connections: usize, manager: &str) -> Result<()> {
     let lab = Lab::start(&Scenario::load(super::NETWORK)?, Family::V4)?;
     let client = lab.host("client");
-    let daemon = Daemon::start_through(client, "profile = \"heavy\"\n", &["env", "RUST_LOG=info"])?;
+    let (config, way) = (format!("profile = \"heavy\"\nmanager = \"{manager}\"\n"), ["env", "RUST_LOG=info"]);
+    let daemon = match manager {
+        "daemon" => Daemon::start_in_charge(client, &config, &way)?,
+        _ => Daemon::start_through(client, &config, &way)?,
+    };
     // Once asked, it has all that asking takes.
     daemon.status()?;
     let empty = Footprint::of(daemon.id())?;
@@ -31,9 +35,13 @@ pub fn measure(report: &mut Report, connections: usize) -> Result<()> {
     let crowd = Crowd::start([client, lab.host("server")], connections, TALK)?;
     let subflows = 2 * connections;
     await_that(&format!("{subflows} subflows"), || Ok(observer.living()?.len()), |seen| *seen == subflows)?;
-    reader(report, &observer, subflows)?;
+    if manager == "kernel" {
+        reader(report, &observer, subflows)?;
+    }
     drop(observer);
-    collector(report, &daemon, &empty, subflows)?;
+    let mut found = Report::new(&format!("{manager} manages"), "");
+    collector(&mut found, &daemon, &empty, subflows)?;
+    report.take(found);
     crowd.end()
 }
 

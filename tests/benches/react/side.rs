@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use mptcp_pm::netlink::mptcp::{Events, Mptcp, Notice};
 use mptcp_pm::netlink::mptcp_wire::event::Kind;
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,14 +82,14 @@ pub struct Side {
 }
 
 enum Process {
-    Ours(Daemon),
+    Ours(Daemon, &'static str),
     Mptcpd(Child),
 }
 
 impl Process {
     fn id(&self) -> u32 {
         match self {
-            Self::Ours(daemon) => daemon.id(),
+            Self::Ours(daemon, _) => daemon.id(),
             Self::Mptcpd(child) => child.id(),
         }
     }
@@ -102,11 +103,18 @@ impl Process {
 }
 
 impl Side {
-    /// Our daemon; it logs what it does by default.
-    pub fn ours(runtime: &Runtime) -> Result<Self> {
+    /// Our daemon with this manager of connections' paths; it logs what it does by default. Its control socket is for a
+    /// group that there is, as an installation makes one: a search for another group would load what few machines need.
+    pub fn ours(runtime: &Runtime, manager: &'static str) -> Result<Self> {
         Self::start(runtime, |host| {
             let way = ["env", "RUST_LOG=info"];
-            Daemon::start_through(host, "profile = \"heavy\"\n", &way).map(Process::Ours)
+            let config =
+                format!("profile = \"heavy\"\nmanager = \"{manager}\"\n[control]\ngroup = \"daemon\"\n");
+            let daemon = match manager {
+                "daemon" => Daemon::start_in_charge(host, &config, &way),
+                _ => Daemon::start_through(host, &config, &way),
+            };
+            daemon.map(|daemon| Process::Ours(daemon, manager))
         })
     }
 
@@ -118,6 +126,7 @@ impl Side {
     fn start(runtime: &Runtime, daemon: impl FnOnce(&Arc<Host>) -> Result<Process>) -> Result<Self> {
         let lab = Lab::start(&Scenario::parse(NETWORK)?, Family::V4)?;
         let client = lab.host("client");
+        client.set_sysctl("net.ipv4.tcp_orphan_retries", "1")?;
         let daemon = daemon(client)?;
         daemon.prefer()?;
         let open = || runtime.block_on(async { anyhow::Ok((Mptcp::open().await?, Events::open().await?)) });
@@ -140,16 +149,19 @@ impl Side {
         })
     }
 
-    /// Ends the connection, so that nothing flows.
-    pub fn rest(&mut self) {
+    /// Ends the connection, so that nothing flows, and waits until the last of its sockets has ended too: one whose
+    /// address has gone tries for minutes to say so.
+    pub fn rest(&mut self) -> Result<()> {
         self.traffic = None;
+        let client = self.lab.host("client");
+        await_that("no TCP socket", || client.run(alive), |left| *left == 0).map(drop)
     }
 
     /// Whose side this is.
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> String {
         match self.daemon {
-            Process::Ours(_) => "mptcp-pm",
-            Process::Mptcpd(_) => "mptcpd",
+            Process::Ours(_, manager) => format!("mptcp-pm, manager = {manager}"),
+            Process::Mptcpd(_) => "mptcpd".to_owned(),
         }
     }
 
@@ -207,6 +219,19 @@ impl Side {
     async fn has_endpoint(&mut self) -> Result<bool> {
         Ok(self.mptcp.endpoints().await?.iter().any(|endpoint| endpoint.addr == IpAddr::from(ADDRESS)))
     }
+}
+
+/// How many TCP sockets of this thread's network namespace the kernel still has to do with: those that listen or wait for
+/// strays (`TCP_LISTEN`, `TCP_TIME_WAIT` of include/net/tcp_states.h) ask for nothing.
+fn alive() -> Result<usize> {
+    const AT_REST: [&str; 2] = ["0A", "06"];
+    let mut alive = 0;
+    for table in ["tcp", "tcp6"] {
+        let table = fs::read_to_string(Path::new("/proc/thread-self/net").join(table))?;
+        let states = table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(3));
+        alive += states.filter(|state| !AT_REST.contains(state)).count();
+    }
+    Ok(alive)
 }
 
 async fn await_event(events: &mut Events, kind: Kind, local: Option<IpAddr>) -> Result<()> {

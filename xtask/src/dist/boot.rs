@@ -1,21 +1,27 @@
 //! A Debian tree that is booted: its own systemd runs in namespaces and a cgroup of its own, and takes the package's unit
 //! as it is shipped.
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::tree::Tree;
 use crate::process;
 
 const BOOT: &str = include_str!("boot.sh");
+const ACCESSES: &str = include_str!("accesses.sh");
 const TRIAL: &str = include_str!("trial.sh");
+const NEXT_BOOT: &str = include_str!("next-boot.sh");
 
-/// For a boot, and for the end of its processes.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// For a boot, which takes a second on an idle machine, and for the end of its processes.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Says what systemd does and has done.
+const REPORT: &str = "systemctl list-jobs; systemctl --failed; journalctl --no-pager --lines 60";
 
 /// Boots a tree, and goes through what happens to an installed package with a connection.
 pub fn go_through(tree: &Tree, package: &Path, old: &Path) -> Result<()> {
@@ -23,11 +29,16 @@ pub fn go_through(tree: &Tree, package: &Path, old: &Path) -> Result<()> {
     for (from, name) in [(package, "new.deb"), (old, "old.deb")] {
         fs::copy(from, place(name)).with_context(|| format!("copying {}", from.display()))?;
     }
-    fs::write(place("trial.sh"), TRIAL).context("writing the trial")?;
+    for (text, name) in [(ACCESSES, "accesses.sh"), (TRIAL, "trial.sh"), (NEXT_BOOT, "next-boot.sh")] {
+        fs::write(place(name), text).with_context(|| format!("writing {name}"))?;
+    }
     // A boot starts what is installed.
     fs::remove_file(tree.path().join("usr/sbin/policy-rc.d")).context("removing policy-rc.d")?;
     let machine = Machine::boot(tree)?;
-    process::run(&mut machine.command(&["sh", "/root/trial.sh"]))
+    process::run(&mut machine.command(&["sh", "/root/trial.sh"]))?;
+    process::output(&mut machine.command(&["dpkg", "--install", "/root/new.deb"]))?;
+    drop(machine);
+    process::run(&mut Machine::boot(tree)?.command(&["sh", "/root/next-boot.sh"]))
 }
 
 /// A booted tree; dropping it ends all its processes.
@@ -46,31 +57,50 @@ impl Machine {
             .args(["-c", "echo $$ > \"$1\" && shift && exec unshare \"$@\"", "sh"])
             .arg(cgroup.0.join("cgroup.procs"));
         command.args(["--pid", "--mount", "--net", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child"]);
-        command.args(["sh", "-c", BOOT, "sh"]).arg(tree.path());
+        let socket = tree.path().join("booted");
+        if socket.exists() {
+            fs::remove_file(&socket).with_context(|| format!("removing {}", socket.display()))?;
+        }
+        let booted = UnixDatagram::bind(&socket).with_context(|| format!("making {}", socket.display()))?;
+        command.args(["sh", "-c", BOOT, "sh"]).arg(tree.path()).arg(&socket);
         let child = command.stdin(Stdio::null()).spawn().context("starting unshare")?;
         let mut machine = Self { child, first: 0, _cgroup: cgroup };
-        machine.await_boot()?;
+        machine.await_boot(&booted)?;
         Ok(machine)
     }
 
-    fn await_boot(&mut self) -> Result<()> {
+    /// Waits until systemd says that all is started (sd_notify(3)), and asks how that went.
+    fn await_boot(&mut self, booted: &UnixDatagram) -> Result<()> {
         let end = Instant::now() + PATIENCE;
-        let unshare = self.child.id();
-        let children = format!("/proc/{unshare}/task/{unshare}/children");
-        while Instant::now() < end {
+        // Whether the process has ended is looked at that often.
+        booted.set_read_timeout(Some(Duration::from_secs(1)))?;
+        let mut text = [0; 4096];
+        let is_ready = |text: &[u8]| String::from_utf8_lossy(text).lines().any(|line| line == "READY=1");
+        while !booted.recv(&mut text).is_ok_and(|length| is_ready(&text[..length])) {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the tree does not boot: {status}");
             }
-            let first = fs::read_to_string(&children).unwrap_or_default();
-            self.first = first.trim().parse().unwrap_or_default();
-            // Nothing tells when the first process can be asked.
-            sleep(Duration::from_millis(200));
-            let asked = process::attempt(&mut self.command(&["systemctl", "is-system-running"]))?;
-            if asked.stdout == b"running\n" {
-                return Ok(());
-            }
+            ensure!(Instant::now() < end, "the tree has not booted within {PATIENCE:?}:\n{}", self.report()?);
         }
-        bail!("the tree has not booted within {PATIENCE:?}")
+        self.find_first()?;
+        let asked = process::attempt(&mut self.command(&["systemctl", "is-system-running"]))?;
+        ensure!(asked.stdout == b"running\n", "something does not start in the tree:\n{}", self.report()?);
+        Ok(())
+    }
+
+    /// The process that is the first one of its namespace.
+    fn find_first(&mut self) -> Result<()> {
+        let unshare = self.child.id();
+        let children = format!("/proc/{unshare}/task/{unshare}/children");
+        let first = fs::read_to_string(&children).with_context(|| format!("reading {children}"))?;
+        self.first = first.trim().parse().with_context(|| format!("reading {first:?} of {children}"))?;
+        Ok(())
+    }
+
+    fn report(&mut self) -> Result<String> {
+        self.find_first()?;
+        let said = process::attempt(&mut self.command(&["sh", "-c", REPORT]))?;
+        Ok(String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned())
     }
 
     fn command(&self, words: &[&str]) -> Command {

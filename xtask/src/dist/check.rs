@@ -1,5 +1,5 @@
-//! Tries the package out: lintian's opinion, and in a tree of each Debian that it is for an installation, an upgrade, a
-//! removal and a purge, after which all is as before.
+//! Tries the package out: lintian's opinion, and in a tree of each Debian and Ubuntu that it is for an installation, an
+//! upgrade, a removal and a purge, after which all is as before.
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -8,11 +8,16 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::boot;
-use super::tree::Tree;
+use super::tree::{self, Release, Tree, Vendor};
 use crate::process;
 
-/// Debian 12 and 13.
-const SUITES: [&str; 2] = ["bookworm", "trixie"];
+/// Debian 12 and 13, Ubuntu 22.04 and 24.04.
+const RELEASES: [Release; 4] = [
+    Release { vendor: Vendor::Debian, suite: "bookworm" },
+    Release { vendor: Vendor::Debian, suite: "trixie" },
+    Release { vendor: Vendor::Ubuntu, suite: "jammy" },
+    Release { vendor: Vendor::Ubuntu, suite: "noble" },
+];
 
 /// What is upgraded from: the same files under another version.
 pub const OLD_VERSION: &str = "0.0.9-1";
@@ -23,13 +28,21 @@ const ENABLED: &str = "etc/systemd/system/multi-user.target.wants/mptcp-pm.servi
 /// All checks of a package, with another one to upgrade from.
 pub fn all(package: &Path, old: &Path) -> Result<()> {
     lintian(package)?;
-    for suite in SUITES {
-        Installation { tree: Tree::unpack(suite)? }
+    for release in RELEASES {
+        let packed = match tree::packed(release) {
+            // Not every mirror of Debian's has it.
+            Err(error) if release.vendor == Vendor::Ubuntu => {
+                println!("{release}: not tried: {error:#}");
+                continue;
+            }
+            packed => packed?,
+        };
+        Installation { tree: Tree::unpack(release, &packed)? }
             .go_through(package, old)
-            .with_context(|| format!("trying {} in Debian's {suite}", package.display()))?;
-        println!("{suite}: installed, upgraded, removed, purged; booted:");
-        boot::go_through(&Tree::unpack(suite)?, package, old)
-            .with_context(|| format!("trying {} in a booted {suite}", package.display()))?;
+            .with_context(|| format!("trying {} in {release}", package.display()))?;
+        println!("{release}: installed, upgraded, removed, purged; booted:");
+        boot::go_through(&Tree::unpack(release, &packed)?, package, old)
+            .with_context(|| format!("trying {} in a booted {release}", package.display()))?;
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! A small Debian system in a folder, to install packages in; this machine's own is not touched.
+//! A small system of Debian or Ubuntu in a folder, to install packages in; this machine's own is not touched.
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,10 +7,46 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::dist;
-use crate::{process, setup::apt};
+use crate::process;
+use crate::setup::{apt, sources::Source};
 
-/// What a package like ours finds on every machine, and what the checks use.
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2";
+/// What a package like ours finds on every machine, and what the checks use. Without kmod, which the kernel's packages
+/// bring, systemd fails to load modules (`systemd-modules-load` of Debian 13).
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2,kmod";
+
+/// A release that the package is tried on.
+#[derive(Clone, Copy, Debug)]
+pub struct Release {
+    /// Whose it is.
+    pub vendor: Vendor,
+    /// Its suite.
+    pub suite: &'static str,
+}
+
+/// Whose release it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vendor {
+    /// Debian.
+    Debian,
+    /// Ubuntu.
+    Ubuntu,
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}", self.vendor, self.suite)
+    }
+}
+
+impl Release {
+    /// Its packages, on this machine's mirror.
+    fn source(self) -> Result<Source> {
+        match self.vendor {
+            Vendor::Debian => apt::source_of(self.suite),
+            Vendor::Ubuntu => apt::ubuntu_source_of(self.suite),
+        }
+    }
+}
 
 /// Makes the folders that the kernel and each boot fill, and goes into the tree.
 const ENTER: &str = "root=$1; shift; mount -t proc proc \"$root/proc\" && mount -t tmpfs tmpfs \"$root/run\" && \
@@ -22,10 +59,9 @@ const POLICY: &str = "#!/bin/sh\nexit 101\n";
 pub struct Tree(PathBuf);
 
 impl Tree {
-    /// Unpacks a suite, which is brought first where it is not cached, from this machine's mirror.
-    pub fn unpack(suite: &str) -> Result<Self> {
-        let packed = packed(suite)?;
-        let tree = Self(dist().join("trees").join(suite));
+    /// Unpacks a release that [`packed`] has brought.
+    pub fn unpack(release: Release, packed: &Path) -> Result<Self> {
+        let tree = Self(dist().join("trees").join(release.suite));
         tree.remove()?;
         fs::create_dir_all(&tree.0).with_context(|| format!("creating {}", tree.0.display()))?;
         process::output(Command::new("tar").arg("-xf").arg(packed).arg("-C").arg(&tree.0))?;
@@ -67,15 +103,17 @@ impl Drop for Tree {
     }
 }
 
-/// The packed tree of a suite.
-fn packed(suite: &str) -> Result<PathBuf> {
+/// The packed tree of a release, brought from this machine's mirror where it is not cached.
+pub fn packed(release: Release) -> Result<PathBuf> {
+    let suite = release.suite;
     let folder = dist().join("trees");
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-    let file = folder.join(format!("{suite}.tar"));
+    // Another choice of packages is another tree.
+    let file = folder.join(format!("{suite}-{}.tar", PACKAGES.replace(',', "-")));
     if !file.is_file() {
-        println!("{suite}: bringing a tree of Debian");
+        println!("{release}: bringing a tree");
         let fresh = folder.join(format!("{suite}.part.tar"));
-        let source = apt::source_of(suite)?;
+        let source = release.source()?;
         let sources = folder.join(format!("{suite}.{}", source.format));
         fs::write(&sources, source.text).with_context(|| format!("writing {}", sources.display()))?;
         let mut command = Command::new("mmdebstrap");

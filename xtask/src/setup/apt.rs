@@ -112,11 +112,25 @@ impl Apt {
     }
 }
 
-/// The source of one suite, on this machine's mirror, for a system of its own.
+/// The source of one suite of Debian, on this machine's mirror, for a system of its own.
 pub fn source_of(suite: &str) -> Result<Source> {
     let mut source = machine_sources(&[])?.swap_remove(0);
     source.text = source.text.replace(&format!(" {}", own_suite()?), &format!(" {suite}"));
     Ok(source)
+}
+
+/// The source of one suite of Ubuntu, on the same mirror where that has it.
+pub fn ubuntu_source_of(suite: &str) -> Result<Source> {
+    let keys = paths::cache()?.join("ubuntu-keys");
+    let keyring = keys.join("usr/share/keyrings/ubuntu-archive-keyring.gpg");
+    if !keyring.is_file() {
+        // The first Debian that has them is 13.
+        Apt::open(&["trixie"])?
+            .unpack(&["ubuntu-keyring".to_owned()], &keys)
+            .context("bringing the keys of Ubuntu's archive")?;
+    }
+    let debian = machine_sources(&[])?.swap_remove(0);
+    debian.of_ubuntu(suite, &keyring).context("this machine's mirror is for Debian alone")
 }
 
 /// The main-archive sources of this machine, with suites added to each.

@@ -1,5 +1,5 @@
-//! The kernel's own MPTCP tests, out of Debian's package of its source, built into the cache; and the `ip` that they want,
-//! where the backports have a newer one.
+//! The kernel's own MPTCP tests, out of Debian's package of its source, built into the cache; and the `ip` and
+//! `ss` that they want, where the backports have newer ones.
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -32,21 +32,29 @@ pub fn path() -> Result<PathBuf> {
     Ok(root()?.join("linux/tools/testing/selftests"))
 }
 
-/// The program `ip` that the tests are to call: at least 6.15, for some of them.
-pub fn ip() -> Result<PathBuf> {
+/// A program of iproute2 that the tests are to call: some of them want what it has since 6.15.
+pub fn tool(name: &str) -> Result<PathBuf> {
     let newer =
-        ["usr/sbin/ip", "usr/bin/ip", "sbin/ip", "bin/ip"].map(|file| iproute().map(|root| root.join(file)));
+        ["usr/sbin", "usr/bin", "sbin", "bin"].map(|dir| iproute().map(|root| root.join(dir).join(name)));
     let newer = newer.into_iter().flatten().find(|file| file.is_file());
-    newer.or_else(|| paths::command("ip")).context("there is no ip(8)")
+    newer.or_else(|| paths::command(name)).with_context(|| format!("there is no {name}(8)"))
 }
 
 pub(super) fn is_done() -> Result<bool> {
+    Ok(is_built()? && iproute()?.is_dir())
+}
+
+fn is_built() -> Result<bool> {
     Ok(path()?.join("net/mptcp/pm_nl_ctl").is_file())
 }
 
 pub(super) fn bring() -> Result<()> {
     let backports = format!("{}-backports", own_suite()?);
     let apt = Apt::open(&[SUITE, &backports])?;
+    bring_iproute(&apt, &backports)?;
+    if is_built()? {
+        return Ok(());
+    }
     let Some(package) = newest(apt.names("linux-source-")?) else {
         bail!("{SUITE} has no linux-source: the tests come from there");
     };
@@ -57,7 +65,6 @@ pub(super) fn bring() -> Result<()> {
     println!("selftests: unpacking Debian's {package} into {} (170 MB)", root.display());
     apt.unpack(std::slice::from_ref(&package), &root)?;
     unpack_parts(&root, &package)?;
-    bring_ip(&apt, &backports);
     println!("selftests: building");
     build(&root.join("linux"))
 }
@@ -86,12 +93,17 @@ fn unpack_parts(root: &Path, package: &str) -> Result<()> {
     fs::remove_file(&archive).with_context(|| format!("removing {}", archive.display()))
 }
 
-/// Where the backports have none, the machine's own has to do.
-fn bring_ip(apt: &Apt, suite: &str) {
-    let unpacked = iproute().and_then(|into| apt.unpack(&[format!("iproute2/{suite}")], &into));
-    if let Err(error) = unpacked {
-        println!("selftests: no newer ip: {error:#}");
+/// Where the backports have none, the machine's own has to do; an empty folder says so.
+fn bring_iproute(apt: &Apt, suite: &str) -> Result<()> {
+    let into = iproute()?;
+    if into.is_dir() {
+        return Ok(());
     }
+    if let Err(error) = apt.unpack(&[format!("iproute2/{suite}")], &into) {
+        println!("selftests: no newer iproute2: {error:#}");
+        fs::create_dir_all(&into).with_context(|| format!("creating {}", into.display()))?;
+    }
+    Ok(())
 }
 
 fn build(linux: &Path) -> Result<()> {

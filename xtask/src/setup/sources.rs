@@ -1,4 +1,5 @@
 //! Reads a machine's apt sources and derives those of a private apt: same mirror, same keyring, other suites beside the own.
+use std::path::Path;
 
 /// One source of Debian's main archive, ready to be written to a file with this ending.
 #[derive(Debug, PartialEq, Eq)]
@@ -7,6 +8,19 @@ pub struct Source {
     pub format: &'static str,
     /// The file's text.
     pub text: String,
+}
+
+impl Source {
+    /// The same mirror's Ubuntu, where it has that beside Debian; its packages are signed with the keys in a file.
+    pub fn of_ubuntu(&self, suite: &str, keyring: &Path) -> Option<Self> {
+        let uri = self.text.split_whitespace().find(|word| word.contains(":/"))?;
+        let mirror = uri.trim_end_matches('/').strip_suffix("/debian")?;
+        let text = format!(
+            "Types: deb\nURIs: {mirror}/ubuntu\nSuites: {suite}\nComponents: main\nSigned-By: {}\n",
+            keyring.display()
+        );
+        Some(Self { format: "sources", text })
+    }
 }
 
 /// The main-archive sources in a one-line file (`deb [options] uri suite components`), with suites added to its own.
@@ -130,6 +144,24 @@ Components: main
         let text = "Types: deb\nURIs: file:/d\nSuites: sid\nComponents: main\nSigned-By:\n KEY\n .\n MORE\n";
         let sources = from_deb822(text, "forky", &["later"]);
         assert!(sources[0].text.ends_with("signed-by: \n KEY\n .\n MORE\n"), "{}", sources[0].text);
+    }
+
+    #[test]
+    fn ubuntu_is_sought_beside_debian() {
+        let keyring = Path::new("/k.gpg");
+        for text in [
+            "uris: https://mirror.example/debian/\n",
+            "deb [arch=amd64] https://mirror.example/debian sid main\n",
+        ] {
+            let source =
+                Source { format: "list", text: text.to_owned() }.of_ubuntu("noble", keyring).unwrap();
+            assert_eq!(
+                source.text,
+                "Types: deb\nURIs: https://mirror.example/ubuntu\nSuites: noble\nComponents: main\nSigned-By: /k.gpg\n"
+            );
+        }
+        let alone = Source { format: "list", text: "deb http://debian.example/ sid main\n".to_owned() };
+        assert_eq!(alone.of_ubuntu("noble", keyring), None);
     }
 
     #[test]

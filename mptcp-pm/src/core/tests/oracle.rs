@@ -89,12 +89,14 @@ fn is_idle(kernel: &Kernel, config: &Config, link: &Link, family: Family) -> boo
     is_without(kernel, link, family) && kernel.links.values().any(reaches)
 }
 
-/// Whether an interface is a radio that is held back.
+/// Whether an interface is held back: as a radio, or because it costs money.
 fn is_held(kernel: &Kernel, config: &Config, link: &Link, uses: &[Use]) -> bool {
-    let wanted = matches!(role(kernel, config, link), Some(Role::Primary | Role::Secondary));
+    let role = role(kernel, config, link);
     let radio = link.name.starts_with("wlan") || link.name.starts_with("wwan");
-    let applies = kernel.desktop.on_battery == Some(true) && config.holds_back();
-    applies && radio && !wanted && uses[0].ifindex != link.index
+    let on_battery = kernel.desktop.on_battery == Some(true) && config.holds_back();
+    let wanted = matches!(role, Some(Role::Primary | Role::Secondary));
+    let spared = config.profile == Profile::Light && is_metered(kernel, link) && role.is_none();
+    ((on_battery && radio && !wanted) || spared) && uses[0].ifindex != link.index
 }
 
 fn has_address(kernel: &Kernel, ifindex: IfIndex, family: Family) -> bool {

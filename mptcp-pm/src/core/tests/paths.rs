@@ -8,7 +8,7 @@ use super::oracle;
 use super::site::{self, Step};
 use crate::core::action::Action;
 use crate::core::report::Owner;
-use crate::core::world::{EndpointFlags, Family};
+use crate::core::world::{EndpointFlags, Family, Sysctl};
 
 /// `eth0` and `wlan0`, settled.
 fn laptop(config: usize) -> Machine {
@@ -51,6 +51,17 @@ fn the_last_path_stays_until_another_comes() {
         (place(|a| matches!(a, Action::AddRule(_))), place(|a| matches!(a, Action::AddEndpoint(_))));
     let delete = place(|a| matches!(a, Action::DeleteEndpoint(_)));
     assert!(save < add && add < route && route < rule && rule < delete, "{actions:?}");
+}
+
+#[test]
+fn no_path_waits_for_buffers() {
+    let mut machine = Machine::new(Release::V6_18, configs()[0].clone());
+    (0..2).for_each(|slot| site::bring_up(&mut machine.kernel, slot));
+    let actions = after(&mut machine, &[]);
+    let is_buffer = |a: &Action| matches!(a, Action::WriteSysctl(Sysctl::ReceiveBuffer | Sysctl::Unsent, _));
+    let buffer = actions.iter().position(is_buffer).expect("done");
+    let add = actions.iter().rposition(|a| matches!(a, Action::AddEndpoint(_))).expect("done");
+    assert!(add < buffer, "{actions:?}");
 }
 
 /// A default route that only rules lead to is no way for a subflow; nor is the main table's where a network behind a

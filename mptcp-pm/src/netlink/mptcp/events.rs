@@ -1,5 +1,7 @@
 //! The path manager's events, as they come.
 use std::collections::VecDeque;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 use netlink_packet_core::NetlinkBuffer;
 use netlink_sys::protocols::NETLINK_GENERIC;
@@ -19,7 +21,7 @@ const BUFFER: usize = 4 << 20;
 pub enum Notice {
     /// An event.
     Event(Event),
-    /// Events were lost: what they would have said must be read from sock_diag.
+    /// Events were lost: what they would have said must be read from sock_diag. Those that came before have been told.
     Lost,
 }
 
@@ -29,6 +31,9 @@ pub struct Events<S = KernelSocket> {
     socket: S,
     family: u16,
     ready: VecDeque<Event>,
+    /// Some were lost, and that is to be told when nothing waits in the socket: until then the kernel loses more of them
+    /// without another word (`NETLINK_S_CONGESTED`, net/netlink/af_netlink.c).
+    lost: bool,
 }
 
 impl Events {
@@ -55,7 +60,7 @@ impl Events {
 impl<S: Datagrams> Events<S> {
     /// Reads from another transport the messages of type `family`.
     pub const fn over(socket: S, family: u16) -> Self {
-        Self { socket, family, ready: VecDeque::new() }
+        Self { socket, family, ready: VecDeque::new(), lost: false }
     }
 
     /// The next event. Nothing is lost when the future is dropped.
@@ -69,15 +74,30 @@ impl<S: Datagrams> Events<S> {
             }
             // A flood of events must not keep other tasks of the thread from running.
             tokio::task::consume_budget().await;
-            match self.receive().await {
-                Err(Fault::Socket(error)) if is_loss(&error) => return Ok(Notice::Lost),
+            let received = match self.lost {
+                false => self.receive().await,
+                true => match self.receive_waiting() {
+                    Poll::Ready(received) => received,
+                    Poll::Pending => {
+                        self.lost = false;
+                        return Ok(Notice::Lost);
+                    }
+                },
+            };
+            match received {
+                Err(Fault::Socket(error)) if is_loss(&error) => self.lost = true,
                 result => result.map_err(|fault| Error::new("read", "MPTCP events", fault))?,
             }
         }
     }
 
+    /// The same without waiting.
+    fn receive_waiting(&mut self) -> Poll<Result<(), Fault>> {
+        pin!(self.receive()).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
     async fn receive(&mut self) -> Result<(), Fault> {
-        let Self { socket, family, ready } = self;
+        let Self { socket, family, ready, .. } = self;
         let datagram = socket.receive().await?;
         let mut rest = if datagram.sender == 0 { datagram.bytes } else { &[] };
         while !rest.is_empty() {

@@ -32,7 +32,8 @@ pub trait Datagrams {
     /// Receives the next one. Nothing is lost when the future is dropped.
     ///
     /// # Errors
-    /// `ENOBUFS` when datagrams were lost, `EMSGSIZE` when one was longer than the buffer, which then grows.
+    /// `ENOBUFS` when datagrams were lost; of notifications, more are lost without another word until all that waits has been
+    /// read (`netlink_overrun`, net/netlink/af_netlink.c). `EMSGSIZE` when one was longer than the buffer, which then grows.
     fn receive(&mut self) -> impl Future<Output = io::Result<Datagram<'_>>> + Send;
 }
 
