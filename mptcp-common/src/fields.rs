@@ -98,9 +98,13 @@ fields! {
     ReceiverRtt = "tcp_sock" "rcv_rtt_est.rtt_us";
     CalledAt = "tcp_sock" "bpf_sock_ops_cb_flags";
     IsMptcp = "tcp_sock" "is_mptcp";
+    Unsent = "tcp_sock" "notsent_lowat";
     Token = "mptcp_sock" "token";
     ChosenControl = "mptcp_sock" "ca_name";
     DefaultControl = "net" "ipv4.tcp_congestion_control";
+    Subflows = "mptcp_sock" "conn_list";
+    SubflowNode = "mptcp_subflow_context" "node";
+    SubflowSocket = "mptcp_subflow_context" "tcp_sock";
     Connection = "mptcp_subflow_context" "conn";
     MpCapable = "mptcp_subflow_context" "mp_capable";
     MpJoin = "mptcp_subflow_context" "mp_join";

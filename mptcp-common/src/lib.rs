@@ -10,3 +10,4 @@ pub mod fields;
 pub mod owner;
 pub mod path_stats;
 pub mod silence;
+pub mod unsent;

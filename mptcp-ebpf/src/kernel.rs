@@ -97,6 +97,21 @@ fn set_congestion_control(of: *mut c_void, name: &ControlName) -> bool {
     }
 }
 
+/// Bounds what the context's socket takes beyond what is under way, bytes; false when the kernel does not.
+#[inline(always)]
+pub fn set_unsent(ctx: &SockOpsContext, bytes: u32) -> bool {
+    bound_unsent(ctx.as_ptr(), bytes)
+}
+
+/// `of` is the context of a sockops program, or a socket whose lock is held.
+#[inline(always)]
+fn bound_unsent(of: *mut c_void, mut bytes: u32) -> bool {
+    const TCP_NOTSENT_LOWAT: i32 = 25;
+    let length = size_of::<u32>() as i32;
+    // SAFETY: the verifier checks what `of` is; the helper reads `length` bytes.
+    unsafe { bpf_setsockopt(of, SOL_TCP, TCP_NOTSENT_LOWAT, (&raw mut bytes).cast(), length) == 0 }
+}
+
 /// Of `include/uapi/linux/tcp.h`.
 const SOL_TCP: i32 = 6;
 
@@ -204,6 +219,12 @@ impl Socket {
             )
         };
         done == 0
+    }
+
+    /// Bounds what it takes beyond what is under way, bytes. Only for iterators, which hold its lock.
+    #[inline(always)]
+    pub fn set_unsent(self, bytes: u32) -> bool {
+        bound_unsent(self.0.as_ptr(), bytes)
     }
 
     /// Gives it another congestion control; false when there is none of this name. Only for iterators, which hold its lock.
@@ -545,6 +566,19 @@ impl Context {
     #[inline(always)]
     pub fn chosen_control(self) -> Option<ControlName> {
         self.of_connection(Field::ChosenControl)
+    }
+
+    /// Where a member of the subflow's connection is.
+    #[inline(always)]
+    pub fn connection_member(self, field: Field) -> Option<u64> {
+        let connection: u64 = self.member(Field::Connection);
+        Some(connection.wrapping_add(u64::from(offset(self.offsets, field)? / 8)))
+    }
+
+    /// Its first word.
+    #[inline(always)]
+    pub fn first(self) -> u64 {
+        probe(self.start.as_ptr())
     }
 
     #[inline(always)]

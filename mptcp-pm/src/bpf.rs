@@ -8,6 +8,7 @@ pub mod path_stats;
 pub mod probe;
 pub mod silence;
 pub mod struct_ops;
+pub mod unsent;
 
 mod attach;
 mod btf;

@@ -15,6 +15,7 @@ pub mod paths;
 pub mod plan;
 pub mod policy;
 pub mod reading;
+pub mod recording;
 pub mod report;
 mod rest;
 pub mod retry;
@@ -161,7 +162,6 @@ impl Core {
             Event::Connection(token, notice) => self.connection(token, notice, now),
             // Where the kernel manages the connections, nobody asks whose they are.
             Event::Owned(token, owner) if self.manages() => self.paths.owned(token, owner),
-            Event::Owned(..) => {}
             Event::Service(token, service) => self.paths.set_service(token, service),
             Event::ConnectionsLost => self.sockets.look(),
             Event::Connections(seen) => {
@@ -175,9 +175,13 @@ impl Core {
                 self.measuring = measuring;
             }
             Event::Measured(figures) if self.manages() => self.paths.measured(&figures, now),
-            Event::Alarm(alarm) if self.manages() => self.paths.alarm(&alarm, now),
-            Event::Answered(probe, rtt) => self.paths.answered(&probe, rtt, now),
-            Event::Measured(_) | Event::Alarm(_) => {}
+            Event::Measured(figures) if self.watches() => self.paths.overheard(&figures, now),
+            Event::Alarm(alarm) if self.watches() => self.paths.alarm(&alarm, now),
+            Event::Answered(probe, rtt) => {
+                self.paths.answered(&probe, rtt, now);
+                self.heed();
+            }
+            Event::Owned(..) | Event::Measured(_) | Event::Alarm(_) => {}
             Event::Done(action, result) => self.done(action, result, now),
             Event::Deadline => {
                 self.dirty |= self.retry_at.is_some_and(|at| at <= now);
@@ -206,7 +210,7 @@ impl Core {
             return None;
         }
         let pass = (self.dirty && self.can_plan()).then(|| self.passes.next());
-        let paths = (self.manages() && self.can_plan()).then(|| self.paths.deadline()).flatten();
+        let paths = (self.watches() && self.can_plan()).then(|| self.paths.deadline()).flatten();
         let queued = (!self.queue.is_empty()).then_some(Duration::ZERO);
         let later = self.to_read().map(Source::next).chain(pass).chain(self.retry_at);
         later.chain(paths).chain(queued).min()
@@ -256,7 +260,7 @@ impl Core {
 
     /// Nothing is to be done until something happens.
     fn settled(&self) -> bool {
-        let at_work = self.manages() && self.paths.deadline() == Some(Duration::ZERO);
+        let at_work = self.watches() && self.paths.deadline() == Some(Duration::ZERO);
         self.idle() && !self.dirty && self.retry_at.is_none() && !at_work
     }
 
@@ -265,6 +269,22 @@ impl Core {
     pub fn manages(&self) -> bool {
         let wanted = self.config.manager == Some(Manager::Daemon) || self.paths.count() > 0;
         wanted && self.hearing && !self.stopping && !self.handing_over
+    }
+
+    /// Whether silence and figures of subflows are of interest. Where the kernel manages all connections, what they prove
+    /// of an uplink decides on its endpoints.
+    pub fn watches(&self) -> bool {
+        let by_endpoints = self.config.manager != Some(Manager::Daemon) && self.paths.count() == 0;
+        self.manages() || (by_endpoints && !self.stopping && !self.handing_over)
+    }
+
+    /// Draws the consequences of what is known of uplinks, where no connection draws its own.
+    fn heed(&mut self) {
+        let unanswered = if self.manages() { BTreeSet::new() } else { self.paths.unanswered() };
+        if unanswered != self.world.unanswered {
+            self.world.unanswered = unanswered;
+            self.dirty = true;
+        }
     }
 
     /// Whether new connections are the daemon's.
@@ -363,6 +383,7 @@ impl Core {
         let before = std::mem::take(&mut self.world);
         self.world.observation.clone_from(&before.observation);
         self.world.desktop.clone_from(&before.desktop);
+        self.world.unanswered.clone_from(&before.unanswered);
         self.world.replace(snapshot);
         self.owned.rename(&renamed);
         if (&before.links, &before.addresses) != (&self.world.links, &self.world.addresses) {
@@ -555,10 +576,12 @@ impl Core {
 
     /// Nothing is done for a connection before it is known what is wanted.
     fn manage(&mut self, now: Duration) -> Option<Action> {
-        if !(self.manages() && self.can_plan()) {
+        if !(self.watches() && self.can_plan()) {
             return None;
         }
-        match self.paths.request(now) {
+        let request = self.paths.request(now);
+        self.heed();
+        match request {
             Some(Request::Ask(probe)) => return Some(Action::Ask(probe)),
             Some(Request::Bear(ifindex, silence)) => return Some(Action::Bear(ifindex, silence)),
             None => {}
@@ -631,7 +654,7 @@ impl Core {
             return plan::interim(std::mem::take(&mut self.desired), &self.world, &self.owned);
         }
         let mut desired = policy::desire(&self.world, &self.config, &self.owned, self.capacity);
-        if self.manages() {
+        if self.watches() {
             let aims = std::mem::take(&mut desired.aims);
             self.paths.aim(Aims { measured: self.measuring, ..aims });
         }

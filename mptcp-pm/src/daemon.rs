@@ -22,12 +22,13 @@ use crate::alarms::Alarms;
 use crate::applications::Applications;
 use crate::bpf::Kernel;
 use crate::clock::{Jumps, sleep_until};
-use crate::config::{self, ApplicationRule, Config, Control};
+use crate::config::{self, Config, Control};
 use crate::control::{Call, Failure, Reply, Request, Server};
 use crate::core::Core;
 use crate::core::action::{Action, Token};
 use crate::core::connections::Manager;
 use crate::core::event::Event;
+use crate::core::recording;
 use crate::coupling::Wanted;
 use crate::dbus;
 use crate::desktop::Desktop;
@@ -42,6 +43,7 @@ use crate::netlink::watch::{Notice, Watch};
 use crate::owners::Owners;
 use crate::privileges;
 use crate::prober::Prober;
+use crate::queues::Queues;
 use crate::rivals;
 use crate::state::StateFile;
 use crate::view::connections::Connections;
@@ -107,7 +109,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         tokio::spawn(dbus::serve(daemon.sender.clone(), daemon.measure.feed()));
         // Before the eBPF programs, whose verification takes far longer.
         daemon.act().await;
-        daemon.load_programs(Wanted::of(&config), &config.applications);
+        daemon.load_programs(&config);
         daemon.live().await
     })
 }
@@ -169,6 +171,7 @@ struct Daemon {
     owners: Owners,
     desktop: Desktop,
     applications: Applications,
+    queues: Queues,
     /// The uplinks may be others than those that `measure` knows.
     moved: bool,
     start: Instant,
@@ -234,6 +237,7 @@ impl Daemon {
             owners: Owners::new(),
             desktop: Desktop::new(),
             applications: Applications::default(),
+            queues: Queues::default(),
             moved: true,
             start: Instant::now(),
             ready: false,
@@ -246,14 +250,15 @@ impl Daemon {
         Ok(())
     }
 
-    fn load_programs(&mut self, wanted: Wanted, applications: &[ApplicationRule]) {
+    fn load_programs(&mut self, config: &Config) {
         let kernel = Kernel::default();
         self.measure.start(&kernel);
         self.owners.start(&kernel);
-        self.executor.alarms.follow(self.core.manages(), &kernel);
+        self.executor.alarms.follow(self.core.watches(), &kernel);
         self.tell_services(false);
-        self.measure.couple(wanted, &kernel);
-        self.applications.set(applications, &kernel);
+        self.measure.couple(Wanted::of(config), &kernel);
+        self.queues.set(config.buffers, &kernel);
+        self.applications.set(&config.applications, &kernel);
         self.core.handle(Event::Measuring(self.measure.measures()), self.start.elapsed());
     }
 
@@ -271,7 +276,7 @@ impl Daemon {
     /// What is measured and watched for the core is what it steers by.
     fn steer(&mut self) {
         self.tell_services(false);
-        let steers = self.core.manages();
+        let steers = self.core.watches();
         self.measure.pace(steers, self.core.is_growing());
         self.executor.alarms.follow(steers, &Kernel::default());
         self.applications.catch_up(&Kernel::default());
@@ -309,9 +314,13 @@ impl Daemon {
     async fn act(&mut self) {
         self.hear_waiting();
         for number in 1..=AT_ONCE {
-            let Some(action) = self.core.next_action(self.start.elapsed()) else { return };
+            let Some(action) = self.core.next_action(self.start.elapsed()) else {
+                self.executor.alarms.left();
+                return;
+            };
             let reads = matches!(action, Action::Resync | Action::Observe(_));
             let answer = self.executor.perform(action, &mut self.watch).await;
+            self.executor.alarms.answered();
             self.feed(answer);
             if reads {
                 self.hear_waiting();
@@ -336,7 +345,7 @@ impl Daemon {
     /// Whose connections are is known before anything is decided for them.
     fn hear_owners(&mut self) {
         while let Some(owned) = self.owners.waiting() {
-            self.core.handle(owned, self.start.elapsed());
+            self.tell_core(owned);
         }
     }
 
@@ -346,14 +355,22 @@ impl Daemon {
         for _ in 0..AT_ONCE {
             let Some(event) = next else { return };
             self.hear_owners();
-            self.core.handle(event, self.start.elapsed());
+            self.tell_core(event);
             next = self.listener.waiting(!self.core.manages());
         }
     }
 
     fn feed(&mut self, event: Event) {
         self.moved = true;
-        self.core.handle(event, self.start.elapsed());
+        self.tell_core(event);
+    }
+
+    fn tell_core(&mut self, event: Event) {
+        let now = self.start.elapsed();
+        if tracing::enabled!(tracing::Level::TRACE) {
+            recording::lines(&event, now).iter().for_each(|line| tracing::trace!("recorded {line}"));
+        }
+        self.core.handle(event, now);
     }
 
     fn measured(&mut self, due: Due) {
@@ -361,16 +378,16 @@ impl Daemon {
         self.measure.take(due);
         let figures = self.measure.figures();
         if !figures.is_empty() {
-            self.core.handle(Event::Measured(figures), self.start.elapsed());
+            self.tell_core(Event::Measured(figures));
         }
     }
 
     /// Many subflows fall silent at once: they are taken in together.
     fn alarmed(&mut self, alarm: Event) {
-        self.core.handle(alarm, self.start.elapsed());
+        self.tell_core(alarm);
         for _ in 0..AT_ONCE {
             let Some(alarm) = self.executor.alarms.waiting() else { return };
-            self.core.handle(alarm, self.start.elapsed());
+            self.tell_core(alarm);
         }
     }
 
@@ -407,6 +424,7 @@ impl Daemon {
         self.endpoint.set(config.metrics.as_ref())?;
         self.desktop.follow(&config);
         let (kernel, wanted) = (Kernel::default(), Wanted::of(&config));
+        self.queues.set(config.buffers, &kernel);
         self.applications.set(&config.applications, &kernel);
         tracing::info!(profile = config.profile.name(), "configuration read");
         self.feed(Event::Configured(config));
@@ -499,7 +517,12 @@ impl Daemon {
 
     fn features(&self) -> Vec<Feature> {
         let always = [self.measure.feature(), self.owners.feature()];
-        let others = [self.executor.alarms.feature(), self.measure.coupling(), self.applications.feature()];
+        let others = [
+            self.executor.alarms.feature(),
+            self.queues.feature(),
+            self.measure.coupling(),
+            self.applications.feature(),
+        ];
         always.into_iter().chain(others.into_iter().flatten()).collect()
     }
 

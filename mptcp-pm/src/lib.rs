@@ -23,6 +23,7 @@ mod owners;
 mod privileges;
 pub mod probe;
 mod prober;
+mod queues;
 mod rivals;
 pub mod socket_file;
 mod source;

@@ -2,7 +2,7 @@
 //! sleeps while none does.
 use std::time::{Duration, SystemTime};
 
-use mptcp_common::path_stats::Sample;
+use mptcp_common::path_stats::{Established, Sample};
 use tokio::time::Instant;
 
 use crate::bpf::path_stats::{Event, PathStats};
@@ -269,6 +269,7 @@ fn figures_of(sample: &Sample) -> Figures {
     Figures {
         token: kept.token,
         ends: Ends { local: ends::local(kept), remote: ends::remote(kept) },
+        opened: Established::is_active_at(kept.way),
         rtt: (live.rtt_us > 0).then(|| Duration::from_micros(live.rtt_us.into())),
         least: (live.rtt_min_us != u32::MAX).then(|| Duration::from_micros(live.rtt_min_us.into())),
         acked: live.bytes_acked,

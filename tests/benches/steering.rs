@@ -13,6 +13,8 @@
 //! cargo xtask bench steering --help
 //! ```
 
+#[path = "steering/answer.rs"]
+mod answer;
 #[path = "steering/calm.rs"]
 mod calm;
 #[path = "steering/cost.rs"]
@@ -58,6 +60,7 @@ fn words(cell: Cell) -> Vec<&'static str> {
         Cell::Sizes => sizes::words(),
         Cell::Calm => calm::words(),
         Cell::Crowd => crowd::words(),
+        Cell::Answer => Vec::new(),
         Cell::Cost => cost::words(),
     }
 }
@@ -72,6 +75,7 @@ fn play(cell: Cell, run: &mut Run) -> Result<()> {
         Cell::Sizes => sizes::play(run),
         Cell::Calm => calm::play(run),
         Cell::Crowd => crowd::play(run),
+        Cell::Answer => answer::play(run),
         Cell::Cost => cost::play(run),
     }
 }

@@ -36,6 +36,21 @@ pub fn subflows(host: &Host) -> Result<Vec<Subflow>> {
     Ok(subflows)
 }
 
+/// How many bytes the subflow from an address has taken and not sent; none where there is no such subflow.
+///
+/// # Errors
+/// When `ss` fails.
+pub fn unsent(host: &Host, from: IpAddr) -> Result<Option<u64>> {
+    let output = host.command("ss").args(["-tniHO", "state", "established"]).output()?;
+    ensure!(output.status.success(), "ss: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout)?;
+    let mut lines = text.lines().filter(|line| line.contains("tcp-ulp-mptcp"));
+    let found = lines.find(|line| subflow(line).is_some_and(|subflow| subflow.local.ip() == from));
+    let bytes =
+        |line: &str| line.split_whitespace().find_map(|word| word.strip_prefix("notsent:")?.parse().ok());
+    Ok(found.map(|line| bytes(line).unwrap_or(0)))
+}
+
 /// `0 0 10.1.0.2%wifi0:4711 10.9.0.2:80 cubic … tcp-ulp-mptcp flags:Jjecv token:…`
 fn subflow(line: &str) -> Option<Subflow> {
     let mut words = line.split_whitespace().skip(2);
@@ -101,6 +116,15 @@ pub fn tcp_counter(host: &Host, name: &str) -> Result<u64> {
 pub fn accepted(host: &Host) -> Result<u64> {
     let text = host.run(|| fs::read_to_string("/proc/thread-self/net/snmp"))?;
     value(pairs(&text, "Tcp:")?, "PassiveOpens")
+}
+
+/// How many ICMP echo requests have come to the host (`Icmp` of `/proc/net/snmp`).
+///
+/// # Errors
+/// When the kernel's counters cannot be read.
+pub fn echo_requests(host: &Host) -> Result<u64> {
+    let text = host.run(|| fs::read_to_string("/proc/thread-self/net/snmp"))?;
+    value(pairs(&text, "Icmp:")?, "InEchos")
 }
 
 fn section(host: &Host, title: &str) -> Result<Vec<(String, u64)>> {

@@ -119,6 +119,8 @@ impl Watched {
             // nearly two minutes, unless told to give up soon.
             lab.host(host).set_sysctl("net.ipv4.tcp_orphan_retries", "1")?;
         }
+        // Or an uplink that falls silent would be left before the kernel's own alarms.
+        lab.host("server").set_sysctl("net.ipv4.icmp_echo_ignore_all", "1")?;
         let ends = [Observer::attach(client)?, Observer::attach(lab.host("server"))?];
         let daemon = Daemon::start(client, "profile = \"heavy\"\n")?;
         let server = Server::start(lab.host("server"), Protocol::Mptcp)?;

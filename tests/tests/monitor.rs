@@ -167,6 +167,8 @@ fn belongs_together(closed: &Value, opened: &Value) {
 fn a_silent_outage_is_an_alarm_that_names_the_uplink() -> Result<()> {
     require()?;
     let running = Running::start("two-providers", Family::V4, NAMED_PROVIDERS)?;
+    // Or the uplink would be left before the second alarm.
+    running.lab.host("server").set_sysctl("net.ipv4.icmp_echo_ignore_all", "1")?;
     running.await_endpoints(&ENDPOINTS)?;
     let objects = Monitor::start(&running, &["monitor", "--json"])?;
     let words = Monitor::start(&running, &["monitor"])?;

@@ -12,7 +12,7 @@ use super::offsets::Types;
 use super::struct_ops::Object;
 use super::sys::program::{self, Use};
 use super::{
-    Error, Kernel, attach, congestion, coupled, mptcpify, netns, objects, owner, silence, struct_ops,
+    Error, Kernel, attach, congestion, coupled, mptcpify, netns, objects, owner, silence, struct_ops, unsent,
 };
 use crate::probe::Feature;
 
@@ -57,6 +57,12 @@ const OBJECTS: &[Programs] = &[
         without: "a path that goes silent is left when the kernel's own retransmission notices",
         needs: &silence::NEEDED,
         programs: &[("silence", As::SockOps), ("adopt", As::Iterator("tcp"))],
+    },
+    Programs {
+        object: "unsent",
+        without: "what a failed path has lost waits behind what the others hold already",
+        needs: &unsent::NEEDED,
+        programs: &[("bound", As::SockOps), ("adopt", As::Iterator("tcp")), ("release", As::Iterator("tcp"))],
     },
     Programs {
         object: "owner",

@@ -14,6 +14,8 @@ pub struct Figures {
     pub token: Token,
     /// Its ends.
     pub ends: Ends,
+    /// This end has opened it.
+    pub opened: bool,
     /// The smoothed round-trip time; none while there is none.
     pub rtt: Option<Duration>,
     /// The least round-trip time of late: without what waits in queues.

@@ -9,8 +9,10 @@
 //!    Probing <──────────── answered ───────────────── Dead
 //!       │─────────────── not answered ─────────────────^
 //! ```
-//! A subflow is silent for many reasons; a way is dead when who used to answer over it does not. Whoever has never
-//! answered says nothing by not answering: then the silence of a subflow counts for that subflow alone.
+//! A subflow is silent for many reasons; a way is dead when who used to answer over it does not. Somebody else who is
+//! known to answer is asked at the same time: if he does, it is not the way that is dead, and the silence of a subflow
+//! counts for the subflows to that one end. It counts for itself alone where that end has never answered: who never
+//! does says nothing by it.
 #[cfg(test)]
 mod tests;
 
@@ -86,8 +88,10 @@ const PATIENCE_FOR: Duration = Duration::from_secs(600);
 pub struct Health {
     ways: BTreeMap<IpAddr, Way>,
     /// Who was asked over which way.
-    known: BTreeMap<(IpAddr, IpAddr), Acquaintance>,
+    known: Known,
     requests: VecDeque<Request>,
+    /// Ways, and who does not answer over them though others do.
+    alone: Vec<(IpAddr, IpAddr)>,
     /// When data last moved on any way.
     moved: Duration,
 }
@@ -142,6 +146,18 @@ struct Round {
     since: Duration,
     /// More than a suspicion speaks against the way: that it does not answer is enough.
     grave: bool,
+    /// Somebody else has answered meanwhile.
+    witnessed: bool,
+}
+
+/// What is known of who answers, by the way and the other end.
+type Known = BTreeMap<(IpAddr, IpAddr), Acquaintance>;
+
+/// Who else is expected to answer over a way: the one who did so last.
+fn witness(known: &Known, way: IpAddr, besides: IpAddr, now: Duration) -> Option<IpAddr> {
+    let others = known.iter().filter(|((over, remote), _)| *over == way && *remote != besides);
+    let answering = others.filter_map(|((_, remote), known)| Some((known.answered?, *remote)));
+    answering.filter(|(at, _)| now < *at + EXPECTED_FOR).max().map(|(_, remote)| remote)
 }
 
 impl Round {
@@ -194,7 +210,7 @@ impl Health {
             self.known.retain(|_, known| of_late(known) && known.answered.is_some());
         }
         self.known.entry((way, remote)).or_default().asked = now;
-        self.requests.push_back(Request::Ask(Probe { local: way, ifindex: *ifindex, remote }));
+        self.requests.push_back(ask(way, *ifindex, remote));
     }
 
     /// Data has moved somewhere: somebody would use the ways that are dead.
@@ -226,8 +242,10 @@ impl Health {
                     until: now + wait.min(LONGEST_WAIT),
                     since: now.saturating_sub(alarm.silence),
                     grave: alarm.kind != Kind::Late,
+                    witnessed: false,
                 });
-                self.requests.push_back(Request::Ask(Probe { local: way, ifindex: known.ifindex, remote }));
+                let asked = std::iter::once(remote).chain(witness(&self.known, way, remote, now));
+                self.requests.extend(asked.map(|remote| ask(way, known.ifindex, remote)));
             }
             (Kind::Silent | Kind::Quiet, State::Suspect) => {
                 known.round.iter_mut().for_each(|round| round.grave = true);
@@ -245,10 +263,13 @@ impl Health {
         (acquaintance.answered, acquaintance.rtt) = (Some(now), Some(rtt));
         match known.state {
             State::Good => {}
-            State::Suspect => {
-                known.round = None;
-                known.state = State::Good;
-            }
+            State::Suspect => match &mut known.round {
+                Some(round) if round.remote != remote => round.witnessed = true,
+                _ => {
+                    known.round = None;
+                    known.state = State::Good;
+                }
+            },
             State::Dead | State::Probing => {
                 known.answers += 1;
                 known.round = None;
@@ -268,10 +289,16 @@ impl Health {
         let mut changed = false;
         for (addr, way) in &mut self.ways {
             let before = way.state;
-            way.advance(*addr, interest, now, &mut self.requests);
+            let alone = way.advance(*addr, interest, now, &self.known, &mut self.requests);
+            self.alone.extend(alone.map(|remote| (*addr, remote)));
             changed |= way.state != before;
         }
         changed
+    }
+
+    /// Ways, and who does not answer over them though others do: each is told once.
+    pub fn take_alone(&mut self) -> Vec<(IpAddr, IpAddr)> {
+        std::mem::take(&mut self.alone)
     }
 
     /// The next thing to do.
@@ -294,7 +321,16 @@ impl Way {
         round.into_iter().chain(self.next.map(|(at, _)| at)).min()
     }
 
-    fn advance(&mut self, addr: IpAddr, interest: bool, now: Duration, requests: &mut VecDeque<Request>) {
+    /// Does what has become due; tells who does not answer though others do.
+    fn advance(
+        &mut self,
+        addr: IpAddr,
+        interest: bool,
+        now: Duration,
+        known: &Known,
+        requests: &mut VecDeque<Request>,
+    ) -> Option<IpAddr> {
+        let mut alone = None;
         if let Some((_, given)) = self.patience
             && given + PATIENCE_FOR <= now
         {
@@ -305,27 +341,29 @@ impl Way {
             && round.second.is_some_and(|at| at <= now)
         {
             round.second = None;
-            requests.push_back(Request::Ask(Probe {
-                local: addr,
-                ifindex: self.ifindex,
-                remote: round.remote,
-            }));
+            requests.push_back(ask(addr, self.ifindex, round.remote));
         }
         if let Some(round) = self.round.filter(|round| round.end() <= now) {
             self.round = None;
-            match round.grave {
-                true => self.unanswered(&round, interest, now),
-                false => self.state = State::Good,
+            match (round.grave, round.witnessed) {
+                (true, false) => self.unanswered(&round, interest, now),
+                (grave, _) => {
+                    alone = grave.then_some(round.remote);
+                    self.state = State::Good;
+                }
             }
         }
         if let Some((at, remote)) = self.next
             && at <= now
         {
             self.next = None;
-            requests.push_back(Request::Ask(Probe { local: addr, ifindex: self.ifindex, remote }));
-            let until = now + if interest { self.pause(interest) } else { LONGEST_WAIT };
-            self.round = Some(Round { remote, second: None, until, since: now, grave: true });
+            let asked = std::iter::once(remote).chain(witness(known, addr, remote, now));
+            requests.extend(asked.map(|remote| ask(addr, self.ifindex, remote)));
+            let until = now + if interest { self.pause() } else { LONGEST_WAIT };
+            self.round =
+                Some(Round { remote, second: None, until, since: now, grave: true, witnessed: false });
         }
+        alone
     }
 
     fn unanswered(&mut self, round: &Round, interest: bool, now: Duration) {
@@ -341,19 +379,16 @@ impl Way {
                 self.state = State::Dead;
                 self.answers = 0;
                 self.failed += 1;
-                let at = if interest { now } else { now + self.pause(interest) };
+                let at = if interest { now } else { now + ASK_IDLE };
                 self.next = Some((at, round.remote));
             }
             State::Good => {}
         }
     }
 
-    /// How long it is until a dead way is asked again.
-    fn pause(&self, interest: bool) -> Duration {
-        match interest {
-            true => (ASK_FIRST + ASK_FIRST * self.failed / 4).min(ASK_AT_MOST),
-            false => ASK_IDLE,
-        }
+    /// How long it is until a dead way is asked again that somebody would use.
+    fn pause(&self) -> Duration {
+        (ASK_FIRST + ASK_FIRST * self.failed / 4).min(ASK_AT_MOST)
     }
 
     /// Its subflows may use it again. A short silence was a pause: the next one is borne.
@@ -368,4 +403,8 @@ impl Way {
         self.returned = Some(now);
         (self.answers, self.failed, self.next) = (0, 0, None);
     }
+}
+
+const fn ask(way: IpAddr, ifindex: IfIndex, remote: IpAddr) -> Request {
+    Request::Ask(Probe { local: way, ifindex, remote })
 }

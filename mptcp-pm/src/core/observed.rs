@@ -1,5 +1,5 @@
 //! What is known of the kernel: the last dump, and every change since.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::hints::Desktop;
@@ -25,6 +25,9 @@ pub struct World {
     pub observation: Option<Observation>,
     /// What the desktop's services tell.
     pub desktop: Desktop,
+    /// Addresses over which nobody answers. Only where the kernel manages the paths: the daemon knows of each connection
+    /// what to do then.
+    pub unanswered: BTreeSet<IpAddr>,
 }
 
 impl World {

@@ -231,6 +231,26 @@ impl Paths {
         }
     }
 
+    /// What was read of subflows that the kernel manages: who answers over which way is found out, so that it means
+    /// something when nobody does. Of those that the other end has opened it does not: a client may go.
+    pub fn overheard(&mut self, figures: &[Figures], now: Duration) {
+        let has_choice = self.aims.ways.iter().any(|way| way.ifindex != self.aims.ways[0].ifindex);
+        for read in figures.iter().filter(|read| has_choice && read.opened) {
+            let local = read.ends.local.ip();
+            if self.aims.rank(local).is_some() {
+                let remote = read.ends.remote.ip();
+                self.health.meet(self.aims.place(local), remote, health::EXPECTED_FOR / 2, now);
+                self.health.moved(now);
+            }
+        }
+    }
+
+    /// The ways over which nobody answers.
+    pub fn unanswered(&self) -> BTreeSet<IpAddr> {
+        let ways = self.aims.ways.iter().map(|way| way.addr);
+        ways.filter(|addr| !self.health.state(*addr).is_usable()).collect()
+    }
+
     /// Whether readings should come often: there are transfers that may become long.
     pub const fn is_growing(&self) -> bool {
         self.growing
@@ -239,8 +259,14 @@ impl Paths {
     /// A subflow is silent, or no longer is. At the end that has accepted the connection it is only set aside: the other
     /// one knows its ways better.
     pub fn alarm(&mut self, alarm: &Alarm, now: Duration) {
-        let Some(connection) = self.connections.get_mut(&alarm.token) else { return };
         let local = alarm.ends.local.ip();
+        let Some(connection) = self.connections.get_mut(&alarm.token) else {
+            // One of the kernel's tells of its way, where it is known who answers there.
+            if self.aims.rank(local).is_some() {
+                self.health.alarm(self.aims.place(local), alarm, now);
+            }
+            return;
+        };
         let ours = connection.manager != Manager::Kernel && self.aims.rank(local).is_some();
         if !ours || connection.subflow(&alarm.ends).is_none() {
             return;
@@ -270,6 +296,11 @@ impl Paths {
     /// What is to be found out about ways, or set.
     pub fn request(&mut self, now: Duration) -> Option<Request> {
         if self.health.advance(now) {
+            for (way, remote) in self.health.take_alone() {
+                let is_meant =
+                    |ends: &Ends| ends.remote.ip() == remote && self.aims.place(ends.local.ip()) == way;
+                self.connections.values_mut().for_each(|connection| connection.steering.give_up(is_meant));
+            }
             self.look_at_all();
         }
         self.health.request()

@@ -81,8 +81,11 @@ impl Default for Capacity {
 pub fn desire(world: &World, config: &Config, owned: &Owned, capacity: Capacity) -> Desired {
     let mut uplinks = uplink::find(world, config);
     let beside_vpn = separate_vpns(&mut uplinks, world, config);
-    let best = |uplinks: &[Uplink]| preferred(uplinks).first().map(|uplink| uplink.ifindex);
-    rest::mark(&mut uplinks, &world.desktop, config, best);
+    let best = |uplinks: &[Uplink]| {
+        let preferred = preferred(uplinks);
+        preferred.iter().find(|uplink| !uplink.held).or(preferred.first()).map(|uplink| uplink.ifindex)
+    };
+    rest::mark(&mut uplinks, world, config, best);
     let places = places(&uplinks);
     let others = others(&places, world, owned);
     let by_others = config.endpoints == Endpoints::NetworkManager;

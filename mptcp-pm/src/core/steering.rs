@@ -106,6 +106,16 @@ impl Steering {
         }
     }
 
+    /// Subflows that are silent are given up, those that this tells.
+    pub fn give_up(&mut self, is_meant: impl Fn(&Ends) -> bool) {
+        let silent = self.silent.iter().filter(|(ends, until)| until.is_none() && is_meant(ends));
+        for (ends, _) in silent {
+            if !self.dead.contains(ends) {
+                self.dead.push(*ends);
+            }
+        }
+    }
+
     /// A subflow is no longer silent. It stays aside for a while: what comes and goes is not followed each time.
     pub fn heard(&mut self, ends: &Ends, now: Duration) {
         if let Some((_, until)) = self.silent.iter_mut().find(|(known, _)| known == ends) {

@@ -10,4 +10,5 @@ mod ordering;
 mod pace;
 mod paths;
 mod site;
+mod unanswered;
 mod users;

@@ -2,6 +2,8 @@
 
 use crate::options::{Options, Side, Words};
 use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tests::by_hand::{self, Role};
@@ -13,8 +15,13 @@ use tests::{Family, Host, Lab, kernel};
 /// Unless a cell says otherwise.
 pub const PAIR: Pair = Pair([Path::new(50.0, 20.0), Path::new(20.0, 80.0)]);
 
-/// The daemon goes before the traffic (10) and after the emulator (20), and does not log each step.
-const WAY: [&str; 5] = ["chrt", "--fifo", "15", "env", "RUST_LOG=info"];
+/// The daemon goes before the traffic (10) and after the emulator (20).
+const WAY: [&str; 4] = ["chrt", "--fifo", "15", "env"];
+/// It does not log each step, unless that is what is wanted.
+const LOG: &str = "info";
+/// It logs what may be replayed, and how such a line begins.
+const RECORDING: &str = "trace";
+const RECORDED: &str = " recorded ";
 
 /// Congestion control of both ends, asked for by each socket: as the default of a namespace the kernel takes none that is
 /// not free for all (`TCP_CONG_NON_RESTRICTED`).
@@ -57,6 +64,8 @@ pub struct Network {
     // Ends before the network does.
     daemon: Option<Daemon>,
     pub lab: Lab,
+    /// Where what the daemon's core was told is to be written.
+    record: Option<PathBuf>,
 }
 
 impl Network {
@@ -76,7 +85,8 @@ impl Network {
                 None
             }
         };
-        Ok(Self { daemon, lab })
+        let record = options.record.clone().filter(|_| daemon.is_some());
+        Ok(Self { daemon, lab, record })
     }
 
     /// The side that is steered or not.
@@ -123,5 +133,19 @@ pub fn roles(client: &Host, [first, second]: [Role; 2]) -> Result<()> {
 fn start(lab: &Lab, make: &Make, options: &Options) -> Result<Daemon> {
     let service = if make.roles.contains(&Role::Backup) { "handover" } else { "aggregate" };
     let ours = options.ours.clone().unwrap_or_else(|| format!("service = \"{service}\""));
-    Daemon::start_in_charge(lab.host("client"), &format!("manager = \"daemon\"\n{ours}\n"), &WAY)
+    let level = options.log.or(options.record.as_ref().map(|_| RECORDING)).unwrap_or(LOG);
+    let log = format!("RUST_LOG={level}");
+    let way: Vec<&str> = WAY.into_iter().chain([log.as_str()]).collect();
+    Daemon::start_in_charge(lab.host("client"), &format!("manager = \"daemon\"\n{ours}\n"), &way)
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let Some(file) = &self.record else { return };
+        let log = self.log();
+        let lines = log.lines().filter_map(|line| Some(format!("{}\n", line.split_once(RECORDED)?.1)));
+        if let Err(error) = fs::write(file, lines.collect::<String>()) {
+            eprintln!("write {}: {error}", file.display());
+        }
+    }
 }

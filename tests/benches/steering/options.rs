@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
+use std::path::PathBuf;
 
 /// Steering, beside the stock kernel
 #[derive(Debug, Clone, Parser)]
@@ -26,6 +27,12 @@ pub struct Options {
     /// "aggregate" where both are in use, "handover" where it is backup
     #[arg(long, value_name = "TOML")]
     pub ours: Option<String>,
+    /// Write what the daemon's core was told in the last repetition to this file: what tests replay
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// The level of what the daemon logs, where it is not the usual one.
+    #[arg(skip)]
+    pub log: Option<&'static str>,
     /// Cargo adds this one
     #[arg(long, hide = true)]
     bench: bool,
@@ -44,6 +51,8 @@ pub enum Cell {
     Calm,
     /// A thousand connections over an uplink that goes silent
     Crowd,
+    /// From an alarm in the kernel to the first command
+    Answer,
     /// The processor's time of an unlimited transfer
     Cost,
 }

@@ -53,8 +53,9 @@ fn this_kernel_takes_all_of_them() {
 #[test]
 fn without_an_iterator_its_program_alone_is_absent() {
     let features = lacking("bpf_iter_tcp");
-    let objects = ["path_stats", "silence", "congestion"];
-    let programs = ["path_stats/adopt", "silence/adopt", "congestion/change"];
+    let objects = ["path_stats", "silence", "unsent", "congestion"];
+    let programs =
+        ["path_stats/adopt", "silence/adopt", "unsent/adopt", "unsent/release", "congestion/change"];
     assert_eq!(missing(&features), objects.into_iter().chain(programs).collect());
     assert!(feature(&features, "path_stats").detail.contains("adopt"));
 }
@@ -74,9 +75,9 @@ fn without_a_field_that_it_needs_an_object_is_absent_as_a_whole() {
 }
 
 #[test]
-fn without_a_field_that_two_need_both_are_absent() {
+fn without_a_field_that_several_need_all_of_them_are_absent() {
     let features = lacking("srtt_us");
-    assert_eq!(missing(&features), BTreeSet::from(["fields", "silence", "coupled"]));
+    assert_eq!(missing(&features), BTreeSet::from(["fields", "silence", "unsent", "coupled"]));
     assert!(feature(&features, "silence").detail.contains("tcp_sock.srtt_us"));
 }
 

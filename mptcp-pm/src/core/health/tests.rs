@@ -79,6 +79,33 @@ fn an_answer_clears_a_suspicion() {
     assert_eq!(health.state(WAY), State::Good);
 }
 
+/// A server that is switched off takes no way with it: its own connections alone are concerned.
+#[test]
+fn who_does_not_answer_while_others_do_is_alone() {
+    const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 9, 0, 3));
+    let other = Probe { remote: OTHER, ..PROBE };
+    let (mut health, mut now) = (known(), at(2000));
+    health.meet(WAY, OTHER, EXPECTED_FOR, at(1500));
+    assert_eq!(health.request(), Some(Request::Ask(other)));
+    health.answered(&other, RTT, at(1520));
+    health.alarm(WAY, &alarm(Kind::Silent), now);
+    assert_eq!([health.request(), health.request()], [Some(Request::Ask(PROBE)), Some(Request::Ask(other))]);
+    health.answered(&other, RTT, at(2020));
+    assert_eq!((health.state(WAY), health.take_alone()), (State::Suspect, vec![]));
+    pass(&mut health, &mut now, at(2100));
+    assert_eq!((health.state(WAY), health.take_alone()), (State::Good, vec![(WAY, PEER)]));
+
+    // Over a way that is dead the other one does not answer either, and either of them brings it back.
+    health.alarm(WAY, &alarm(Kind::Silent), now);
+    pass(&mut health, &mut now, at(2200));
+    assert_eq!((health.state(WAY), health.take_alone()), (State::Dead, vec![]));
+    health.moved(now);
+    let asked = pass(&mut health, &mut now, at(3000));
+    assert!(asked.iter().any(|(_, request)| *request == Request::Ask(other)), "{asked:?}");
+    health.answered(&other, RTT, now);
+    assert_eq!(health.state(WAY), State::Good);
+}
+
 #[test]
 fn being_late_alone_is_no_death() {
     let (mut health, mut now) = (known(), at(2000));

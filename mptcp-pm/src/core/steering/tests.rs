@@ -44,7 +44,16 @@ fn connection(service: Service) -> Connection {
 
 fn figures(way: u8, rtt: u64, moved: u64) -> Figures {
     let rtt = Some(now(rtt));
-    Figures { token: 1, ends: ends(way), rtt, least: rtt, acked: moved, received: 0, backlogged: true }
+    Figures {
+        token: 1,
+        ends: ends(way),
+        opened: true,
+        rtt,
+        least: rtt,
+        acked: moved,
+        received: 0,
+        backlogged: true,
+    }
 }
 
 fn measure(connection: &mut Connection, rtts: [u64; 3], moved: u64, at: Duration) {

@@ -1,0 +1,169 @@
+//! The object `unsent`: bounds what a subflow of the daemon's network namespace holds beyond what is under way.
+//!
+//! The packet scheduler gives each subflow as much as its send buffer takes: with BBR three windows, which at the rate of
+//! a slow path is a second. What it holds goes before whatever another path has lost. `net.ipv4.tcp_notsent_lowat` is no
+//! bound for subflows: the kernel sets theirs to the greatest number (`mptcp_sockopt_sync_locked`, net/mptcp/sockopt.c;
+//! Linux 6.10 and later), because a small one fouls its scheduler, which asks only the subflow whose queue takes the
+//! shortest time (`mptcp_subflow_get_send`, net/mptcp/protocol.c): as long as that one takes nothing, nobody gets anything.
+//! So the bound is a time: that by which the slowest path that carries is longer, and a little more ([`Unsent`]).
+//!
+//! `bound` sets it at the round-trip times that are measured; `adopt` finds the subflows that are older than the program,
+//! and `release` gives all of them back what they had.
+#![no_std]
+#![no_main]
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTT_CB,
+        BPF_SOCK_OPS_RTT_CB_FLAG,
+    },
+    btf_maps::SkStorage,
+    macros::{btf_map, sock_ops},
+    programs::SockOpsContext,
+};
+use mptcp_common::{
+    fields::{ABSENT, COUNT, Field},
+    unsent,
+};
+use mptcp_ebpf::kernel::{
+    Context, Iteration, Offsets, Socket, Structure, call_also_at, netns_cookie, now_ns, set_unsent, setting,
+};
+
+/// Set by the loader: the one namespace whose sockets count; the program sees those of all.
+#[unsafe(no_mangle)]
+static NETNS_COOKIE: u64 = 0;
+
+/// Set by the loader: where this kernel has what the programs read.
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = [ABSENT; COUNT];
+
+/// Kept beside each subflow's socket.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Bound {
+    /// When it was looked at last.
+    at_ns: u64,
+    /// What was there before; 0 stands for the sysctl.
+    before: u32,
+    /// Whether another one was set: 1 if so.
+    is_set: u32,
+}
+
+#[btf_map]
+static BOUNDS: SkStorage<Bound> = SkStorage::new();
+
+/// The license that some of the helpers ask for.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";
+
+/// A connection has no more subflows on any kernel that is known (`MPTCP_SUBFLOWS_MAX` up to 6.18, and the first one);
+/// those beyond are not looked at.
+const MOST_SUBFLOWS: usize = 9;
+
+/// Runs at a TCP socket's events; its verdict changes nothing.
+#[sock_ops]
+pub fn bound(ctx: SockOpsContext) -> u32 {
+    match ctx.op() {
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB | BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
+            if netns_cookie(&ctx) == setting(&NETNS_COOKIE)
+                && let Some(socket) = Socket::of(&ctx)
+                && let Some(tcp) = socket.tcp(&OFFSETS)
+                && begin(socket, &tcp)
+            {
+                call_also_at(&ctx, BPF_SOCK_OPS_RTT_CB_FLAG);
+            }
+        }
+        BPF_SOCK_OPS_RTT_CB => fit(&ctx),
+        _ => {}
+    }
+    1
+}
+
+/// False for what is no subflow.
+#[inline(always)]
+fn begin(socket: Socket, tcp: &Structure) -> bool {
+    tcp.subflow().is_some() && socket.keep(&BOUNDS).is_some()
+}
+
+/// Fits the bound to what the paths are like now.
+#[inline(always)]
+fn fit(ctx: &SockOpsContext) {
+    let Some(socket) = Socket::of(ctx) else { return };
+    let Some(bound) = socket.kept(&BOUNDS) else { return };
+    let now = now_ns();
+    if now - bound.at_ns < unsent::EVERY_NS {
+        return;
+    }
+    bound.at_ns = now;
+    let Some(tcp) = socket.tcp(&OFFSETS) else { return };
+    let Some(subflow) = tcp.subflow() else { return };
+    let own = tcp.read::<u32>(Field::Rtt) >> 3;
+    let fitting = unsent::bound(tcp.read(Field::PacingRate), own, slowest(subflow));
+    // The kernel sets it too, when it comes to a subflow that has joined.
+    let found: u32 = tcp.read(Field::Unsent);
+    if !unsent::differs(found, fitting) {
+        return;
+    }
+    if bound.is_set == 0 {
+        // Nobody but the kernel and a daemon that was killed can have set another one.
+        bound.before = if found == 0 { 0 } else { u32::MAX };
+    }
+    bound.is_set |= u32::from(set_unsent(ctx, fitting));
+}
+
+/// The round-trip time of the slowest subflow of its connection that carries, microseconds.
+#[inline(always)]
+fn slowest(subflow: Context) -> u32 {
+    let Some(head) = subflow.connection_member(Field::Subflows) else { return 0 };
+    let mut slowest = 0;
+    let mut node = head;
+    for _ in 0..MOST_SUBFLOWS {
+        // The first member of `list_head` is `next`.
+        node = Context::at(node, &OFFSETS).map_or(0, Context::first);
+        if node == head {
+            break;
+        }
+        let Some(other) = Context::around(node, Field::SubflowNode, &OFFSETS) else { break };
+        let stands_by = other.flag(Field::BackupByUs) || other.flag(Field::BackupByPeer);
+        if let Some(socket) = other.follow(Field::SubflowSocket)
+            && !stands_by
+        {
+            let rtt = socket.member::<u32>(Field::Rtt) >> 3;
+            if rtt > slowest {
+                slowest = rtt;
+            }
+        }
+    }
+    slowest
+}
+
+/// Begins with the subflows that are there already: an iterator over the TCP sockets of the namespace of who reads
+/// it. Its context is `bpf_iter__tcp` (net/ipv4/tcp_ipv4.c).
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/tcp")]
+pub extern "C" fn adopt(ctx: *mut c_void) -> u32 {
+    if let Some(socket) = Iteration::of(ctx).socket(1)
+        && let Some(tcp) = socket.tcp(&OFFSETS)
+        && begin(socket, &tcp)
+    {
+        socket.call_also_at(&tcp, BPF_SOCK_OPS_RTT_CB_FLAG);
+    }
+    0
+}
+
+/// Gives all subflows back what they had; another such iterator.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/tcp")]
+pub extern "C" fn release(ctx: *mut c_void) -> u32 {
+    if let Some(socket) = Iteration::of(ctx).socket(1)
+        && let Some(bound) = socket.kept(&BOUNDS)
+        && bound.is_set != 0
+    {
+        socket.set_unsent(bound.before);
+        bound.is_set = 0;
+    }
+    0
+}

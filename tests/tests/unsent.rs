@@ -1,0 +1,37 @@
+//! What subflows hold beyond what is under way, with the daemon and after it.
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use tests::daemon::{PATIENCE, await_that};
+use tests::running::Running;
+use tests::traffic::{Job, Options, start};
+use tests::{Family, kernel};
+
+/// 20 Mbit/s, 80 ms.
+const SLOW: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 2, 0, 2));
+/// 50 ms of what BBR takes the path's rate for, and what the scheduler hands out at a time.
+const MOST: u64 = 300_000;
+
+#[test]
+fn a_slow_subflow_holds_little_until_the_daemon_ends() -> Result<()> {
+    let run = Running::start("two-providers", Family::V4, "profile = \"heavy\"\n")?;
+    let bbr = Options { congestion: Some("bbr".to_owned()), ..Options::bytes(1 << 30) };
+    let upload = start(run.client(), &run.server, Job::BulkUp, bbr)?;
+    run.await_subflows(&["10.1.0.2", "10.2.0.2"])?;
+    // It has found its rate by then.
+    upload.wait_for(24 << 20, PATIENCE)?;
+    let end = upload.bytes() + (16 << 20);
+    let mut most = 0;
+    while upload.bytes() < end {
+        most = most.max(kernel::unsent(run.client(), SLOW)?.context("it has gone")?);
+    }
+    ensure!((1..=MOST).contains(&most), "it holds up to {most} bytes");
+    run.daemon.signal(Signal::SIGUSR1)?;
+    await_that(
+        "more on the subflow than with the daemon",
+        || kernel::unsent(run.client(), SLOW),
+        |held| held.is_some_and(|held| held > MOST),
+    )
+    .map(drop)
+}
