@@ -40,7 +40,8 @@ fn no_last_record_of_fifty_thousand_connections_is_lost() -> Result<()> {
     let (told, sent) = thread::scope(|scope| {
         let client = scope.spawn(|| {
             namespace.run(|| {
-                let talks = (0..SERVERS).map(|number| talk(number, listen(loopback(number))?, CONNECTIONS / SERVERS));
+                let talks =
+                    (0..SERVERS).map(|number| talk(number, listen(loopback(number))?, CONNECTIONS / SERVERS));
                 talks.collect::<Result<Vec<[u64; 2]>>>()
             })
         });
