@@ -9,6 +9,7 @@ mod oracle;
 mod ordering;
 mod pace;
 mod paths;
+mod replays;
 mod site;
 mod unanswered;
 mod users;
