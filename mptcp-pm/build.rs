@@ -15,10 +15,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     if objects.is_empty() {
         println!("cargo::warning=built without eBPF objects: use `cargo xtask build`");
     }
-    // Half a megabyte of relocations that the loader reads at each start becomes some kilobytes (glibc 2.36).
-    if env::var("CARGO_CFG_TARGET_ENV")? == "gnu" {
-        println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
-    }
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("objects.rs"), table(&objects))?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Safe words for what programs ask of the kernel: nearly all the unsafe code of the objects is here.
 pub mod process;
+mod timer;
 
 use core::{
     ffi::c_void,
@@ -13,13 +14,13 @@ use aya_ebpf::{
     EbpfContext,
     bindings::{
         BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_NOEXIST, BPF_SK_STORAGE_GET_F_CREATE,
-        bpf_map_type::BPF_MAP_TYPE_SK_STORAGE, bpf_timer, seq_file,
+        bpf_map_type::BPF_MAP_TYPE_SK_STORAGE, seq_file,
     },
     btf_maps::{self, SkStorage},
     helpers::generated::{
         bpf_get_current_task, bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_jiffies64, bpf_ktime_get_ns,
         bpf_map_update_elem, bpf_probe_read_kernel, bpf_seq_write, bpf_setsockopt, bpf_sk_storage_delete,
-        bpf_sk_storage_get, bpf_skc_to_tcp_sock, bpf_timer_init, bpf_timer_set_callback, bpf_timer_start,
+        bpf_sk_storage_get, bpf_skc_to_tcp_sock,
     },
     maps::{Array, HashMap, RingBuf},
     programs::SockOpsContext,
@@ -28,6 +29,8 @@ use mptcp_common::{
     fields::{ABSENT, COUNT, Field},
     path_stats::Record,
 };
+
+pub use self::timer::{Callback, Timer};
 
 /// Where this kernel has each [`Field`], in bits from the start of its structure.
 pub type Offsets = [u32; COUNT];
@@ -647,43 +650,6 @@ pub fn tell<T: 'static>(ring: &RingBuf, tag: u64, fill: impl FnOnce(&mut MaybeUn
     }
     entry.submit(0);
     true
-}
-
-/// A timer of the kernel's inside the value of a map.
-pub struct Timer(*mut bpf_timer);
-
-/// What a timer calls: with the map, the key and the value that it is part of. Has to return 0.
-pub type Callback<K, V> = extern "C" fn(*mut c_void, *mut K, *mut V) -> u64;
-
-impl Timer {
-    /// The one at this place, which is in the value of a map.
-    #[inline(always)]
-    pub fn at(place: *mut bpf_timer) -> Self {
-        Self(place)
-    }
-
-    /// Makes it ready for use, once for each value; false without memory, or when it is ready already.
-    #[inline(always)]
-    pub fn init<K, V, const N: usize, const F: usize>(
-        &self,
-        map: &'static btf_maps::HashMap<K, V, N, F>,
-        callback: Callback<K, V>,
-    ) -> bool {
-        const CLOCK_MONOTONIC: u64 = 1;
-        let map = from_ref(map).cast_mut().cast();
-        // SAFETY: the verifier sees to it that the timer is one of the map's, and that the callback takes its values.
-        unsafe {
-            bpf_timer_init(self.0, map, CLOCK_MONOTONIC) == 0
-                && bpf_timer_set_callback(self.0, callback as *mut c_void) == 0
-        }
-    }
-
-    /// Has it call in so many nanoseconds, and not at the time that was set before.
-    #[inline(always)]
-    pub fn start(&self, nanoseconds: u64) -> bool {
-        // SAFETY: as with `init`. A timer that is not ready is an error that the helper returns.
-        unsafe { bpf_timer_start(self.0, nanoseconds, 0) == 0 }
-    }
 }
 
 /// The context of an iterator program: pointers, of which the first leads to where the output goes.

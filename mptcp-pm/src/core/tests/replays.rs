@@ -193,7 +193,8 @@ fn a_crowd_leaves_a_silent_path_together() {
 fn a_path_that_pauses_is_left_once_and_one_with_jitter_never() {
     let played = Played::new(SCAN);
     assert!(played.done(leaves_fast).len() <= 1);
-    assert!(played.most_in_a_second(played.told(Duration::ZERO, joined) + millis(2000)) <= 2);
+    // Away from it, back to it, and both together once the transfer has shown again that it is long.
+    assert!(played.most_in_a_second(played.told(Duration::ZERO, joined) + millis(2000)) <= 3);
     let played = Played::new(JITTER);
     assert_eq!(played.done(leaves_fast), []);
     assert!(played.most_in_a_second(played.told(Duration::ZERO, joined) + millis(2000)) <= 1);
