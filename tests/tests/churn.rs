@@ -61,6 +61,7 @@ fn no_last_record_of_fifty_thousand_connections_is_lost() -> Result<()> {
 }
 
 #[test]
+#[ignore = "CI has the daemon's own connections, which are more work for it: run by name"]
 fn the_daemon_accounts_for_fifty_thousand_connections_of_the_kernel() -> Result<()> {
     accounts_for_all("kernel")
 }
