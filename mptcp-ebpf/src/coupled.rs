@@ -199,9 +199,9 @@ impl Sender {
         self.set_own(own::CREDIT, 0i64);
     }
 
-    /// The threshold after a loss. The kernel has been seen (Linux 6.18) to take something from its stack, a return address,
-    /// for what `ssthresh` returns, once in thousands of losses; a window of hundreds of millions of packets came of it. A
-    /// threshold that no window can have led to is replaced.
+    /// The threshold after a loss. Once in thousands of losses it has been seen (Linux 6.18) to be the low half of a return
+    /// address of the kernel's, in place of what `ssthresh` returned; why is not known. A window of hundreds of millions of
+    /// packets came of it. A threshold that no window can have led to is replaced.
     #[inline(always)]
     fn threshold(&self) -> u32 {
         let threshold = self.0.read(Field::Threshold);

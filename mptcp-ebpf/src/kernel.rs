@@ -586,9 +586,7 @@ impl Context {
 
     #[inline(always)]
     fn of_connection<T: Copy + Default>(self, field: Field) -> Option<T> {
-        let connection: usize = self.member(Field::Connection);
-        let bytes = offset(self.offsets, field)? as usize / 8;
-        Some(probe(connection.wrapping_add(bytes) as *mut c_void))
+        Some(probe(self.connection_member(field)? as *mut c_void))
     }
 
     /// One flag; false when this kernel has none.

@@ -1,6 +1,4 @@
 //! Coupled congestion control as the configuration wants it: registered with the kernel, given to subflows, taken back.
-use std::collections::BTreeMap;
-
 use mptcp_common::coupled::Figures;
 
 use crate::bpf::congestion::Congestion;
@@ -16,8 +14,6 @@ use crate::view::status::Feature;
 #[derive(Default)]
 pub struct Coupling {
     wanted: Wanted,
-    /// The service type of each connection that has one.
-    served: BTreeMap<Token, Service>,
     work: Option<Work>,
     /// Why what is wanted does not work.
     absent: Option<String>,
@@ -63,25 +59,21 @@ impl Work {
 }
 
 impl Coupling {
-    /// Gives subflows, living and to come, what is wanted. What does not work is logged once, and told by
-    /// [`Self::feature`].
-    pub fn set(&mut self, wanted: Wanted, kernel: &Kernel) {
+    /// Gives subflows, living and to come, what is wanted, with the service types that connections have. What does not work is
+    /// logged once, and told by [`Self::feature`].
+    pub fn set(&mut self, wanted: Wanted, served: impl Iterator<Item = (Token, Service)>, kernel: &Kernel) {
         self.wanted = wanted;
-        let given = self.give(kernel);
+        let given = self.give(served, kernel);
         if wanted.congestion.keeps() {
             self.work = None;
         }
         self.note(given);
     }
 
-    /// Takes in which service types connections have; none for those that have gone. Their subflows follow within a round
-    /// trip.
+    /// Takes in which connections have another service type now; none for those that have gone. Their subflows follow within a
+    /// round trip.
     pub fn serve(&mut self, served: impl IntoIterator<Item = (Token, Option<Service>)>) {
         for (token, service) in served {
-            match service {
-                Some(service) => self.served.insert(token, service),
-                None => self.served.remove(&token),
-            };
             if let Some(work) = &mut self.work {
                 let told = work.congestion.except(token, name(self.wanted.exception(service)));
                 self.note(told);
@@ -107,13 +99,13 @@ impl Coupling {
         self.absent = absent;
     }
 
-    fn give(&mut self, kernel: &Kernel) -> Result<(), Error> {
+    fn give(&mut self, served: impl Iterator<Item = (Token, Service)>, kernel: &Kernel) -> Result<(), Error> {
         if self.work.is_none() && !self.wanted.congestion.keeps() {
             self.work = Some(Work::begin(kernel)?);
         }
         let Some(work) = &mut self.work else { return Ok(()) };
-        for (token, service) in &self.served {
-            work.congestion.except(*token, name(self.wanted.exception(Some(*service))))?;
+        for (token, service) in served {
+            work.congestion.except(token, name(self.wanted.exception(Some(service))))?;
         }
         work.congestion.give(self.wanted.usual().map(Algorithm::name))
     }

@@ -255,8 +255,7 @@ impl Daemon {
         self.measure.start(&kernel);
         self.owners.start(&kernel);
         self.executor.alarms.follow(self.core.watches(), &kernel);
-        self.tell_services(false);
-        self.measure.couple(Wanted::of(config), &kernel);
+        self.measure.couple(Wanted::of(config), self.core.connections().services(), &kernel);
         self.queues.set(config.buffers, &kernel);
         self.applications.set(&config.applications, &kernel);
         self.core.handle(Event::Measuring(self.measure.measures()), self.start.elapsed());
@@ -429,8 +428,7 @@ impl Daemon {
         tracing::info!(profile = config.profile.name(), "configuration read");
         self.feed(Event::Configured(config));
         // With the service types that connections have by it.
-        self.tell_services(false);
-        self.measure.couple(wanted, &kernel);
+        self.measure.couple(wanted, self.core.connections().services(), &kernel);
         Ok(())
     }
 
@@ -568,7 +566,7 @@ impl Daemon {
         // Before MPTCP may be off again: applications must not notice.
         self.applications = Applications::default();
         if end == End::Clean {
-            self.measure.couple(Wanted::default(), &Kernel::default());
+            self.measure.couple(Wanted::default(), std::iter::empty(), &Kernel::default());
         }
         self.feed(match end {
             End::Clean => {

@@ -1,9 +1,8 @@
 //! Tells from the path manager's events what happens to connections.
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use nix::errno::Errno;
 use tokio::time::Instant;
 
@@ -117,10 +116,7 @@ impl Listener {
 
     /// What has happened already, without waiting.
     pub fn waiting(&mut self, failures: bool) -> Option<Event> {
-        match pin!(self.next(failures)).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(event) => Some(event),
-            Poll::Pending => None,
-        }
+        self.next(failures).now_or_never()
     }
 }
 

@@ -76,13 +76,18 @@ impl Measure {
         self.next_reading = self.measures().then(Instant::now);
     }
 
-    /// Has subflows use the congestion controls that are wanted.
-    pub fn couple(&mut self, wanted: Wanted, kernel: &Kernel) {
-        self.coupling.set(wanted, kernel);
+    /// Has subflows use the congestion controls that are wanted for the service types of their connections.
+    pub fn couple(
+        &mut self,
+        wanted: Wanted,
+        served: impl Iterator<Item = (Token, Service)>,
+        kernel: &Kernel,
+    ) {
+        self.coupling.set(wanted, served, kernel);
     }
 
-    /// Takes in which service types connections have, none for those that have gone; `at_once` where somebody waits for
-    /// their subflows to follow.
+    /// Takes in which connections have another service type now, none for those that have gone; `at_once` where somebody waits
+    /// for their subflows to follow.
     pub fn serve(&mut self, served: Vec<(Token, Option<Service>)>, at_once: bool) {
         self.coupling.serve(served);
         if at_once {

@@ -74,9 +74,11 @@ fn the_daemon_accounts_for_fifty_thousand_connections_of_its_own() -> Result<()>
 /// The same beside a daemon, which has other things to do than to read the ring buffer. While it lags, the beginning of
 /// a connection may go untold, which is counted; the last figures of none, nor a byte.
 fn accounts_for_all(manager: &str) -> Result<()> {
-    let lab = Lab::start(&Scenario::parse(NETWORK)?, Family::V4)?;
+    let lab = Lab::start(&Scenario::load("two-cables")?, Family::V4)?;
     let [client, server] = ["client", "server"].map(|name| lab.host(name));
-    let config = format!("manager = \"{manager}\"\n");
+    // One cable is enough.
+    let config =
+        format!("manager = \"{manager}\"\n[[uplink]]\nmatch = {{ name = \"eth1\" }}\nrole = \"off\"\n");
     // What it logs for debugging would be most of its work.
     let way = ["env", "RUST_LOG=info"];
     let daemon = match manager {
@@ -103,28 +105,6 @@ fn accounts_for_all(manager: &str) -> Result<()> {
     ensure!(lost["closings"] == 0 && lost["subflows"] == 0, "{lost}");
     daemon.stop()
 }
-
-const NETWORK: &str = r#"
-description = "two hosts and a cable"
-link = []
-
-[[node]]
-name = "client"
-[[node]]
-name = "server"
-
-[[ethernet]]
-[[ethernet.end]]
-node = "client"
-interface = "eth0"
-addresses = ["10.1.0.2/24"]
-gateways = ["10.1.0.1"]
-metric = 100
-[[ethernet.end]]
-node = "server"
-interface = "eth0"
-addresses = ["10.1.0.1/24"]
-"#;
 
 /// What was told of all connections.
 #[derive(Default)]

@@ -68,14 +68,16 @@ impl Paths {
         self.connections.iter().map(|(token, connection)| (*token, served(connection)))
     }
 
+    /// The service type of each connection that the daemon manages.
+    pub fn services(&self) -> impl Iterator<Item = (Token, Service)> {
+        self.connections.iter().filter_map(|(token, connection)| Some((*token, service(connection)?)))
+    }
+
     /// Which connections have another service type than when this was last asked; none for those that have gone, and for
     /// those that the kernel manages.
     pub fn take_services(&mut self) -> Vec<(Token, Option<Service>)> {
-        let served = |token: &Token| {
-            let connection = self.connections.get(token)?;
-            (connection.manager != Manager::Kernel).then_some(connection.service)
-        };
-        std::mem::take(&mut self.untold).into_iter().map(|token| (token, served(&token))).collect()
+        let untold = std::mem::take(&mut self.untold);
+        untold.into_iter().map(|token| (token, self.connections.get(&token).and_then(service))).collect()
     }
 
     /// A connection is known from now on, and belongs to whom it was told before.
@@ -118,10 +120,14 @@ fn part(subflow: &Subflow) -> Option<(Ends, Part, &'static str)> {
     subflow.part.map(|(part, why)| (subflow.ends, part, why))
 }
 
+/// What acts on a connection; nothing where the kernel manages it.
+fn service(connection: &Connection) -> Option<Service> {
+    (connection.manager != Manager::Kernel).then_some(connection.service)
+}
+
 fn served(connection: &Connection) -> Served {
-    let acts = connection.manager != Manager::Kernel;
     Served {
-        service: acts.then_some((connection.service, connection.why)),
+        service: service(connection).map(|service| (service, connection.why)),
         owner: connection.owner.clone(),
         parts: connection.subflows.iter().filter_map(part).collect(),
     }

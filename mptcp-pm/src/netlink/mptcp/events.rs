@@ -1,8 +1,7 @@
 //! The path manager's events, as they come.
 use std::collections::VecDeque;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 
+use futures_util::FutureExt as _;
 use netlink_packet_core::NetlinkBuffer;
 use netlink_sys::protocols::NETLINK_GENERIC;
 use nix::errno::Errno;
@@ -76,9 +75,9 @@ impl<S: Datagrams> Events<S> {
             tokio::task::consume_budget().await;
             let received = match self.lost {
                 false => self.receive().await,
-                true => match self.receive_waiting() {
-                    Poll::Ready(received) => received,
-                    Poll::Pending => {
+                true => match self.receive().now_or_never() {
+                    Some(received) => received,
+                    None => {
                         self.lost = false;
                         return Ok(Notice::Lost);
                     }
@@ -89,11 +88,6 @@ impl<S: Datagrams> Events<S> {
                 result => result.map_err(|fault| Error::new("read", "MPTCP events", fault))?,
             }
         }
-    }
-
-    /// The same without waiting.
-    fn receive_waiting(&mut self) -> Poll<Result<(), Fault>> {
-        pin!(self.receive()).poll(&mut Context::from_waker(Waker::noop()))
     }
 
     async fn receive(&mut self) -> Result<(), Fault> {
