@@ -92,7 +92,10 @@ impl Paths {
                 }
             }
             other => match self.connections.get_mut(&token) {
-                Some(connection) => happened(token, connection, other, self.takes_backup, now),
+                Some(connection) => {
+                    self.unsure |= is_unexplained(connection, &other);
+                    happened(token, connection, other, self.takes_backup, now);
+                }
                 // Its beginning was not heard.
                 None => self.unsure |= matches!(other, Notice::SubflowEstablished { .. }),
             },
@@ -380,6 +383,19 @@ fn happened(
         Notice::Withdrawn(0) => connection.deny_join_id0 = true,
         Notice::Withdrawn(id) => drop(connection.peer.remove(&id)),
         Notice::Begun { .. } | Notice::Closed => {}
+    }
+}
+
+/// A subflow of ours that was thought to have ended, because what was told of one before it came late. Which flags it was
+/// made with is not told.
+fn is_unexplained(connection: &Connection, notice: &Notice) -> bool {
+    match notice {
+        Notice::SubflowEstablished { ends, .. } => {
+            !connection.server_side
+                && !connection.closing.contains(ends)
+                && connection.subflow(ends).is_none()
+        }
+        _ => false,
     }
 }
 

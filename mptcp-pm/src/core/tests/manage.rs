@@ -303,3 +303,24 @@ fn failures_of_other_connections_leave_the_endpoints_alone() {
     machine.settle();
     assert!(!machine.log.iter().any(|(_, action)| matches!(action, Action::RetrySubflows(..))));
 }
+
+#[test]
+fn a_late_notice_of_an_end_does_not_hide_the_subflow_that_follows() {
+    let moves = [
+        Move::Open { uplink: 1, server_side: false, by_kernel: false, deny: false },
+        Move::Announce(0, 0),
+        Move::Prefer(1),
+        Move::Establish(0),
+        Move::Hear(3),
+        Move::Run(3),
+        Move::Join(0),
+        Move::Hear(1),
+        // A dump shows this before it is heard; another is made.
+        Move::Leave(0, 4),
+        Move::Run(1),
+        Move::Toggle(1),
+    ];
+    let mut users = lived(true, true, &moves);
+    users.settle(true);
+    assert!(users.faults().is_empty(), "{:?}", users.faults());
+}
