@@ -118,6 +118,8 @@ pub fn packed(release: Release) -> Result<PathBuf> {
         fs::write(&sources, source.text).with_context(|| format!("writing {}", sources.display()))?;
         let mut command = Command::new("mmdebstrap");
         command.args(["--quiet", "--variant=minbase", &format!("--include={PACKAGES}"), suite]);
+        // Ubuntu's keys are in a folder of root's, which apt's own user may not enter.
+        command.arg("--aptopt=APT::Sandbox::User \"root\"");
         process::output(command.arg(&fresh).arg(&sources))?;
         fs::rename(&fresh, &file).with_context(|| format!("renaming {}", fresh.display()))?;
     }
