@@ -41,7 +41,7 @@ struct Suite {
 /// Together they take a few minutes under emulation, which is about thirty times as slow: too slow for tests that start the
 /// daemon with its programs, which wait half a minute for it and no longer. What is ignored elsewhere because a guest alone
 /// may do it is run here.
-const SUITES: [Suite; 6] = [
+const SUITES: [Suite; 7] = [
     Suite { program: "mptcp_netlink", tests: &[], needs: None },
     Suite { program: "clock", tests: &[], needs: None },
     Suite { program: "ebpf", tests: &[], needs: Some("path_stats") },
@@ -50,7 +50,9 @@ const SUITES: [Suite; 6] = [
         tests: &["they_can_be_chosen", "two_subflows_share"],
         needs: Some("coupled"),
     },
-    // The running kernel of a developer's machine may not take it. Of those that start the daemon each has one.
+    // Of those that start the daemon each has one. This is steering in short.
+    Suite { program: "manager", tests: &["a_connection_that_began_on_the_worse_access"], needs: None },
+    // The running kernel of a developer's machine may not take it.
     Suite { program: "mptcpify", tests: &[], needs: Some("mptcpify") },
     Suite { program: "privileges", tests: &["applications_are_converted"], needs: Some("mptcpify") },
 ];
