@@ -77,7 +77,7 @@ impl PathEvent {
             path_stats::Event::Opened(sample) => (sample.kept.since_ns, Self::opened(sample, stats)),
             path_stats::Event::Closed(sample) => (sample.live.at_ns, Self::closed(sample, stats)),
             path_stats::Event::Timeout(timeout) => (timeout.at_ns, Self::timeout(timeout, stats)),
-            path_stats::Event::Awake => return None,
+            path_stats::Event::Awake | path_stats::Event::Read(_) => return None,
         };
         Some(Self { time: seconds(wall(at_ns)), ..event })
     }
