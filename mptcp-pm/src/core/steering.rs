@@ -40,7 +40,6 @@ const STAY: Duration = Duration::from_secs(1);
 /// What steers one connection.
 #[derive(Clone, Debug, Default)]
 pub struct Steering {
-    measured: Vec<Measured>,
     /// Subflows that are silent; and those that were, until when that counts.
     silent: Vec<(Ends, Option<Duration>)>,
     /// Of those, the ones that are to be closed.
@@ -53,16 +52,40 @@ pub struct Steering {
     postponed: Option<Duration>,
 }
 
-/// What was read of a subflow, and when it last moved anything.
-#[derive(Clone, Debug)]
-struct Measured {
-    figures: Figures,
+/// What was last read of a subflow, and when it last moved anything. There are as many as subflows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// The smoothed round-trip time, microseconds.
+    rtt_us: Option<u32>,
+    /// The least one of late, likewise.
+    least_us: Option<u32>,
+    /// Bytes acknowledged and received.
+    moved: u64,
     at: Duration,
+    backlogged: bool,
 }
 
 impl Measured {
-    const fn moved(&self) -> u64 {
-        self.figures.acked + self.figures.received
+    /// What was read now, after what was read before.
+    pub fn next(before: Option<Self>, figures: &Figures, now: Duration) -> Self {
+        let moved = figures.acked + figures.received;
+        let at = before.filter(|before| before.moved == moved).map_or(now, |before| before.at);
+        let micros = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        Self {
+            rtt_us: figures.rtt.map(micros),
+            least_us: figures.least.map(micros),
+            moved,
+            at,
+            backlogged: figures.backlogged,
+        }
+    }
+
+    fn rtt(&self) -> Option<Duration> {
+        self.rtt_us.map(|us| Duration::from_micros(us.into()))
+    }
+
+    fn least(&self) -> Option<Duration> {
+        self.least_us.map(|us| Duration::from_micros(us.into()))
     }
 }
 
@@ -77,23 +100,13 @@ impl Default for Changes {
 }
 
 impl Steering {
-    /// What was read of one of its subflows.
-    pub fn measure(&mut self, figures: &Figures, now: Duration) {
-        let new = Measured { figures: figures.clone(), at: now };
-        match self.measured.iter_mut().find(|known| known.figures.ends == figures.ends) {
-            Some(known) if known.moved() == new.moved() => known.figures = new.figures,
-            Some(known) => *known = new,
-            None => self.measured.push(new),
-        }
-    }
-
     /// A reading of all its subflows is complete. Tells whether anything has moved since the last one.
-    pub fn measured(&mut self, now: Duration) -> bool {
-        let moved = self.measured.iter().map(Measured::moved).sum();
+    pub fn measured(&mut self, subflows: &[Subflow], now: Duration) -> bool {
         self.silent.retain(|(_, until)| until.is_none_or(|at| now < at));
-        let least = self.measured.iter().filter_map(|known| known.figures.least);
-        let slowest = least.max().unwrap_or_default();
-        let backlogged = self.measured.iter().any(|known| known.figures.backlogged);
+        let known = || subflows.iter().filter_map(|subflow| subflow.measured.as_ref());
+        let moved = known().map(|known| known.moved).sum();
+        let slowest = known().filter_map(Measured::least).max().unwrap_or_default();
+        let backlogged = known().any(|known| known.backlogged);
         self.flow.advance(moved, backlogged, slowest, now)
     }
 
@@ -124,18 +137,27 @@ impl Steering {
     }
 
     /// A subflow is no more.
-    pub fn forget(&mut self, ends: &Ends) {
-        self.retain(|known| known != ends);
+    pub fn forget(&mut self, subflow: &Subflow) {
+        self.retain(|known| *known != subflow.ends);
+        self.flow.forget(subflow.measured.map_or(0, |known| known.moved));
     }
 
-    /// The subflows that there are.
-    pub fn retain(&mut self, exists: impl Fn(&Ends) -> bool) {
-        let lost = self.measured.iter().filter(|known| !exists(&known.figures.ends));
-        let lost = lost.map(Measured::moved).sum();
-        self.measured.retain(|known| exists(&known.figures.ends));
+    /// The subflows are others: what is known of those that stay is kept.
+    pub fn replace(&mut self, before: &[Subflow], after: &mut [Subflow]) {
+        let mut lost = 0;
+        for subflow in before.iter().filter(|subflow| subflow.measured.is_some()) {
+            match after.iter_mut().find(|known| known.ends == subflow.ends) {
+                Some(known) => known.measured = subflow.measured,
+                None => lost += subflow.measured.map_or(0, |known| known.moved),
+            }
+        }
+        self.retain(|known| after.iter().any(|subflow| subflow.ends == *known));
+        self.flow.forget(lost);
+    }
+
+    fn retain(&mut self, exists: impl Fn(&Ends) -> bool) {
         self.silent.retain(|(known, _)| exists(known));
         self.dead.retain(|known| exists(known));
-        self.flow.forget(lost);
     }
 
     /// Whether a subflow was given up.
@@ -177,18 +199,17 @@ impl Candidate {
     fn new(place: usize, connection: &Connection, surroundings: &Surroundings<'_>) -> Option<Self> {
         let Surroundings { aims, health, now } = *surroundings;
         let (subflow, steering) = (&connection.subflows[place], &connection.steering);
-        let local = subflow.ends.local.ip();
-        let rank = aims.rank(local).filter(|_| subflow.established)?;
-        let state = health.state(aims.place(local));
+        let (rank, way) = aims.find(subflow.ends.local.ip()).filter(|_| subflow.established)?;
+        let state = health.state(way.addr);
         Some(Self {
             place,
             ends: subflow.ends,
             rank,
-            reluctant: aims.is_reluctant(local),
+            reluctant: way.is_backup(),
             // While the other end is asked nothing is changed: what is lost moves when the subflow is closed, not before.
             is_silent: state != State::Suspect && steering.is_silent(&subflow.ends, now),
             state,
-            rtt: rtt(subflow, connection, surroundings),
+            rtt: rtt(subflow, way.addr, connection.service, health),
         })
     }
 
@@ -204,17 +225,13 @@ impl Candidate {
 
 /// The delay of a subflow's path: what stands by carries nothing that could be timed, and is as fast as the last answer
 /// over its way. A transfer that fills its own queue is no reason to leave a path that is otherwise shorter.
-fn rtt(subflow: &Subflow, connection: &Connection, around: &Surroundings<'_>) -> Option<Duration> {
-    let way = around.aims.place(subflow.ends.local.ip());
-    let asked = around.health.rtt(way, subflow.ends.remote.ip());
-    let measured = connection.steering.measured.iter().find(|known| known.figures.ends == subflow.ends);
-    let Some(measured) = measured else { return asked.map(|(rtt, _)| rtt) };
-    match (connection.service, asked) {
-        (Service::Aggregate, asked) => {
-            measured.figures.least.into_iter().chain(asked.map(|(rtt, _)| rtt)).min()
-        }
+fn rtt(subflow: &Subflow, way: IpAddr, service: Service, health: &Health) -> Option<Duration> {
+    let asked = health.rtt(way, subflow.ends.remote.ip());
+    let Some(measured) = &subflow.measured else { return asked.map(|(rtt, _)| rtt) };
+    match (service, asked) {
+        (Service::Aggregate, asked) => measured.least().into_iter().chain(asked.map(|(rtt, _)| rtt)).min(),
         (_, Some((rtt, at))) if measured.at < at => Some(rtt),
-        _ => measured.figures.rtt,
+        _ => measured.rtt(),
     }
 }
 
@@ -230,6 +247,13 @@ pub struct Surroundings<'a> {
     pub health: &'a Health,
     /// When it is made.
     pub now: Duration,
+}
+
+/// Whether a subflow would get another part than it has: what was measured is no reason to look at a connection again
+/// where it changes nothing.
+pub fn would_decide(connection: &mut Connection, surroundings: &Surroundings<'_>) -> bool {
+    let parts = parts(connection, surroundings);
+    parts.into_iter().any(|(place, decided)| connection.subflows[place].part != Some(decided))
 }
 
 /// Gives each established subflow its part. A part that changes may be played at once, however often others were.

@@ -33,9 +33,15 @@ pub struct Aims {
 }
 
 impl Aims {
-    fn way(&self, addr: IpAddr) -> Option<&NewEndpoint> {
+    /// The way that an address stands for, and how high that stands in the owner's order; 0 is the best. None where it is
+    /// not ours to use.
+    pub fn find(&self, addr: IpAddr) -> Option<(usize, &NewEndpoint)> {
         let addr = self.aliases.get(&addr).copied().unwrap_or(addr);
-        self.ways.iter().find(|way| way.addr == addr)
+        self.ways.iter().enumerate().find(|(_, way)| way.addr == addr)
+    }
+
+    fn way(&self, addr: IpAddr) -> Option<&NewEndpoint> {
+        self.find(addr).map(|(_, way)| way)
     }
 
     /// The way that an address stands for; itself where it stands for none.
@@ -48,10 +54,9 @@ impl Aims {
         self.way(addr).is_none() && !self.elsewhere.contains(&addr)
     }
 
-    /// How high an address stands in the owner's order; 0 is the best. None where it is not ours to use.
+    /// How high an address stands in the owner's order.
     pub fn rank(&self, addr: IpAddr) -> Option<usize> {
-        let place = self.place(addr);
-        self.ways.iter().position(|way| way.addr == place)
+        self.find(addr).map(|(rank, _)| rank)
     }
 
     /// Whether an address is of a way that rests.
@@ -66,7 +71,7 @@ impl Aims {
 
     /// Whether the owner wants it to stand by.
     pub fn is_reluctant(&self, addr: IpAddr) -> bool {
-        self.way(addr).is_some_and(|way| way.flags.contains(EndpointFlags::BACKUP))
+        self.way(addr).is_some_and(NewEndpoint::is_backup)
     }
 
     fn limits(&self) -> Limits {

@@ -205,7 +205,7 @@ fn left_out(status: &Status) -> impl Iterator<Item = String> + use<> {
     let lost = [
         (lost.subflows, "subflows (no memory)"),
         (lost.openings, "openings (ring buffer full)"),
-        (lost.closings, "closings (ring buffer full)"),
+        (lost.closings, "closings (no room)"),
         (lost.alarms, "alarms (ring buffer full)"),
     ];
     let unnoticed = [
@@ -311,10 +311,7 @@ mod tests {
             kbit/s out, 41.9 Mbit/s in, 0.50 % resent, 1.40 kB out, 34.6 MB in\n";
         assert!(text.contains(expected), "{text}");
         assert!(text.contains("where the kernel manages the paths: 1 of"), "{text}");
-        assert!(
-            text.contains("\n  lost on the way from the kernel: 7 closings (ring buffer full)\n"),
-            "{text}"
-        );
+        assert!(text.contains("\n  lost on the way from the kernel: 7 closings (no room)\n"), "{text}");
         assert!(text.contains("\n  silence: 904 subflows not watched (no room)\n"), "{text}");
     }
 

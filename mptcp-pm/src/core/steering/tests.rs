@@ -58,9 +58,12 @@ fn figures(way: u8, rtt: u64, moved: u64) -> Figures {
 
 fn measure(connection: &mut Connection, rtts: [u64; 3], moved: u64, at: Duration) {
     for (way, rtt) in (0..3).zip(rtts) {
-        connection.steering.measure(&figures(way, rtt, moved), at);
+        let figures = figures(way, rtt, moved);
+        if let Some(known) = connection.subflow_mut(&figures.ends) {
+            known.measured = Some(Measured::next(known.measured, &figures, at));
+        }
     }
-    connection.steering.measured(at);
+    connection.steering.measured(&connection.subflows, at);
 }
 
 /// The ways that carry.

@@ -63,7 +63,8 @@ impl Played {
             }
             match event {
                 Event::Connection(token, notice) => played.paths.note(token, notice, at),
-                Event::Measured(figures) => played.paths.measured(&figures, at),
+                Event::Read(figures) => played.paths.read(&figures, at),
+                Event::Measured => played.paths.measured(at),
                 Event::Alarm(alarm) => played.paths.alarm(&alarm, at),
                 Event::Answered(probe, rtt) => played.paths.answered(&probe, rtt, at),
                 other => panic!("no recording has {other:?}"),
