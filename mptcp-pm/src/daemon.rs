@@ -550,6 +550,7 @@ impl Daemon {
             desktop: self.desktop.status(),
             ebpf: self.features(),
             silence: self.executor.alarms.left_out(),
+            windows_mended: self.measure.windows_mended(),
         };
         match serde_json::to_value(&status) {
             Ok(value) => Reply::Ok(value),

@@ -184,6 +184,11 @@ impl Measure {
         self.coupling.feature()
     }
 
+    /// How many windows coupled congestion control has put right; none where it is not at work.
+    pub fn windows_mended(&self) -> Option<u64> {
+        self.coupling.windows_mended()
+    }
+
     fn told(&mut self, event: &Event, steer: Steer<'_>) {
         match event {
             Event::Opened(sample) => {
