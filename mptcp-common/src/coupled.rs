@@ -6,6 +6,7 @@
 //! ([`SHARE`]), and one for what a window grows by ([`PACKET`]), over windows from 1 to 2^20 and times from 1 µs to 10 s,
 //! and neither needs more than 64 bits. No function panics or overflows, whatever it is given.
 pub mod balia;
+pub mod bound;
 pub mod lia;
 pub mod olia;
 pub mod reno;

@@ -75,16 +75,19 @@ pub enum Lost {
     Subflow = 4,
     /// Subflows whose beginning was not reported: the ring buffer was full.
     Opening = 5,
-    /// Subflows whose final figures were not reported: the ring buffer was full.
+    /// Subflows whose final figures were not reported: neither the ring buffer nor what stands in for it had room.
     Closing = 6,
     /// Alarms that were not reported: the ring buffer was full.
     Alarm = 7,
 }
 
-impl Lost {
-    /// The number of counters in the map, those of [`Established`] included.
-    pub const END: u32 = 8;
+/// The index of the counter of last figures that were put aside, because the ring buffer was full.
+pub const PUT_ASIDE: u32 = 8;
 
+/// The number of counters in the map.
+pub const COUNTERS: u32 = 9;
+
+impl Lost {
     /// The index in the map.
     #[inline(always)]
     pub fn index(self) -> u32 {
@@ -229,6 +232,9 @@ pub struct Sample {
     pub kept: Kept,
 }
 
+/// What last figures that were put aside are found by: the cookie of the socket, and when the subflow was established.
+pub type AsideKey = [u64; 2];
+
 /// What the ring buffer carries: the first eight bytes of each record.
 #[repr(u64)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,6 +247,8 @@ pub enum Tag {
     Timeout = 3,
     /// A subflow moves data while the daemon sleeps; nothing follows. Told once.
     Awake = 4,
+    /// A subflow is there; a [`Sample`] follows. Told to who reads all subflows.
+    Read = 5,
 }
 
 /// A subflow's retransmission timer expired: nothing came back for that long.
@@ -285,7 +293,7 @@ mod tests {
         assert_eq!(indices.len(), Established::COUNT as usize);
         let lost = [Lost::Subflow, Lost::Opening, Lost::Closing, Lost::Alarm].map(Lost::index);
         assert_eq!(lost, [4, 5, 6, 7]);
-        assert_eq!(Lost::END, 8);
+        assert!(lost.iter().all(|index| *index < PUT_ASIDE) && PUT_ASIDE < COUNTERS);
     }
 
     #[test]

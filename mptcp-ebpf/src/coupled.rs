@@ -12,12 +12,20 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{bindings::BPF_F_NO_PREALLOC, bindings::BPF_NOEXIST, macros::map, maps::HashMap};
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    bindings::BPF_NOEXIST,
+    macros::map,
+    maps::{Array, HashMap},
+};
 use mptcp_common::{
-    coupled::{self, Connection, Figures, MAX_SUBFLOWS, Paths, Place, balia, lia, olia, reno, reno::Window},
+    coupled::{
+        self, Connection, Figures, MAX_SUBFLOWS, Paths, Place, balia, bound::Known, lia, olia, reno,
+        reno::Window,
+    },
     fields::{ABSENT, COUNT, Field},
 };
-use mptcp_ebpf::kernel::{Element, Offsets, Structure, argument};
+use mptcp_ebpf::kernel::{Element, Offsets, Structure, argument, count};
 
 /// Set by the loader: where this kernel has what the programs read and write.
 #[unsafe(no_mangle)]
@@ -30,6 +38,10 @@ static PLACES: HashMap<Place, u32> = HashMap::with_max_entries(32 << 10, BPF_F_N
 /// What the subflows of each connection tell each other.
 #[map]
 static CONNECTIONS: HashMap<Connection, Paths> = HashMap::with_max_entries(16 << 10, BPF_F_NO_PREALLOC);
+
+/// How many windows have been put right that could not be ([`Known`]).
+#[map]
+static MENDED: Array<u64> = Array::with_max_entries(1, 0);
 
 /// The license that some of the helpers ask for.
 #[unsafe(link_section = "license")]
@@ -59,6 +71,10 @@ mod own {
     pub const UNSEEN: usize = 48;
     /// `u32`: what a loss takes of its window with BALIA, as [`balia::loss`](super::balia::loss) has it.
     pub const LOSS: usize = 52;
+    /// `u32`: its window when it was last seen; 0 before that.
+    pub const LATEST: usize = 56;
+    /// `u32`: its window before the latest loss.
+    pub const BEFORE_LOSS: usize = 60;
 }
 
 /// The place of a subflow that found none: all are taken.
@@ -89,20 +105,42 @@ impl Sender {
         self.0.write_behind(Field::CongestionPrivate, at, value);
     }
 
+    /// Its window, put right in the socket too when it cannot be.
     #[inline(always)]
     fn window(&self) -> Window {
-        Window {
+        let mut window = Window {
             size: self.0.read(Field::Window),
             counted: self.0.read(Field::WindowCounted),
             threshold: self.0.read(Field::Threshold),
             clamp: self.0.read(Field::WindowClamp),
+        };
+        let known = self.known(window.size);
+        if !known.allows(window.size) {
+            count(&MENDED, 0);
+            window.size = known.mended();
+            window.threshold = window.size;
+            self.0.write_behind(Field::Threshold, 0, window.threshold);
+            self.set_window(&window);
         }
+        window
     }
 
     #[inline(always)]
     fn set_window(&self, window: &Window) {
         self.0.write_behind(Field::Window, 0, window.size);
         self.0.write_behind(Field::WindowCounted, 0, window.counted);
+        self.set_own(own::LATEST, window.size);
+    }
+
+    /// What is known of a window that is found.
+    #[inline(always)]
+    fn known(&self, found: u32) -> Known {
+        let latest = self.own(own::LATEST);
+        // As long as nothing was lost, no answer has become the window.
+        if latest == 0 || self.0.read::<u32>(Field::WindowBefore) == 0 {
+            return Known { latest: found, before_loss: self.0.read(Field::WindowBefore) };
+        }
+        Known { latest, before_loss: self.own(own::BEFORE_LOSS) }
     }
 
     #[inline(always)]
@@ -120,6 +158,8 @@ impl Sender {
         self.set_own(own::INCREASE, ALONE);
         self.set_own(own::UNSEEN, 0u32);
         self.set_own(own::LOSS, balia::LOSS_ALONE);
+        self.set_own(own::LATEST, self.0.read::<u32>(Field::Window));
+        self.set_own(own::BEFORE_LOSS, self.0.read::<u32>(Field::WindowBefore));
     }
 
     /// Where its figures are to be, if it is one of the subflows that are coupled.
@@ -199,16 +239,17 @@ impl Sender {
         self.set_own(own::CREDIT, 0i64);
     }
 
-    /// The threshold after a loss. Once in thousands of losses it has been seen (Linux 6.18) to be the low half of a return
-    /// address of the kernel's, in place of what `ssthresh` returned; why is not known. A window of hundreds of millions of
-    /// packets came of it. A threshold that no window can have led to is replaced.
+    /// The threshold after a loss, put right when none of its windows can have led to it; notes what the window was.
     #[inline(always)]
-    fn threshold(&self) -> u32 {
-        let threshold = self.0.read(Field::Threshold);
-        if threshold <= coupled::MAX_WINDOW || threshold == UNLIMITED {
-            return threshold;
+    fn threshold(&self, window: &Window) -> u32 {
+        let known = self.known(window.size).after_loss_of(self.0.read(Field::WindowBefore));
+        self.set_own(own::LATEST, known.latest);
+        self.set_own(own::BEFORE_LOSS, known.before_loss);
+        if window.threshold == UNLIMITED || known.allows(window.threshold) {
+            return window.threshold;
         }
-        let mended = balia::after_loss(self.0.read(Field::WindowBefore), self.own(own::LOSS));
+        count(&MENDED, 0);
+        let mended = balia::after_loss(known.greatest(), self.own(own::LOSS));
         self.0.write_behind(Field::Threshold, 0, mended);
         mended
     }
@@ -264,6 +305,7 @@ fn avoid(
 ) {
     let Some(sender) = Sender::of(ctx) else { return };
     let mut window = sender.window();
+    sender.set_own(own::LATEST, window.size);
     let acked = reno::believed(argument(ctx, 2) as u32, &window, sender.0.read(Field::MostInFlight));
     let increase = sender.increase(window.size, acked, increase, loss);
     if !sender.is_limited(&window) {
@@ -318,8 +360,7 @@ pub extern "C" fn undo(ctx: *mut c_void) -> u32 {
     })
 }
 
-/// `tcp_congestion_ops.ssthresh` of LIA and OLIA, which decrease as Reno does. Like that of BALIA it reads two numbers and
-/// nothing else: what it returns becomes the window.
+/// `tcp_congestion_ops.ssthresh` of LIA and OLIA, which decrease as Reno does.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "fentry/halve")]
 pub extern "C" fn halve(ctx: *mut c_void) -> u32 {
@@ -338,15 +379,15 @@ pub extern "C" fn balia_reduce(ctx: *mut c_void) -> u32 {
 /// `TCP_CA_CWR` (include/uapi/linux/tcp.h): in this state and those after it the window has been decreased.
 const TCP_CA_CWR: u8 = 2;
 
-/// `tcp_congestion_ops.set_state`: something was lost, and the threshold is set.
+/// `tcp_congestion_ops.set_state`: something was lost, and the threshold is set; or it is over, and the window is.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "fentry/state")]
 pub extern "C" fn state(ctx: *mut c_void) -> u32 {
-    if let Some(sender) = Sender::of(ctx)
-        && argument(ctx, 1) as u8 >= TCP_CA_CWR
-    {
+    let Some(sender) = Sender::of(ctx) else { return 0 };
+    let window = sender.window();
+    if argument(ctx, 1) as u8 >= TCP_CA_CWR {
         sender.lost();
-        sender.tell(sender.threshold());
+        sender.tell(sender.threshold(&window));
         // With the new window the growth is another.
         sender.set_own(own::UNSEEN, 0u32);
     }

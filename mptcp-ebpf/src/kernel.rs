@@ -14,12 +14,12 @@ use aya_ebpf::{
     EbpfContext,
     bindings::{
         BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_NOEXIST, BPF_SK_STORAGE_GET_F_CREATE,
-        bpf_map_type::BPF_MAP_TYPE_SK_STORAGE, seq_file,
+        bpf_map_type::BPF_MAP_TYPE_SK_STORAGE,
     },
     btf_maps::{self, SkStorage},
     helpers::generated::{
         bpf_get_current_task, bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_jiffies64, bpf_ktime_get_ns,
-        bpf_map_update_elem, bpf_probe_read_kernel, bpf_seq_write, bpf_setsockopt, bpf_sk_storage_delete,
+        bpf_map_update_elem, bpf_probe_read_kernel, bpf_setsockopt, bpf_sk_storage_delete,
         bpf_sk_storage_get, bpf_skc_to_tcp_sock,
     },
     maps::{Array, HashMap, RingBuf},
@@ -639,6 +639,12 @@ pub fn take_flag(flags: &Array<u32>, index: u32) -> bool {
 /// Puts a record into a ring buffer; false when that is full.
 #[inline(always)]
 pub fn tell<T: 'static>(ring: &RingBuf, tag: u64, fill: impl FnOnce(&mut MaybeUninit<T>)) -> bool {
+    put(ring, tag, 0, fill)
+}
+
+/// The same, with flags that say whether who waits for the ring buffer is woken (`BPF_RB_NO_WAKEUP` and its like).
+#[inline(always)]
+pub fn put<T: 'static>(ring: &RingBuf, tag: u64, flags: u64, fill: impl FnOnce(&mut MaybeUninit<T>)) -> bool {
     let Some(mut entry) = ring.reserve::<Record<T>>(0) else { return false };
     let record = entry.as_mut_ptr();
     // SAFETY: the entry has room for the record; `MaybeUninit` may be made of what is not written yet.
@@ -646,11 +652,11 @@ pub fn tell<T: 'static>(ring: &RingBuf, tag: u64, fill: impl FnOnce(&mut MaybeUn
         (&raw mut (*record).tag).write(tag);
         fill(&mut *(&raw mut (*record).body).cast());
     }
-    entry.submit(0);
+    entry.submit(flags);
     true
 }
 
-/// The context of an iterator program: pointers, of which the first leads to where the output goes.
+/// The context of an iterator program: pointers to what it visits.
 #[derive(Clone, Copy)]
 pub struct Iteration(*mut c_void);
 
@@ -678,15 +684,5 @@ impl Iteration {
     pub fn value<T>(self, index: usize) -> Option<&'static T> {
         // SAFETY: the kernel passes the value of the map that the iterator was attached to, and keeps it meanwhile.
         unsafe { self.pointer(index).cast::<T>().as_ref() }
-    }
-
-    /// Writes a value to the reader. What does not fit is written again at the next read.
-    #[inline(always)]
-    pub fn write<T>(self, value: &T) {
-        // SAFETY: `bpf_iter_meta.seq` is the first member of what the first pointer leads to; the helper copies `value`.
-        unsafe {
-            let output = self.pointer(0).cast::<*mut seq_file>().read();
-            bpf_seq_write(output, from_ref(value).cast(), size_of::<T>() as u32);
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! The object `path_stats`: what each MPTCP subflow of the daemon's network namespace delivers.
 //!
 //! `path_stats` runs at the events of sockets and keeps beside each subflow what the kernel does not count; `read`
-//! writes out all subflows when somebody looks; `adopt` finds those that are older than the program.
+//! tells of all subflows when somebody looks; `adopt` finds those that are older than the program.
 #![no_std]
 #![no_main]
 
@@ -9,23 +9,27 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::{
-        BPF_RB_AVAIL_DATA, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
-        BPF_SOCK_OPS_RETRANS_CB, BPF_SOCK_OPS_RETRANS_CB_FLAG, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_RTO_CB_FLAG,
-        BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+        BPF_F_NO_PREALLOC, BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_NO_WAKEUP,
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RETRANS_CB,
+        BPF_SOCK_OPS_RETRANS_CB_FLAG, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_RTT_CB,
+        BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
     },
     btf_maps::SkStorage,
     macros::{btf_map, map, sock_ops},
-    maps::{Array, RingBuf},
+    maps::{Array, HashMap, RingBuf},
     programs::SockOpsContext,
 };
 use aya_log_ebpf::debug;
 use mptcp_common::{
     fields::{ABSENT, COUNT, Field},
-    path_stats::{Established, Kept, Live, Lost, RttHistogram, Sample, Tag, Timeout},
+    path_stats::{
+        AsideKey, COUNTERS as COUNTERS_END, Established, Kept, Live, Lost, PUT_ASIDE, RttHistogram, Sample,
+        Tag, Timeout,
+    },
 };
 use mptcp_ebpf::kernel::{
     self, Context, Iteration, Offsets, Socket, Structure, call_also_at, count, delivery_rate, netns_cookie,
-    now_ns, setting, take_flag, tell, ticks,
+    now_ns, put, setting, take_flag, tell, ticks,
 };
 
 /// Set by the loader: the one namespace whose sockets count; the program sees those of all.
@@ -48,11 +52,20 @@ static SUBFLOWS: SkStorage<Kept> = SkStorage::new();
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
 
-const EVENTS_BYTES: u32 = 512 << 10;
+const EVENTS_BYTES: u32 = 256 << 10;
 
-/// The counters that the daemon reads, at the indices that [`Established`] and [`Lost`] name.
+/// Last figures that did not fit into the ring buffer, until the daemon takes them. Elements have memory only while they are
+/// there.
 #[map]
-static COUNTERS: Array<u64> = Array::with_max_entries(Lost::END, 0);
+static ASIDE: HashMap<AsideKey, Sample> = HashMap::with_max_entries(64 << 10, BPF_F_NO_PREALLOC);
+
+/// Where such figures are put together: the stack has no room for them.
+#[btf_map]
+static LAST: SkStorage<Sample> = SkStorage::new();
+
+/// The counters that the daemon reads, at the indices that [`Established`], [`Lost`] and [`PUT_ASIDE`] name.
+#[map]
+static COUNTERS: Array<u64> = Array::with_max_entries(COUNTERS_END, 0);
 
 /// The daemon sleeps, and wants to know when something moves.
 #[map]
@@ -125,17 +138,24 @@ fn follow(socket: Socket, tcp: &Structure, way: Established, cookie: u64, adopte
     kept.remote_port = u16::from_be(tcp.read(Field::RemotePort));
     tcp.addresses(kept.family, &mut kept.local, &mut kept.remote);
     // The last figures say all of the first ones: when the daemon lags, the room that is left is theirs.
-    let has_room = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) < u64::from(EVENTS_BYTES / 4);
-    if !(has_room && report(Tag::Opened, tcp, kept)) {
+    if !(has_room(EVENTS_BYTES / 4 * 3) && report(Tag::Opened, tcp, kept)) {
         count(&COUNTERS, Lost::Opening.index());
     }
     true
 }
 
+/// Whether less than so many bytes of the ring buffer are taken.
+#[inline(always)]
+fn has_room(bytes: u32) -> bool {
+    EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) < u64::from(bytes)
+}
+
 /// Tells the daemon all figures of a subflow.
 #[inline(always)]
 fn report(tag: Tag, tcp: &Structure, kept: &Kept) -> bool {
-    tell::<Sample>(&EVENTS, tag as u64, |sample| {
+    // Who reads does not wait.
+    let flags = if matches!(tag, Tag::Read) { BPF_RB_NO_WAKEUP } else { 0 };
+    put::<Sample>(&EVENTS, tag as u64, flags.into(), |sample| {
         // In place: the stack has no room for it.
         let sample = sample.write(Sample::default());
         sample.kept = *kept;
@@ -272,15 +292,31 @@ fn changed(ctx: &SockOpsContext) {
     let Some(kept) = socket.kept(&SUBFLOWS) else { return };
     let Some(tcp) = socket.tcp(&OFFSETS) else { return };
     say_ended(ctx, kept.cookie);
-    if !report(Tag::Closed, &tcp, kept) {
+    if !report(Tag::Closed, &tcp, kept) && !put_aside(socket, &tcp, kept) {
         count(&COUNTERS, Lost::Closing.index());
     }
     // So that it is told only once, and is not read as living.
     socket.forget(&SUBFLOWS);
 }
 
-/// Writes a [`Sample`] of each subflow: an iterator over the sockets that have something in `SUBFLOWS`. Its context is
-/// `bpf_iter__bpf_sk_storage_map` (net/core/bpf_sk_storage.c).
+/// Keeps the last figures of a subflow for when the daemon has time; false without room.
+#[inline(always)]
+fn put_aside(socket: Socket, tcp: &Structure, kept: &Kept) -> bool {
+    let Some(last) = socket.keep(&LAST) else { return false };
+    last.kept = *kept;
+    look(&mut last.live, tcp, kept.way);
+    let done = ASIDE.insert([kept.cookie, kept.since_ns], last, u64::from(BPF_NOEXIST)).is_ok();
+    socket.forget(&LAST);
+    if done {
+        count(&COUNTERS, PUT_ASIDE);
+    }
+    done
+}
+
+/// Tells the daemon, which asks for that, the figures of each subflow: an iterator over the sockets that have something in
+/// `SUBFLOWS`. Its context is `bpf_iter__bpf_sk_storage_map` (net/core/bpf_sk_storage.c). Where half of the ring buffer is
+/// taken the iteration stops (1 is EAGAIN), and goes on when the daemon has emptied it. Its own output would be copied
+/// twice more, and stops after 32 KiB (`bpf_seq_read`); to go on takes longer the more has been visited.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/bpf_sk_storage_map")]
 pub extern "C" fn read(ctx: *mut c_void) -> u32 {
@@ -288,10 +324,7 @@ pub extern "C" fn read(ctx: *mut c_void) -> u32 {
     if let (Some(socket), Some(kept)) = (iteration.socket(2), iteration.value::<Kept>(3))
         && let Some(tcp) = socket.tcp(&OFFSETS)
     {
-        let mut live = Live::default();
-        look(&mut live, &tcp, kept.way);
-        iteration.write(&live);
-        iteration.write(kept);
+        return u32::from(!(has_room(EVENTS_BYTES / 2) && report(Tag::Read, &tcp, kept)));
     }
     0
 }

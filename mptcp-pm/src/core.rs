@@ -174,14 +174,15 @@ impl Core {
                 self.dirty |= self.measuring != measuring;
                 self.measuring = measuring;
             }
-            Event::Measured(figures) if self.manages() => self.paths.measured(&figures, now),
-            Event::Measured(figures) if self.watches() => self.paths.overheard(&figures, now),
+            Event::Read(figures) if self.manages() => self.paths.read(&figures, now),
+            Event::Read(figures) if self.watches() => self.paths.overhear(&figures, now),
+            Event::Measured => self.paths.measured(now),
             Event::Alarm(alarm) if self.watches() => self.paths.alarm(&alarm, now),
             Event::Answered(probe, rtt) => {
                 self.paths.answered(&probe, rtt, now);
                 self.heed();
             }
-            Event::Owned(..) | Event::Measured(_) | Event::Alarm(_) => {}
+            Event::Owned(..) | Event::Read(_) | Event::Alarm(_) => {}
             Event::Done(action, result) => self.done(action, result, now),
             Event::Deadline => {
                 self.dirty |= self.retry_at.is_some_and(|at| at <= now);

@@ -116,6 +116,12 @@ impl Coupling {
         (!self.wanted.congestion.keeps()).then(feature)
     }
 
+    /// How many windows the programs have put right ([`Coupled::mended`]); none where they are not at work.
+    pub fn windows_mended(&self) -> Option<u64> {
+        let mended = self.work.as_ref()?.coupled.mended();
+        mended.inspect_err(|error| tracing::error!("reading how many windows were put right: {error}")).ok()
+    }
+
     /// What the subflows of each connection tell each other, by local tokens.
     ///
     /// # Errors

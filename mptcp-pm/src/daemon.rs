@@ -35,7 +35,7 @@ use crate::desktop::Desktop;
 use crate::executor::Executor;
 use crate::instance::Instance;
 use crate::listener::Listener;
-use crate::measure::{Due, Measure};
+use crate::measure::{Due, Measure, Steer};
 use crate::metrics::{Endpoint, Scrape};
 use crate::netlink::mptcp::Mptcp;
 use crate::netlink::route::Routes;
@@ -326,7 +326,7 @@ impl Daemon {
             }
             if number % IN_A_ROW == 0 {
                 self.tell_places();
-                self.measure.hear_waiting();
+                self.measure(Measure::hear_waiting);
             }
         }
     }
@@ -365,19 +365,28 @@ impl Daemon {
     }
 
     fn tell_core(&mut self, event: Event) {
-        let now = self.start.elapsed();
-        if tracing::enabled!(tracing::Level::TRACE) {
-            recording::lines(&event, now).iter().for_each(|line| tracing::trace!("recorded {line}"));
-        }
-        self.core.handle(event, now);
+        tell(&mut self.core, event, self.start.elapsed());
     }
 
     fn measured(&mut self, due: Due) {
         self.tell_places();
-        self.measure.take(due);
-        let figures = self.measure.figures();
-        if !figures.is_empty() {
-            self.tell_core(Event::Measured(figures));
+        let (begun, is_reading) = (Instant::now(), matches!(due, Due::Reading));
+        self.measure(|measure, steer| measure.take(due, steer));
+        if is_reading {
+            self.measure.took(begun.elapsed());
+        }
+    }
+
+    /// Has something measured; the core steers by what is read.
+    fn measure(&mut self, measure: impl FnOnce(&mut Measure, Steer<'_>)) {
+        let now = self.start.elapsed();
+        let (core, mut any) = (&mut self.core, false);
+        measure(&mut self.measure, &mut |figures| {
+            any = true;
+            tell(core, Event::Read(figures), now);
+        });
+        if any {
+            self.tell_core(Event::Measured);
         }
     }
 
@@ -439,7 +448,7 @@ impl Daemon {
                 self.feed(Event::Look);
                 self.act().await;
                 self.tell_places();
-                self.measure.look();
+                self.measure(Measure::look);
                 self.status().await
             }
             Request::Metrics {} => match openmetrics::text(self.exposition()) {
@@ -506,7 +515,7 @@ impl Daemon {
     /// What a scrape shows; connections where the configuration asks for them.
     fn exposition(&mut self) -> Exposition {
         self.tell_places();
-        self.measure.refresh();
+        self.measure(Measure::refresh);
         let stats = self.measure.stats();
         let connections =
             if self.endpoint.shows_subflows() { stats.connections().each() } else { Vec::new() };
@@ -541,6 +550,7 @@ impl Daemon {
             desktop: self.desktop.status(),
             ebpf: self.features(),
             silence: self.executor.alarms.left_out(),
+            windows_mended: self.measure.windows_mended(),
         };
         match serde_json::to_value(&status) {
             Ok(value) => Reply::Ok(value),
@@ -600,6 +610,13 @@ impl Daemon {
             }
         }
     }
+}
+
+fn tell(core: &mut Core, event: Event, now: Duration) {
+    if tracing::enabled!(tracing::Level::TRACE) {
+        recording::lines(&event, now).iter().for_each(|line| tracing::trace!("recorded {line}"));
+    }
+    core.handle(event, now);
 }
 
 /// A connection that service types do not act on.

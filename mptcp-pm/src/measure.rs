@@ -36,13 +36,17 @@ pub struct Measure {
     next_reading: Option<Instant>,
     /// For those who want to know at once.
     feed: Feed,
-    /// What was read since somebody last took it; nothing where nobody steers by it.
-    figures: Option<Vec<Figures>>,
+    /// Somebody steers by what is read.
+    steers: bool,
     /// Readings come often: transfers are growing.
     often: bool,
-    /// How long the last one took.
+    /// How long the last one took, with what was decided on it.
     cost: Duration,
 }
+
+/// Where the figures of subflows go that somebody steers by, one after the other: all together they would take more room than
+/// what is kept of them.
+pub type Steer<'a> = &'a mut dyn FnMut(Figures);
 
 /// Something to be taken in.
 pub enum Due {
@@ -63,7 +67,7 @@ impl Measure {
             stats: Stats::new(monotonic_ns()),
             next_reading: None,
             feed: Feed::default(),
-            figures: None,
+            steers: false,
             often: false,
             cost: Duration::ZERO,
         }
@@ -109,29 +113,20 @@ impl Measure {
     }
 
     /// Takes in what [`Self::due`] said.
-    pub fn take(&mut self, due: Due) {
+    pub fn take(&mut self, due: Due, steer: Steer<'_>) {
         match due {
             Due::Told(event) => {
-                self.told(&event);
-                self.hear_waiting();
+                self.told(&event, steer);
+                self.hear_waiting(steer);
             }
-            Due::Reading => self.read(),
+            Due::Reading => self.read(steer),
             Due::Broken(error) => self.source.give_up(error),
         }
     }
 
-    /// What was read since this was last called, for those who steer by it.
-    pub fn figures(&mut self) -> Vec<Figures> {
-        self.figures.as_mut().map(std::mem::take).unwrap_or_default()
-    }
-
     /// Whether somebody steers by what is read, and whether it has to be read often.
     pub fn pace(&mut self, steers: bool, often: bool) {
-        match (steers, &self.figures) {
-            (true, None) => self.figures = Some(Vec::new()),
-            (false, Some(_)) => self.figures = None,
-            _ => {}
-        }
+        self.steers = steers;
         self.often = steers && often;
         let period = self.period();
         if self.often
@@ -141,21 +136,26 @@ impl Measure {
         }
     }
 
+    /// How long a reading has taken, with what was decided on it.
+    pub const fn took(&mut self, cost: Duration) {
+        self.cost = cost;
+    }
+
     /// Whether subflows are measured at all.
     pub const fn measures(&self) -> bool {
         self.source.get().is_some()
     }
 
     /// Reads all subflows now, because somebody looks.
-    pub fn look(&mut self) {
-        self.hear_waiting();
-        self.read_once();
+    pub fn look(&mut self, steer: Steer<'_>) {
+        self.hear_waiting(steer);
+        self.read_once(steer);
     }
 
     /// Reads all subflows unless that was done within the last second anyway: for those who come often.
-    pub fn refresh(&mut self) {
+    pub fn refresh(&mut self, steer: Steer<'_>) {
         if self.next_reading.is_none() {
-            self.look();
+            self.look(steer);
         }
     }
 
@@ -184,14 +184,21 @@ impl Measure {
         self.coupling.feature()
     }
 
-    fn told(&mut self, event: &Event) {
+    /// How many windows coupled congestion control has put right; none where it is not at work.
+    pub fn windows_mended(&self) -> Option<u64> {
+        self.coupling.windows_mended()
+    }
+
+    fn told(&mut self, event: &Event, steer: Steer<'_>) {
         match event {
             Event::Opened(sample) => {
                 self.stats.opened(sample);
-                self.figures.iter_mut().for_each(|figures| figures.push(figures_of(sample)));
+                if self.steers {
+                    steer(figures_of(sample));
+                }
             }
             // Taken in, and forgotten only when those who listen have been told.
-            Event::Closed(sample) => self.stats.read(sample),
+            Event::Closed(sample) | Event::Read(sample) => self.stats.read(sample),
             Event::Timeout(timeout) => tracing::debug!(?timeout, "retransmission timer expired"),
             Event::Awake => {}
         }
@@ -214,32 +221,31 @@ impl Measure {
     }
 
     /// Takes in what the kernel's programs have told already.
-    pub fn hear_waiting(&mut self) {
+    pub fn hear_waiting(&mut self, steer: Steer<'_>) {
         while let Some(event) = self.source.get_mut().and_then(PathStats::waiting) {
-            self.told(&event);
+            self.told(&event, steer);
         }
     }
 
     /// Reads, and decides when to read again. Before it sleeps it asks to be woken, and then reads once more: something
     /// may have begun to flow in between.
-    fn read(&mut self) {
-        self.hear_waiting();
-        self.read_once();
+    fn read(&mut self, steer: Steer<'_>) {
+        self.hear_waiting(steer);
+        self.read_once(steer);
         if !self.stats.is_flowing()
             && let Some(source) = self.source.get_mut()
         {
             if let Err(error) = source.sleep() {
                 tracing::error!("{:#}", anyhow::Error::from(error));
             }
-            self.read_once();
+            self.read_once(steer);
         }
         self.next_reading = self.stats.is_flowing().then(|| Instant::now() + self.period());
     }
 
-    fn read_once(&mut self) {
-        let Some(source) = self.source.get() else { return };
-        let begun = Instant::now();
-        let (stats, figures) = (&mut self.stats, &mut self.figures);
+    fn read_once(&mut self, steer: Steer<'_>) {
+        let Some(source) = self.source.get_mut() else { return };
+        let (stats, steers) = (&mut self.stats, self.steers);
         match self.coupling.connections() {
             Ok(told) => stats.coupled(told),
             Err(error) => tracing::error!("{:#}", anyhow::Error::from(error)),
@@ -247,7 +253,9 @@ impl Measure {
         stats.begin();
         let mut take = |sample: &Sample| {
             stats.read(sample);
-            figures.iter_mut().for_each(|figures| figures.push(figures_of(sample)));
+            if steers {
+                steer(figures_of(sample));
+            }
         };
         let read = source.read(&mut take).and_then(|()| source.losses());
         match read {
@@ -259,7 +267,6 @@ impl Measure {
             Err(error) => tracing::error!("{:#}", anyhow::Error::from(error)),
         }
         stats.end(monotonic_ns());
-        self.cost = begun.elapsed();
     }
 
     /// Where there is much to read, it is not read so often that this would take more than a fiftieth of the time.

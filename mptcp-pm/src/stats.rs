@@ -12,6 +12,7 @@ mod histogram;
 mod known;
 mod lookup;
 mod places;
+mod record;
 mod subflow;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use group::{Group, Living};
 pub use known::Known;
 pub use lookup::Lookup;
 use places::Places;
+pub use record::{Identity, is_backup};
 use subflow::{Id, Subflow};
 
 /// The collector.
@@ -193,19 +195,18 @@ impl Stats {
         }
         if let Some(subflow) = self.living.get_mut(&id) {
             subflow.heard = self.reading;
-            let before = subflow.sample.live;
             // What was in the ring buffer may be older than what was read.
-            if before.at_ns < sample.live.at_ns {
-                self.accounts[subflow.account as usize].go_on(&subflow.sample, sample);
-                subflow.go_on(sample);
-                let amounts = |live: &mptcp_common::path_stats::Live| (live.bytes_acked, live.bytes_received);
-                self.stirred |= amounts(&before) != amounts(&sample.live);
+            if subflow.last.at_ns < sample.live.at_ns {
+                let amounts = |subflow: &Subflow| (subflow.last.acknowledged, subflow.last.received);
+                let before = amounts(subflow);
+                subflow.go_on(sample, &mut self.accounts[subflow.account as usize]);
+                self.stirred |= amounts(subflow) != before;
             }
             return;
         }
-        let account = self.account(&sample.kept);
-        self.accounts[account].begin(sample);
-        self.living.insert(id, Box::new(Subflow::new(sample, account as u32, self.reading)));
+        let number = self.account(&sample.kept);
+        let subflow = Subflow::new(sample, number as u32, &mut self.accounts[number], self.reading);
+        self.living.insert(id, Box::new(subflow));
         self.stirred = true;
     }
 

@@ -55,8 +55,10 @@ fn main() -> Result<()> {
         let rounds = options.rounds(scenario);
         println!("{scenario:?}, {rounds} rounds …");
         measure(scenario, &controls, rounds, &mut record)?;
+        record.save()?;
         flows::await_end_of_all(&coupled)?;
     }
+    record.add("windows that were put right, in a part", coupled.mended()? as f64);
     drop(coupled);
     let left = fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control")?;
     let is_left = |algorithm: &Algorithm| left.split_whitespace().any(|name| name == algorithm.name());

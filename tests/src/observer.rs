@@ -7,6 +7,7 @@ use mptcp_common::path_stats::{Sample, Timeout};
 use mptcp_pm::bpf::Kernel;
 use mptcp_pm::bpf::path_stats::{Event, PathStats};
 use nix::libc;
+use std::cell::{RefCell, RefMut};
 use std::net::IpAddr;
 use std::time::Instant;
 use tokio::runtime::Runtime;
@@ -14,7 +15,7 @@ use tokio::runtime::Runtime;
 /// The programs attached for one host; dropping it detaches them.
 pub struct Observer {
     // Before the runtime in which it waits.
-    stats: PathStats,
+    stats: RefCell<PathStats>,
     runtime: Runtime,
     told: Vec<Event>,
 }
@@ -31,12 +32,12 @@ impl Observer {
             PathStats::attach(&Kernel::default())
         })?;
         ensure!(stats.absent().is_empty(), "{:?}", stats.absent());
-        Ok(Self { stats, runtime, told: Vec::new() })
+        Ok(Self { stats: RefCell::new(stats), runtime, told: Vec::new() })
     }
 
     /// The programs themselves.
-    pub fn stats(&self) -> &PathStats {
-        &self.stats
+    pub fn stats(&self) -> RefMut<'_, PathStats> {
+        self.stats.borrow_mut()
     }
 
     /// All living subflows.
@@ -45,13 +46,14 @@ impl Observer {
     /// When the kernel refuses to read them.
     pub fn living(&self) -> Result<Vec<Sample>> {
         let mut living = Vec::new();
-        self.stats.read(|sample| living.push(*sample))?;
+        self.stats().read(|sample| living.push(*sample))?;
         Ok(living)
     }
 
     /// All that has been told so far.
     pub fn told(&mut self) -> &[Event] {
-        self.told.extend(std::iter::from_fn(|| self.stats.waiting()));
+        let stats = self.stats.get_mut();
+        self.told.extend(std::iter::from_fn(|| stats.waiting()));
         &self.told
     }
 
@@ -81,7 +83,8 @@ impl Observer {
         let end = Instant::now() + PATIENCE;
         while !holds(self) {
             let left = end.saturating_duration_since(Instant::now());
-            let next = self.runtime.block_on(async { tokio::time::timeout(left, self.stats.next()).await });
+            let stats = self.stats.get_mut();
+            let next = self.runtime.block_on(async { tokio::time::timeout(left, stats.next()).await });
             let next = next.with_context(|| format!("expected {expected}, was told {:#?}", self.told))?;
             self.told.push(next?);
         }

@@ -42,9 +42,11 @@ pub fn loss(paths: &Paths, own: &Figures) -> u32 {
     if loss > LOSS_ALONE { loss } else { LOSS_ALONE }
 }
 
-/// The window after a loss, packets: the slow start threshold, at least [`MIN_WINDOW`].
+/// The window after a loss, packets: the slow start threshold, at least [`MIN_WINDOW`]. No loss takes less than
+/// [`LOSS_ALONE`], also before anything is known.
 #[inline(always)]
 pub fn after_loss(window: u32, loss: u32) -> u32 {
+    let loss = if loss > LOSS_ALONE { loss } else { LOSS_ALONE };
     let lost = (window as u64).wrapping_mul(loss as u64).wrapping_add(WHOLE - 1) / WHOLE;
     let rest = window.saturating_sub(lost as u32);
     if rest > MIN_WINDOW { rest } else { MIN_WINDOW }

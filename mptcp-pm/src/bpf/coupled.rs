@@ -2,7 +2,7 @@
 //!
 //! Congestion controls are there for the whole machine, not for one network namespace: whoever may choose any can choose
 //! these by TCP_CONGESTION. Sockets that have chosen one keep it when it is no longer registered.
-use aya::maps::{HashMap, Map, MapData, MapError};
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
 pub use mptcp_common::coupled::Algorithm;
 use mptcp_common::coupled::{Connection, Figures, Paths, Place};
 use mptcp_common::fields::Field;
@@ -14,6 +14,7 @@ use super::{Error, Kernel, objects, offsets::Types};
 const OBJECT: &str = "coupled";
 const PLACES: &str = "PLACES";
 const CONNECTIONS: &str = "CONNECTIONS";
+const MENDED: &str = "MENDED";
 
 /// `TCP_CONG_NON_RESTRICTED` (include/net/tcp.h): everybody may choose it, also outside of the first network namespace.
 const NON_RESTRICTED: u32 = 1;
@@ -48,6 +49,7 @@ const fn programs(algorithm: Algorithm) -> (&'static str, &'static str) {
 pub struct Coupled {
     places: HashMap<MapData, [u8; size_of::<Place>()], u32>,
     connections: HashMap<MapData, [u8; size_of::<Connection>()], [u8; size_of::<Paths>()]>,
+    mended: Array<MapData, u64>,
     _links: Vec<Link>,
 }
 
@@ -58,18 +60,35 @@ impl Coupled {
     /// When the daemon was built without the object, the kernel lacks what it needs, or another has registered one of
     /// these names; see [`Error`].
     pub fn register(kernel: &Kernel) -> Result<Self, Error> {
+        let named = Algorithm::ALL.map(|algorithm| (algorithm, algorithm.name()));
+        Self::register_as(kernel, objects::get(OBJECT)?, &named)
+    }
+
+    /// The same with an object of one's own, and names of one's own.
+    fn register_as(kernel: &Kernel, file: &[u8], named: &[(Algorithm, &str)]) -> Result<Self, Error> {
         let types = kernel.types()?;
         let offsets = types.table_with(&NEEDED)?.map(u32::to_ne_bytes);
-        let mut object = Object::new(OBJECT, objects::get(OBJECT)?, &[("OFFSETS", offsets.as_flattened())])?;
-        let register = |algorithm| register(&object, types, algorithm);
-        let links = Algorithm::ALL.into_iter().map(register).collect::<Result<_, _>>()?;
+        let mut object = Object::new(OBJECT, file, &[("OFFSETS", offsets.as_flattened())])?;
+        let register = |(algorithm, name): &(_, &str)| register(&object, types, *algorithm, name);
+        let links = named.iter().map(register).collect::<Result<_, _>>()?;
+        let mended = Map::Array(object.take_map(MENDED)?);
         let places = Map::HashMap(object.take_map(PLACES)?);
         let connections = Map::HashMap(object.take_map(CONNECTIONS)?);
         Ok(Self {
             places: places.try_into().map_err(|source| map_error(PLACES, source))?,
             connections: connections.try_into().map_err(|source| map_error(CONNECTIONS, source))?,
+            mended: mended.try_into().map_err(|source| map_error(MENDED, source))?,
             _links: links,
         })
+    }
+
+    /// How many windows have been put right that cannot have been: the kernel took something for the answer to a loss that
+    /// no program had given, see [`mptcp_common::coupled::bound`].
+    ///
+    /// # Errors
+    /// `Error::Map`, when the kernel refuses to read the map.
+    pub fn mended(&self) -> Result<u64, Error> {
+        self.mended.get(&0, 0).map_err(|source| map_error(MENDED, source))
     }
 
     /// What the subflows that send tell each other now, by the tokens of their connections. When a subflow has ended, the
@@ -107,14 +126,14 @@ impl Coupled {
     }
 }
 
-fn register(object: &Object, types: &Types, algorithm: Algorithm) -> Result<Link, Error> {
+fn register(object: &Object, types: &Types, algorithm: Algorithm, name: &str) -> Result<Link, Error> {
     let (avoid, reduce) = programs(algorithm);
     struct_ops::register(
         object,
         types.btf(),
         &Structure {
             of: "tcp_congestion_ops",
-            data: &[("name", algorithm.name().as_bytes()), ("flags", &NON_RESTRICTED.to_ne_bytes())],
+            data: &[("name", name.as_bytes()), ("flags", &NON_RESTRICTED.to_ne_bytes())],
             functions: &[
                 ("init", "begin"),
                 ("release", "end"),
@@ -133,6 +152,14 @@ fn map_error(map: &'static str, source: MapError) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::process::{self, Command};
+    use std::thread;
+
+    use nix::sched::{CloneFlags, unshare};
+    use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
     use super::*;
 
     #[test]
@@ -141,5 +168,63 @@ mod tests {
             // TCP_CA_NAME_MAX, with the zero at the end.
             assert!(algorithm.name().len() < 16);
         }
+    }
+
+    /// What `ssthresh` answers, as the verifier sees it: half the window; and 2^20 times the window in place of it.
+    const HALF: [u8; 16] = [0x77, 0, 0, 0, 1, 0, 0, 0, 0x25, 0, 1, 0, 2, 0, 0, 0];
+    const WILD: [u8; 16] = [0x67, 0, 0, 0, 20, 0, 0, 0, 0x25, 0, 1, 0, 2, 0, 0, 0];
+
+    /// Each loss gets an answer that is none, as from a kernel that does not run the program for it.
+    #[test]
+    fn no_window_jumps_whatever_the_kernel_takes_for_the_answer_to_a_loss() {
+        let name = format!("wild{}", process::id());
+        let mut file = objects::get(OBJECT).expect("`cargo xtask build`").to_vec();
+        let places: Vec<_> =
+            (0..file.len() - HALF.len()).filter(|at| file[*at..].starts_with(&HALF)).collect();
+        assert_eq!(places.len(), 1, "the program `halve` is compiled to something else now");
+        file[places[0]..][..WILD.len()].copy_from_slice(&WILD);
+        let coupled =
+            Coupled::register_as(&Kernel::default(), &file, &[(Algorithm::Lia, &name)]).expect("as root");
+        let greatest = thread::spawn(move || greatest_window(&name)).join().unwrap();
+        assert!(coupled.mended().unwrap() > 0, "nothing was lost");
+        // The queue holds 40 packets.
+        assert!(greatest < 1000, "{greatest} packets");
+    }
+
+    /// Sends over a loopback with a short queue in a network namespace of its own.
+    fn greatest_window(control: &str) -> u32 {
+        unshare(CloneFlags::CLONE_NEWNET).expect("as root");
+        run("ip link set lo up mtu 1500");
+        run("tc qdisc add dev lo root tbf rate 50mbit burst 10kb limit 60kb");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = SockAddr::from(listener.local_addr().unwrap());
+        let sender = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        sender.set_tcp_congestion(control.as_bytes()).unwrap();
+        sender.connect(&address).unwrap();
+        let mut receiver = listener.accept().unwrap().0;
+        let receiving = thread::spawn(move || while receiver.read(&mut [0; 1 << 16]).unwrap() > 0 {});
+        let mut sender = TcpStream::from(sender);
+        let mut greatest = 0;
+        for _ in 0..200 {
+            sender.write_all(&[7; 60_000]).unwrap();
+            greatest = greatest.max(window());
+        }
+        drop(sender);
+        receiving.join().unwrap();
+        greatest
+    }
+
+    /// The greatest of this namespace's sockets, as `ss` tells it: `… cwnd:10 ssthresh:7 …`
+    fn window() -> u32 {
+        let text = run("ss -tniHO");
+        let windows = text.split_whitespace().filter_map(|word| word.strip_prefix("cwnd:")?.parse().ok());
+        windows.max().expect("a connection")
+    }
+
+    fn run(command: &str) -> String {
+        let mut words = command.split(' ');
+        let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 }

@@ -5,7 +5,7 @@ use aya::{Btf, Endianness};
 
 use super::Error;
 use super::offsets::Types;
-use super::sys::give_back_memory;
+use super::sys::memory::give_back_memory;
 
 /// Read when somebody first asks. To be dropped once the objects are loaded, which gives the memory back.
 #[derive(Default)]

@@ -1,7 +1,9 @@
 //! The object `path_stats` at work: loaded for this network namespace, attached to the root cgroup, its figures read.
+mod aside;
 mod event;
 mod load;
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,14 +11,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use aya::maps::{Array, MapData, RingBuf};
 use aya::programs::sock_ops::SockOpsLink;
 use aya_log::EbpfLogger;
-use mptcp_common::path_stats::{Established, Lost, Sample};
+use mptcp_common::path_stats::{Established, Lost, PUT_ASIDE, Sample};
 use tokio::io::unix::AsyncFd;
 use tracing_log::LogTracer;
-use zerocopy::FromBytes;
 
 use super::{Error, Kernel, sys};
 use crate::view::paths::Losses;
 
+use aside::Aside;
 pub use event::Event;
 
 const OBJECT: &str = "path_stats";
@@ -37,6 +39,9 @@ pub struct SubflowCounts {
 /// The attached programs; dropping it detaches.
 pub struct PathStats {
     events: AsyncFd<RingBuf<MapData>>,
+    /// What was told while all subflows were read.
+    meanwhile: VecDeque<Event>,
+    aside: Aside,
     counters: Array<MapData, u64>,
     asleep: Array<MapData, u32>,
     /// What the programs log, when the daemon's log shows it.
@@ -95,14 +100,26 @@ impl PathStats {
         self.counters.get(&index, 0).map_err(|source| map_error("COUNTERS", source))
     }
 
-    /// Reads all living subflows, one after the other.
+    /// Reads all living subflows, one after the other. What else is told meanwhile comes with the next events.
     ///
     /// # Errors
     /// `Error::Iterate`, when the kernel refuses. Without the iterator there are none.
-    pub fn read(&self, mut each: impl FnMut(&Sample)) -> Result<(), Error> {
+    pub fn read(&mut self, mut each: impl FnMut(&Sample)) -> Result<(), Error> {
         let Some(reader) = &self.reader else { return Ok(()) };
-        let mut output = sys::open_iterator(reader.as_fd()).map_err(|errno| iterate_error(errno.into()))?;
-        samples(&mut output, &mut each).map_err(iterate_error)
+        let mut iteration =
+            sys::open_iterator(reader.as_fd()).map_err(|errno| iterate_error(errno.into()))?;
+        loop {
+            let is_complete = iterate(&mut iteration).map_err(iterate_error)?;
+            while let Some(event) = take(self.events.get_mut()) {
+                match event {
+                    Event::Read(sample) => each(&sample),
+                    other => self.meanwhile.push_back(other),
+                }
+            }
+            if is_complete {
+                return Ok(());
+            }
+        }
     }
 
     /// Waits for the next event; meanwhile passes on what the programs log. Cancelling it loses nothing.
@@ -125,9 +142,20 @@ impl PathStats {
         }
     }
 
-    /// The next event, if one has been told already.
+    /// The next event, if one has been told already. What was put aside comes when the ring buffer is empty: whoever
+    /// waits for that is woken, as it was full.
     pub fn waiting(&mut self) -> Option<Event> {
-        take(self.events.get_mut())
+        let told = self.meanwhile.pop_front().or_else(|| take(self.events.get_mut()));
+        told.or_else(|| self.put_aside().map(Event::Closed))
+    }
+
+    fn put_aside(&mut self) -> Option<Sample> {
+        let put = self.counter(PUT_ASIDE);
+        let next = put.and_then(|put| self.aside.next(put).map_err(|source| map_error("ASIDE", source)));
+        next.unwrap_or_else(|error| {
+            tracing::error!("{:#}", anyhow::Error::from(error));
+            None
+        })
     }
 
     /// Has [`Event::Awake`] told once, as soon as a subflow moves data.
@@ -159,30 +187,15 @@ fn take(ring: &mut RingBuf<MapData>) -> Option<Event> {
     None
 }
 
-/// Splits what an iteration puts out. A read returns whole samples or pieces of them, as its buffer has room.
-fn samples(output: &mut File, each: &mut impl FnMut(&Sample)) -> io::Result<()> {
-    const SIZE: usize = size_of::<Sample>();
-    let mut buffer = [0; SIZE * 96];
-    let mut filled = 0;
-    loop {
-        let read = match output.read(&mut buffer[filled..]) {
-            Ok(0) => return Ok(()),
-            Ok(read) => read,
-            // The kernel wants to be asked again.
-            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        filled += read;
-        let whole = filled - filled % SIZE;
-        for bytes in buffer[..whole].chunks_exact(SIZE) {
-            if let Ok(sample) = Sample::read_from_bytes(bytes) {
-                each(&sample);
-            }
+/// Lets an iteration go on, which has no output of its own. Tells whether it is complete; otherwise the ring buffer is to
+/// be emptied first.
+fn iterate(iteration: &mut File) -> io::Result<bool> {
+    match iteration.read(&mut [0; 8]) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {
+            Ok(false)
         }
-        buffer.copy_within(whole..filled, 0);
-        filled -= whole;
+        Err(error) => Err(error),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The system calls that no crate offers safely: the daemon's only unsafe code.
 #![expect(unsafe_code, reason = "system calls without a safe wrapper, each with its reason")]
 
+pub mod memory;
 pub mod program;
 
 use std::fs::File;
@@ -26,16 +27,6 @@ pub fn netns_cookie(socket: &impl AsFd) -> Result<u64, Errno> {
         libc::getsockopt(fd, libc::SOL_SOCKET, SO_NETNS_COOKIE, (&raw mut cookie).cast(), &raw mut length)
     };
     Errno::result(done).map(|_| cookie)
-}
-
-/// Gives memory that was freed back to the kernel, also from below what is still in use; only glibc keeps it that long
-/// (malloc_trim(3)).
-pub fn give_back_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it has no arguments that could be wrong, and touches only what is free.
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }
 
 /// `BPF_LINK_CREATE` and `BPF_ITER_CREATE` of `enum bpf_cmd`, `BPF_TRACE_ITER` of `enum bpf_attach_type`

@@ -103,6 +103,13 @@ pub struct NewEndpoint {
     pub flags: EndpointFlags,
 }
 
+impl NewEndpoint {
+    /// Whether its subflows stand by.
+    pub const fn is_backup(&self) -> bool {
+        self.flags.contains(EndpointFlags::BACKUP)
+    }
+}
+
 /// What an action is done to: two actions with the same subject are attempts at the same thing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::retry::Retries;
 use super::service::{Owner, Service, Why};
-use super::steering::{Part, Steering};
+use super::steering::{Measured, Part, Steering};
 use super::world::EndpointFlags;
 
 /// The local number of a connection.
@@ -22,7 +22,7 @@ pub struct Ends {
 
 impl Ends {
     /// Whether both mean the same subflow, as far as the ports are known.
-    fn matches(&self, other: &Self) -> bool {
+    pub fn matches(&self, other: &Self) -> bool {
         let ports = [self.local.port(), other.local.port()];
         self.remote == other.remote
             && self.local.ip() == other.local.ip()
@@ -57,12 +57,14 @@ pub struct Subflow {
     pub born_backup: bool,
     /// The part that it plays, and why; none where that is not the daemon's business, or not decided yet.
     pub part: Option<(Part, &'static str)>,
+    /// What was last read of it.
+    pub measured: Option<Measured>,
 }
 
 impl Subflow {
     /// One that nothing was decided about yet.
     pub const fn new(ends: Ends, local_id: u8, backup: bool, established: bool) -> Self {
-        Self { ends, local_id, backup, established, born_backup: false, part: None }
+        Self { ends, local_id, backup, established, born_backup: false, part: None, measured: None }
     }
 }
 
@@ -165,7 +167,9 @@ pub struct Connection {
 impl Connection {
     /// One that has just begun; its initial subflow is established.
     pub fn new(ends: Ends, server_side: bool) -> Self {
-        let initial = Subflow::new(ends, 0, false, true);
+        // Most get a second one.
+        let mut subflows = Vec::with_capacity(2);
+        subflows.push(Subflow::new(ends, 0, false, true));
         Self {
             manager: Manager::Unknown,
             ends,
@@ -175,7 +179,7 @@ impl Connection {
             service: Service::default(),
             why: Why::Profile,
             owner: Owner::default(),
-            subflows: vec![initial],
+            subflows,
             peer: BTreeMap::new(),
             ids: Ids::default(),
             announced: BTreeSet::new(),
@@ -192,9 +196,9 @@ impl Connection {
         }
         (self.ends, self.server_side) = (seen.ends, seen.server_side);
         self.established |= seen.established;
-        self.subflows = seen.subflows;
+        let before = std::mem::replace(&mut self.subflows, seen.subflows);
+        self.steering.replace(&before, &mut self.subflows);
         self.owner.complete(seen.owner);
-        self.steering.retain(|ends| self.subflows.iter().any(|subflow| subflow.ends == *ends));
         self.closing.clear();
         for (id, addr, flags) in seen.addresses {
             self.ids.learn(addr, id);
@@ -224,7 +228,7 @@ impl Connection {
         let known = self.subflows.iter().position(|subflow| subflow.ends == *ends);
         let found = known.or_else(|| self.subflows.iter().position(|s| s.ends.matches(ends)))?;
         let removed = self.subflows.remove(found);
-        self.steering.forget(&removed.ends);
+        self.steering.forget(&removed);
         Some(removed)
     }
 }

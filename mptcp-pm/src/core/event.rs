@@ -44,8 +44,10 @@ pub enum Event {
     Connections(Vec<Seen>),
     /// Whether subflows are measured from now on.
     Measuring(bool),
-    /// Subflows were read.
-    Measured(Vec<Figures>),
+    /// A subflow was read.
+    Read(Figures),
+    /// All subflows have been read that are read together.
+    Measured,
     /// A subflow is silent, or no longer is.
     Alarm(Alarm),
     /// Somebody has answered [`Action::Ask`], after so long a time.

@@ -18,6 +18,17 @@ const FAST: u64 = 250_000;
 /// A pause of this length ends a transfer.
 const PAUSE: Duration = Duration::from_millis(400);
 
+/// What a reading says beside what has moved.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// There is more to send than the windows take.
+    pub backlogged: bool,
+    /// It is of all subflows.
+    pub whole: bool,
+    /// The least round-trip time of the slowest path.
+    pub slowest: Duration,
+}
+
 /// The transfer that a connection is at.
 #[derive(Clone, Debug, Default)]
 pub struct Flow {
@@ -31,10 +42,12 @@ pub struct Flow {
 
 impl Flow {
     /// What has moved in all by now. Tells whether that is more than before.
-    pub fn advance(&mut self, moved: u64, backlogged: bool, slowest: Duration, now: Duration) -> bool {
+    pub fn advance(&mut self, moved: u64, look: Look, now: Duration) -> bool {
+        let Look { backlogged, whole, slowest } = look;
         let more = moved > self.moved;
-        // Between two readings that both saw something move nobody looked: that is no pause.
-        if !more && now.saturating_sub(self.last) > PAUSE + slowest {
+        // Between two readings that both saw something move nobody looked: that is no pause. Nor is it one when something
+        // waits to be sent, and only its path fails.
+        if !more && whole && !backlogged && now.saturating_sub(self.last) > PAUSE + slowest {
             (self.began, self.long) = (None, false);
         }
         if more {
@@ -53,6 +66,11 @@ impl Flow {
     pub fn forget(&mut self, moved: u64) {
         self.moved = self.moved.saturating_sub(moved);
         self.began = self.began.map(|(at, before)| (at, before.saturating_sub(moved)));
+    }
+
+    /// How long the transfer has lasted.
+    pub fn lasts(&self, now: Duration) -> Duration {
+        self.began.map_or(Duration::ZERO, |(at, _)| now.saturating_sub(at))
     }
 
     /// Whether the transfer is long.

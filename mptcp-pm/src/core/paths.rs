@@ -14,7 +14,7 @@ use super::connections::{Connection, Ends, Loss, Manager, Notice, Seen, Subflow,
 use super::event::{Failure, FailureKind};
 use super::health::{self, Health, Request};
 use super::service::{Rules, Service};
-use super::steering::Surroundings;
+use super::steering::{self, Measured, Surroundings};
 use super::subflows::{self, Aims, Next};
 
 /// How often a way is asked while data moves: those that stand by carry nothing that could be timed.
@@ -23,7 +23,10 @@ const MEASURE_EVERY: Duration = Duration::from_secs(5);
 /// All connections.
 #[derive(Clone, Debug, Default)]
 pub struct Paths {
-    connections: BTreeMap<Token, Connection>,
+    /// Boxed, so that the map's spare room is small.
+    connections: BTreeMap<Token, Box<Connection>>,
+    /// Those of which subflows were read since the last reading was complete.
+    read: Vec<Token>,
     /// Which service type each of them has.
     rules: Rules,
     /// Whose those are that have not begun yet.
@@ -100,11 +103,11 @@ impl Paths {
                 None => self.unsure |= matches!(other, Notice::SubflowEstablished { .. }),
             },
         }
-        self.growing |= self.connections.get(&token).is_some_and(is_growing);
-        let first =
-            |connection: &Connection| connection.subflows.iter().any(|s| s.established && s.born_backup);
-        let unseen = || self.connections.get(&token).is_some_and(first);
-        self.unsure |= self.takes_backup.is_none() && unseen();
+        let noted = self.connections.get(&token);
+        self.growing |= noted.is_some_and(|connection| is_growing(connection));
+        let is_first = |subflow: &Subflow| subflow.established && subflow.born_backup;
+        let is_unseen = noted.is_some_and(|connection| connection.subflows.iter().any(is_first));
+        self.unsure |= self.takes_backup.is_none() && is_unseen;
         self.look_at(token);
     }
 
@@ -112,7 +115,7 @@ impl Paths {
     fn begun(&mut self, token: Token, ends: Ends, server_side: bool) {
         let known = self.connections.get(&token).is_some_and(|connection| connection.ends == ends);
         if !known {
-            self.connections.insert(token, Connection::new(ends, server_side));
+            self.connections.insert(token, Box::new(Connection::new(ends, server_side)));
             self.claim(token);
         }
     }
@@ -123,7 +126,8 @@ impl Paths {
         for mut seen in seen {
             let token = seen.token;
             let known = before.remove(&token).filter(|connection| connection.ends == seen.ends);
-            let mut connection = known.unwrap_or_else(|| Connection::new(seen.ends, seen.server_side));
+            let mut connection =
+                known.unwrap_or_else(|| Box::new(Connection::new(seen.ends, seen.server_side)));
             self.takes_backup = self.takes_backup.or_else(|| verdict(&connection.subflows, &seen.subflows));
             let fresh = |subflow: &&mut Subflow| !subflow.established && self.takes_backup != Some(false);
             for subflow in seen.subflows.iter_mut().filter(fresh) {
@@ -205,27 +209,34 @@ impl Paths {
         self.look_at(token);
     }
 
-    /// What was read of subflows. Only where there is a choice does it matter.
-    pub fn measured(&mut self, figures: &[Figures], now: Duration) {
-        let mut moved = false;
-        let mut touched = BTreeSet::new();
-        for read in figures {
-            let Some(connection) = self.connections.get_mut(&read.token) else { continue };
-            if connection.subflow(&read.ends).is_some_and(|known| known.established) {
-                connection.steering.measure(read, now);
-                touched.insert(read.token);
-            }
+    /// What was read of a subflow.
+    pub fn read(&mut self, figures: &Figures, now: Duration) {
+        let Some(connection) = self.connections.get_mut(&figures.token) else { return };
+        let known = connection.subflows.iter_mut().find(|known| known.ends.matches(&figures.ends));
+        if let Some(known) = known.filter(|known| known.established) {
+            known.measured = Some(Measured::next(known.measured, figures, now));
+            self.read.push(figures.token);
         }
+    }
+
+    /// A reading of all subflows is complete. Only where it changes something is a connection looked at.
+    pub fn measured(&mut self, now: Duration) {
+        let mut read = std::mem::take(&mut self.read);
+        read.sort_unstable();
+        read.dedup();
+        let mut moved = false;
         self.growing = false;
-        for token in touched {
+        for token in read {
             let Some(connection) = self.connections.get_mut(&token) else { continue };
-            if connection.steering.measured(now) {
+            let Connection { steering, subflows, .. } = &mut **connection;
+            if steering.measured(subflows, now) {
                 moved = true;
                 // What stands by is not measured otherwise.
                 meet(connection, &self.aims, &mut self.health, MEASURE_EVERY, now);
             }
             self.growing |= is_growing(connection);
-            if connection.subflows.len() > 1 {
+            let around = Surroundings { aims: &self.aims, health: &self.health, now };
+            if connection.subflows.len() > 1 && steering::would_decide(connection, &around) {
                 self.look_at(token);
             }
         }
@@ -234,17 +245,15 @@ impl Paths {
         }
     }
 
-    /// What was read of subflows that the kernel manages: who answers over which way is found out, so that it means
+    /// What was read of a subflow that the kernel manages: who answers over which way is found out, so that it means
     /// something when nobody does. Of those that the other end has opened it does not: a client may go.
-    pub fn overheard(&mut self, figures: &[Figures], now: Duration) {
+    pub fn overhear(&mut self, read: &Figures, now: Duration) {
         let has_choice = self.aims.ways.iter().any(|way| way.ifindex != self.aims.ways[0].ifindex);
-        for read in figures.iter().filter(|read| has_choice && read.opened) {
-            let local = read.ends.local.ip();
-            if self.aims.rank(local).is_some() {
-                let remote = read.ends.remote.ip();
-                self.health.meet(self.aims.place(local), remote, health::EXPECTED_FOR / 2, now);
-                self.health.moved(now);
-            }
+        let local = read.ends.local.ip();
+        if has_choice && read.opened && self.aims.rank(local).is_some() {
+            let remote = read.ends.remote.ip();
+            self.health.meet(self.aims.place(local), remote, health::EXPECTED_FOR / 2, now);
+            self.health.moved(now);
         }
     }
 
@@ -326,7 +335,7 @@ impl Paths {
 impl Paths {
     /// A connection, for tests.
     pub fn connection(&self, token: Token) -> Option<&Connection> {
-        self.connections.get(&token)
+        self.connections.get(&token).map(Box::as_ref)
     }
 }
 

@@ -28,10 +28,8 @@ pub fn lines(event: &Event, now: Duration) -> Vec<String> {
     let line = |words: String| vec![format!("{at} {words}")];
     match event {
         Event::Connection(token, notice) => notice_words(*token, notice).map(line).unwrap_or_default(),
-        Event::Measured(figures) => {
-            let read = figures.iter().map(|read| format!("{at} {}", figures_words(read)));
-            read.chain(std::iter::once(format!("{at} done"))).collect()
-        }
+        Event::Read(figures) => line(figures_words(figures)),
+        Event::Measured => line("done".to_owned()),
         Event::Alarm(alarm) => {
             let Alarm { kind, token, ends, silence, rtt, deviation } = alarm;
             let times = [silence, rtt, deviation].map(|time| time.as_micros().to_string()).join(" ");

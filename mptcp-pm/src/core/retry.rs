@@ -2,7 +2,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::action::{Deed, Subject};
@@ -22,6 +21,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// What succeeds may be repeated so many times at once: adding what an event has just removed is no fight.
 const FREE: u32 = 3;
 
+/// Up to so many subjects no room is made for more.
+const FEW: usize = 4;
+
 /// An attempt that is this much older than its pause no longer counts.
 const fn forget_after(subject: &Subject) -> Duration {
     match subject {
@@ -34,7 +36,8 @@ const fn forget_after(subject: &Subject) -> Duration {
 /// The attempts at every subject, lately.
 #[derive(Clone, Debug)]
 pub struct Retries {
-    attempts: BTreeMap<Subject, Attempts>,
+    /// Sorted by subject. Each connection has one or two, for which a tree would have room for eleven.
+    attempts: Vec<(Subject, Attempts)>,
     limit: u32,
 }
 
@@ -60,7 +63,7 @@ pub enum Verdict {
 
 impl Default for Retries {
     fn default() -> Self {
-        Self { attempts: BTreeMap::new(), limit: MAX_ATTEMPTS }
+        Self { attempts: Vec::new(), limit: MAX_ATTEMPTS }
     }
 }
 
@@ -72,7 +75,8 @@ impl Retries {
 
     /// Whether a subject may be attempted now.
     pub fn verdict(&self, subject: &Subject, now: Duration) -> Verdict {
-        let Some(attempts) = self.attempts.get(subject) else { return Verdict::Now };
+        let Ok(place) = self.place(subject) else { return Verdict::Now };
+        let (_, attempts) = &self.attempts[place];
         let until = attempts.last + attempts.pause();
         match attempts.count >= self.limit {
             true => Verdict::GivenUp,
@@ -84,12 +88,15 @@ impl Retries {
     /// Records an attempt. One that succeeded counts too: having to do it again says that it had no effect, or that
     /// somebody undoes it.
     pub fn record(&mut self, subject: Subject, error: Option<String>, now: Duration) {
-        let attempts = self.attempts.entry(subject).or_insert(Attempts {
-            count: 0,
-            last: now,
-            error: None,
-            wanted: true,
+        let place = self.place(&subject).unwrap_or_else(|place| {
+            if self.attempts.len() < FEW {
+                self.attempts.reserve_exact(1);
+            }
+            self.attempts
+                .insert(place, (subject, Attempts { count: 0, last: now, error: None, wanted: true }));
+            place
         });
+        let (_, attempts) = &mut self.attempts[place];
         attempts.count += 1;
         attempts.last = now;
         attempts.error = error;
@@ -100,14 +107,15 @@ impl Retries {
     /// where the change concerns it.
     pub fn forgive(&mut self, concerned: impl Fn(&Subject) -> bool) {
         let limit = self.limit;
-        self.attempts.retain(|subject, attempts| {
+        self.attempts.retain(|(subject, attempts)| {
             attempts.error.is_some() && attempts.count < limit && !concerned(subject)
         });
     }
 
     /// What was just recorded is not tried again until something changes.
     pub fn give_up(&mut self, subject: &Subject) {
-        if let Some(attempts) = self.attempts.get_mut(subject) {
+        if let Ok(place) = self.place(subject) {
+            let (_, attempts) = &mut self.attempts[place];
             attempts.count = attempts.count.max(self.limit);
         }
     }
@@ -119,13 +127,15 @@ impl Retries {
 
     /// Forgets the attempts at one subject.
     pub fn forget(&mut self, subject: &Subject) {
-        self.attempts.remove(subject);
+        if let Ok(place) = self.place(subject) {
+            self.attempts.remove(place);
+        }
     }
 
     /// Forgets what is long ago, and the errors of what is no longer wanted.
     pub fn prune(&mut self, wanted: impl Fn(&Subject) -> bool, now: Duration) {
         self.attempts
-            .retain(|subject, attempts| now < attempts.last + attempts.pause() * 2 + forget_after(subject));
+            .retain(|(subject, attempts)| now < attempts.last + attempts.pause() * 2 + forget_after(subject));
         for (subject, attempts) in &mut self.attempts {
             attempts.wanted = wanted(subject);
             // How the last attempt at subflows goes is not known yet.
@@ -142,6 +152,11 @@ impl Retries {
             let reason = attempts.error.as_deref().or(given_up.then_some(UNDONE))?;
             Some((subject, reason, given_up))
         })
+    }
+
+    /// Where a subject is, or belongs.
+    fn place(&self, subject: &Subject) -> Result<usize, usize> {
+        self.attempts.binary_search_by(|(known, _)| known.cmp(subject))
     }
 }
 

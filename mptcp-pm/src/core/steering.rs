@@ -2,6 +2,7 @@
 //!
 //! The kernel's scheduler uses the subflows that are not backup, so this is all that is decided: by the service type, by
 //! the owner's order of the ways, by what is alive, and by what was measured.
+mod gain;
 #[cfg(test)]
 mod tests;
 
@@ -13,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use super::action::{Step, Token};
 use super::alarm::Figures;
 use super::connections::{Connection, Ends, Subflow};
-use super::flow::Flow;
+use super::flow::{Flow, Look};
 use super::health::{Health, State};
-use super::retry::Pacer;
 use super::service::Service;
 use super::subflows::Aims;
+use gain::{Carrier, Gain};
 
 /// The part that a subflow plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +41,6 @@ const STAY: Duration = Duration::from_secs(1);
 /// What steers one connection.
 #[derive(Clone, Debug, Default)]
 pub struct Steering {
-    measured: Vec<Measured>,
     /// Subflows that are silent; and those that were, until when that counts.
     silent: Vec<(Ends, Option<Duration>)>,
     /// Of those, the ones that are to be closed.
@@ -48,53 +48,104 @@ pub struct Steering {
     /// Which one carries while one carries, and since when.
     carrier: Option<(Ends, Duration)>,
     flow: Flow,
+    gain: Gain,
     changes: Changes,
-    /// When a change is allowed that was wanted before.
-    postponed: Option<Duration>,
 }
 
-/// What was read of a subflow, and when it last moved anything.
-#[derive(Clone, Debug)]
-struct Measured {
-    figures: Figures,
+/// What was last read of a subflow, when that was, and when it last moved anything. There are as many as subflows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// The smoothed round-trip time, microseconds.
+    rtt_us: Option<u32>,
+    /// The least one of late, likewise.
+    least_us: Option<u32>,
+    /// Bytes acknowledged and received.
+    moved: u64,
+    read: Duration,
     at: Duration,
+    backlogged: bool,
 }
 
 impl Measured {
-    const fn moved(&self) -> u64 {
-        self.figures.acked + self.figures.received
+    /// What was read now, after what was read before.
+    pub fn next(before: Option<Self>, figures: &Figures, now: Duration) -> Self {
+        let moved = figures.acked + figures.received;
+        let at = before.filter(|before| before.moved == moved).map_or(now, |before| before.at);
+        let micros = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        Self {
+            rtt_us: figures.rtt.map(micros),
+            least_us: figures.least.map(micros),
+            moved,
+            read: now,
+            at,
+            backlogged: figures.backlogged,
+        }
+    }
+
+    fn rtt(&self) -> Option<Duration> {
+        self.rtt_us.map(|us| Duration::from_micros(us.into()))
+    }
+
+    fn least(&self) -> Option<Duration> {
+        self.least_us.map(|us| Duration::from_micros(us.into()))
     }
 }
 
-/// How often parts may change: whatever is measured or decided wrongly, the kernel and the peer have to bear it.
-#[derive(Clone, Debug)]
-struct Changes(Pacer);
+impl Carrier {
+    /// None for a subflow that does not carry, or of which nothing was read.
+    fn of(subflow: &Subflow) -> Option<Self> {
+        let measured = subflow.measured.filter(|_| plays(subflow, Part::Carries))?;
+        Some(Self {
+            ends: subflow.ends,
+            moved: measured.moved,
+            rtt: measured.rtt().unwrap_or_default(),
+        })
+    }
+}
 
-impl Default for Changes {
-    fn default() -> Self {
-        Self(Pacer::new(STAY))
+/// When what carries has changed: whatever is measured or decided wrongly, the kernel and the peer have to bear it.
+#[derive(Clone, Debug, Default)]
+struct Changes {
+    /// When the connection was first decided on.
+    begun: Option<Duration>,
+    /// It has found its place: a connection may begin on any way, and leaves it for the right one once without waiting.
+    settled: bool,
+    last: Option<Duration>,
+}
+
+impl Changes {
+    /// When the next one may be made.
+    fn next(&self) -> Duration {
+        self.last.map_or(Duration::ZERO, |at| at + STAY)
+    }
+
+    /// One is made.
+    fn note(&mut self, now: Duration) {
+        let begins = self.begun.is_none_or(|begun| now < begun + STAY);
+        if std::mem::replace(&mut self.settled, true) || !begins {
+            self.last = Some(now);
+        }
     }
 }
 
 impl Steering {
-    /// What was read of one of its subflows.
-    pub fn measure(&mut self, figures: &Figures, now: Duration) {
-        let new = Measured { figures: figures.clone(), at: now };
-        match self.measured.iter_mut().find(|known| known.figures.ends == figures.ends) {
-            Some(known) if known.moved() == new.moved() => known.figures = new.figures,
-            Some(known) => *known = new,
-            None => self.measured.push(new),
-        }
-    }
-
-    /// A reading of all its subflows is complete. Tells whether anything has moved since the last one.
-    pub fn measured(&mut self, now: Duration) -> bool {
-        let moved = self.measured.iter().map(Measured::moved).sum();
+    /// A reading of its subflows is complete. Tells whether anything has moved since the last one.
+    pub fn measured(&mut self, subflows: &[Subflow], now: Duration) -> bool {
         self.silent.retain(|(_, until)| until.is_none_or(|at| now < at));
-        let least = self.measured.iter().filter_map(|known| known.figures.least);
-        let slowest = least.max().unwrap_or_default();
-        let backlogged = self.measured.iter().any(|known| known.figures.backlogged);
-        self.flow.advance(moved, backlogged, slowest, now)
+        let known = || subflows.iter().filter_map(|subflow| subflow.measured.as_ref());
+        let moved = known().map(|known| known.moved).sum();
+        let slowest = known().filter_map(Measured::least).max().unwrap_or_default();
+        let backlogged = known().any(|known| known.backlogged);
+        // Of a subflow that has just begun there is a reading of its own, which says nothing of the others.
+        let whole = known().all(|known| known.read == now);
+        let more = self.flow.advance(moved, Look { backlogged, whole, slowest }, now);
+        if !self.flow.is_long() {
+            self.gain.forget();
+        } else if whole {
+            let carriers: Vec<Carrier> = subflows.iter().filter_map(Carrier::of).collect();
+            self.gain.advance(&carriers, self.flow.lasts(now), now);
+        }
+        more
     }
 
     /// A subflow is silent; `gone` when that alone decides on it.
@@ -124,18 +175,28 @@ impl Steering {
     }
 
     /// A subflow is no more.
-    pub fn forget(&mut self, ends: &Ends) {
-        self.retain(|known| known != ends);
+    pub fn forget(&mut self, subflow: &Subflow) {
+        self.retain(|known| *known != subflow.ends);
+        self.flow.forget(subflow.measured.map_or(0, |known| known.moved));
     }
 
-    /// The subflows that there are.
-    pub fn retain(&mut self, exists: impl Fn(&Ends) -> bool) {
-        let lost = self.measured.iter().filter(|known| !exists(&known.figures.ends));
-        let lost = lost.map(Measured::moved).sum();
-        self.measured.retain(|known| exists(&known.figures.ends));
+    /// The subflows are others: what is known of those that stay is kept.
+    pub fn replace(&mut self, before: &[Subflow], after: &mut [Subflow]) {
+        let mut lost = 0;
+        for subflow in before.iter().filter(|subflow| subflow.measured.is_some()) {
+            match after.iter_mut().find(|known| known.ends == subflow.ends) {
+                Some(known) => known.measured = subflow.measured,
+                None => lost += subflow.measured.map_or(0, |known| known.moved),
+            }
+        }
+        self.retain(|known| after.iter().any(|subflow| subflow.ends == *known));
+        self.flow.forget(lost);
+    }
+
+    fn retain(&mut self, exists: impl Fn(&Ends) -> bool) {
         self.silent.retain(|(known, _)| exists(known));
         self.dead.retain(|known| exists(known));
-        self.flow.forget(lost);
+        self.gain.retain(exists);
     }
 
     /// Whether a subflow was given up.
@@ -148,9 +209,20 @@ impl Steering {
         self.flow.is_long()
     }
 
-    /// When something that is decided now is to be decided again.
-    pub fn deadline(&self) -> Option<Duration> {
-        self.silent.iter().filter_map(|(_, until)| *until).chain(self.postponed).min()
+    /// When something that is decided now is to be decided again; it may be past.
+    pub fn deadlines(&self) -> impl Iterator<Item = Duration> {
+        let trusted = self.silent.iter().filter_map(|(_, until)| *until);
+        trusted.chain(self.changes.last.map(|at| at + STAY))
+    }
+
+    /// Whether what carries may be changed now, though nothing is wrong.
+    pub fn may_change(&self, now: Duration) -> bool {
+        self.changes.next() <= now
+    }
+
+    /// Whether a subflow was silent and no longer is.
+    fn recovers(&self, ends: &Ends) -> bool {
+        self.silent.iter().any(|(known, until)| known == ends && until.is_some())
     }
 
     fn is_silent(&self, ends: &Ends, now: Duration) -> bool {
@@ -177,18 +249,17 @@ impl Candidate {
     fn new(place: usize, connection: &Connection, surroundings: &Surroundings<'_>) -> Option<Self> {
         let Surroundings { aims, health, now } = *surroundings;
         let (subflow, steering) = (&connection.subflows[place], &connection.steering);
-        let local = subflow.ends.local.ip();
-        let rank = aims.rank(local).filter(|_| subflow.established)?;
-        let state = health.state(aims.place(local));
+        let (rank, way) = aims.find(subflow.ends.local.ip()).filter(|_| subflow.established)?;
+        let state = health.state(way.addr);
         Some(Self {
             place,
             ends: subflow.ends,
             rank,
-            reluctant: aims.is_reluctant(local),
+            reluctant: way.is_backup(),
             // While the other end is asked nothing is changed: what is lost moves when the subflow is closed, not before.
             is_silent: state != State::Suspect && steering.is_silent(&subflow.ends, now),
             state,
-            rtt: rtt(subflow, connection, surroundings),
+            rtt: rtt(subflow, way.addr, connection.service, health),
         })
     }
 
@@ -204,17 +275,13 @@ impl Candidate {
 
 /// The delay of a subflow's path: what stands by carries nothing that could be timed, and is as fast as the last answer
 /// over its way. A transfer that fills its own queue is no reason to leave a path that is otherwise shorter.
-fn rtt(subflow: &Subflow, connection: &Connection, around: &Surroundings<'_>) -> Option<Duration> {
-    let way = around.aims.place(subflow.ends.local.ip());
-    let asked = around.health.rtt(way, subflow.ends.remote.ip());
-    let measured = connection.steering.measured.iter().find(|known| known.figures.ends == subflow.ends);
-    let Some(measured) = measured else { return asked.map(|(rtt, _)| rtt) };
-    match (connection.service, asked) {
-        (Service::Aggregate, asked) => {
-            measured.figures.least.into_iter().chain(asked.map(|(rtt, _)| rtt)).min()
-        }
+fn rtt(subflow: &Subflow, way: IpAddr, service: Service, health: &Health) -> Option<Duration> {
+    let asked = health.rtt(way, subflow.ends.remote.ip());
+    let Some(measured) = &subflow.measured else { return asked.map(|(rtt, _)| rtt) };
+    match (service, asked) {
+        (Service::Aggregate, asked) => measured.least().into_iter().chain(asked.map(|(rtt, _)| rtt)).min(),
         (_, Some((rtt, at))) if measured.at < at => Some(rtt),
-        _ => measured.figures.rtt,
+        _ => measured.rtt(),
     }
 }
 
@@ -232,32 +299,61 @@ pub struct Surroundings<'a> {
     pub now: Duration,
 }
 
-/// Gives each established subflow its part. A part that changes may be played at once, however often others were.
-pub fn decide(token: Token, connection: &mut Connection, surroundings: &Surroundings<'_>) {
+/// Whether a subflow would get another part than it has: what was measured is no reason to look at a connection again
+/// where it changes nothing.
+pub fn would_decide(connection: &mut Connection, surroundings: &Surroundings<'_>) -> bool {
     let parts = parts(connection, surroundings);
-    let of = |decided: Option<(Part, &str)>| decided.map(|(part, _)| part);
-    let changes = |(place, (part, _)): &Decided| {
-        of(connection.subflows[*place].part).is_some_and(|before| before != *part)
-    };
-    let hurt = |(place, (part, _)): &Decided| {
-        of(connection.subflows[*place].part) == Some(Part::Carries) && *part == Part::SetAside
-    };
-    connection.steering.postponed = None;
-    // What is hurt is left in any case: that happens no more often than it falls silent.
-    if parts.iter().any(changes) && !parts.iter().any(hurt) {
-        let pacer = &mut connection.steering.changes.0;
-        if !pacer.take(surroundings.now) {
-            connection.steering.postponed = Some(pacer.next());
+    parts.into_iter().any(|(place, decided)| connection.subflows[place].part != Some(decided))
+}
+
+/// Gives each established subflow its part. What carries changes at most once a second, but for what is hurt.
+pub fn decide(token: Token, connection: &mut Connection, surroundings: &Surroundings<'_>) {
+    let now = surroundings.now;
+    connection.steering.changes.begun.get_or_insert(now);
+    let parts = parts(connection, surroundings);
+    if parts.iter().any(|decided| changes(connection, decided)) {
+        let allowed = connection.steering.changes.next();
+        // What is hurt is left in any case: that happens no more often than it falls silent.
+        if now < allowed && !is_hurt(connection, &parts) {
             return;
         }
+        connection.steering.changes.note(now);
     }
     for (place, (part, why)) in parts {
         let subflow = &mut connection.subflows[place];
-        let before = subflow.part.replace((part, why));
-        if of(before) != Some(part) {
+        let before = subflow.part.replace((part, why)).map(|(part, _)| part);
+        if (before == Some(Part::Carries)) != (part == Part::Carries) {
+            connection.steering.gain.restart();
+        }
+        if before != Some(part) {
             connection.retries.forget(&Step::SetBackup(subflow.ends, true).subject(token));
         }
     }
+}
+
+fn plays(subflow: &Subflow, part: Part) -> bool {
+    subflow.part.is_some_and(|(played, _)| played == part)
+}
+
+/// Whether a decision changes what carries.
+fn changes(connection: &Connection, (place, (part, _)): &Decided) -> bool {
+    carries(connection, *place) != (*part == Part::Carries)
+}
+
+/// Whether something carries that something is wrong with, though there is something better, or nothing is left that
+/// carries.
+fn is_hurt(connection: &Connection, parts: &[Decided]) -> bool {
+    let mut left = parts.iter().filter(|(place, _)| carries(connection, *place)).peekable();
+    let is_hurt = |place: usize| !connection.steering.recovers(&connection.subflows[place].ends);
+    left.peek().is_none() || left.any(|(place, (part, _))| *part == Part::SetAside && is_hurt(*place))
+}
+
+/// Whether a subflow carries so far. Before anything was decided that is what the kernel does; later on, one that is new
+/// carries when that is decided.
+fn carries(connection: &Connection, place: usize) -> bool {
+    let subflow = &connection.subflows[place];
+    let undecided = || connection.subflows.iter().all(|subflow| subflow.part.is_none());
+    subflow.part.map_or_else(|| !subflow.backup && undecided(), |(part, _)| part == Part::Carries)
 }
 
 type Decided = (usize, (Part, &'static str));
@@ -272,9 +368,17 @@ fn parts(connection: &mut Connection, surroundings: &Surroundings<'_>) -> Vec<De
     let Some(carrier) = carrier(connection, &best, surroundings) else { return Vec::new() };
     let stays = connection.steering.carrier.filter(|(known, _)| *known == carrier);
     connection.steering.carrier = stays.or(Some((carrier, surroundings.now)));
+    let steering = &connection.steering;
+    let lasts = steering.flow.lasts(surroundings.now);
+    let adds = |candidate: &&Candidate| !steering.gain.is_out(&candidate.ends, lasts);
+    // Where what delivered most is no more, the others carry.
+    let is_choice = best.iter().any(adds);
     let shared = shares(connection, surroundings.aims);
     let best = best.into_iter().map(|candidate| {
         let part = match (shared, candidate.ends == carrier) {
+            (true, _) if is_choice && !adds(&candidate) => {
+                (Part::StandsBy, "it would hold up the others more than it adds")
+            }
             (true, _) => (Part::Carries, "the transfer is long enough for all paths"),
             (false, true) => (Part::Carries, why(connection.service)),
             (false, false) => (Part::StandsBy, why_not(connection.service)),

@@ -33,9 +33,15 @@ pub struct Aims {
 }
 
 impl Aims {
-    fn way(&self, addr: IpAddr) -> Option<&NewEndpoint> {
+    /// The way that an address stands for, and how high that stands in the owner's order; 0 is the best. None where it is
+    /// not ours to use.
+    pub fn find(&self, addr: IpAddr) -> Option<(usize, &NewEndpoint)> {
         let addr = self.aliases.get(&addr).copied().unwrap_or(addr);
-        self.ways.iter().find(|way| way.addr == addr)
+        self.ways.iter().enumerate().find(|(_, way)| way.addr == addr)
+    }
+
+    fn way(&self, addr: IpAddr) -> Option<&NewEndpoint> {
+        self.find(addr).map(|(_, way)| way)
     }
 
     /// The way that an address stands for; itself where it stands for none.
@@ -48,10 +54,9 @@ impl Aims {
         self.way(addr).is_none() && !self.elsewhere.contains(&addr)
     }
 
-    /// How high an address stands in the owner's order; 0 is the best. None where it is not ours to use.
+    /// How high an address stands in the owner's order.
     pub fn rank(&self, addr: IpAddr) -> Option<usize> {
-        let place = self.place(addr);
-        self.ways.iter().position(|way| way.addr == place)
+        self.find(addr).map(|(rank, _)| rank)
     }
 
     /// Whether an address is of a way that rests.
@@ -66,7 +71,7 @@ impl Aims {
 
     /// Whether the owner wants it to stand by.
     pub fn is_reluctant(&self, addr: IpAddr) -> bool {
-        self.way(addr).is_some_and(|way| way.flags.contains(EndpointFlags::BACKUP))
+        self.way(addr).is_some_and(NewEndpoint::is_backup)
     }
 
     fn limits(&self) -> Limits {
@@ -85,8 +90,9 @@ pub enum Next {
     Nothing,
 }
 
-/// What to do next for a connection. The order: what is to carry data is raised before anything is closed, and what is
-/// dead is closed before anything is opened, so that its data moves; nothing stands by before another one carries.
+/// What to do next for a connection. The order: what is dead is closed before anything else, so that its data goes first
+/// over what is left, which the kernel uses then even if it stands by; raised before, it would have its window full of
+/// newer data. Nothing stands by before another one carries.
 pub fn next(token: Token, connection: &mut Connection, around: &Surroundings<'_>) -> Next {
     let Surroundings { aims, now, .. } = *around;
     let managed = connection.manager != Manager::Kernel && connection.established;
@@ -96,8 +102,8 @@ pub fn next(token: Token, connection: &mut Connection, around: &Surroundings<'_>
     }
     connection.retries.prune(|_| true, now);
     steering::decide(token, connection, around);
-    let mut later = connection.steering.deadline().filter(|at| now < *at);
-    let wanted = [raise, close, withdraw, connect, answer, announce, stand_by];
+    let mut later = connection.steering.deadlines().filter(|at| now < *at).min();
+    let wanted = [close, raise, withdraw, connect, answer, announce, stand_by];
     for step in wanted.iter().flat_map(|wanted| wanted(connection, around)) {
         match connection.retries.verdict(&step.subject(token), now) {
             Verdict::Now => return Next::Now(with_id(step, connection)),
@@ -167,7 +173,14 @@ fn connect(connection: &Connection, around: &Surroundings<'_>) -> Vec<Step> {
             let remote = targets(connection, aims).find(|remote| is_same_family(way, remote))?;
             Some(create(connection, way, remote, aims))
         })
+        .filter(|step| may_begin(step, connection, around))
         .collect()
+}
+
+/// One more that carries is a change of what carries, and those are rare, unless nothing is left that does.
+fn may_begin(step: &Step, connection: &Connection, around: &Surroundings<'_>) -> bool {
+    let carries = matches!(step, Step::Create(new) if !new.backup);
+    !carries || connection.steering.may_change(around.now) || !lives(connection, around)
 }
 
 /// A subflow to each address that the peer has announced: from the best way, or from every one that says so.
@@ -195,6 +208,7 @@ fn answer(connection: &Connection, around: &Surroundings<'_>) -> Vec<Step> {
             }
         }
     }
+    steps.retain(|step| may_begin(step, connection, around));
     steps
 }
 
@@ -223,6 +237,11 @@ fn living(connection: &Connection) -> impl Iterator<Item = &Subflow> {
 /// Whether it was decided that a subflow carries, or that it does not.
 fn plays(subflow: &Subflow, carries: bool) -> bool {
     subflow.part.is_some_and(|(part, _)| (part == Part::Carries) == carries)
+}
+
+/// Whether a connection has a living subflow.
+fn lives(connection: &Connection, around: &Surroundings<'_>) -> bool {
+    living(connection).any(|subflow| !is_gone(connection, subflow, around))
 }
 
 /// Whether a connection has a living subflow on a way that does not rest.

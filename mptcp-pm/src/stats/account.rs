@@ -1,12 +1,13 @@
 //! What one uplink has delivered under one provider, by the subflows that live and those that have ended.
 use std::collections::VecDeque;
 
-use mptcp_common::path_stats::Sample;
+use mptcp_common::path_stats::RttHistogram;
 
 use super::clock::{Clock, Turned};
 use super::group::{Group, Living, Peaks, Totals};
 use super::places::Place;
-use super::windows::{Sums, Tally, Windows};
+use super::record::Last;
+use super::windows::{Sums, Windows};
 use crate::view::paths::{Moment, UplinkFigures};
 
 /// So many moments are kept.
@@ -17,10 +18,10 @@ pub(super) struct Account {
     pub(super) place: Place,
     totals: Totals,
     peaks: Peaks,
-    /// What the windows are made of, up to now.
-    tally: Tally,
-    /// Up to the last reading.
-    counted: Tally,
+    /// Bytes acknowledged and received since the last reading.
+    bytes: [u64; 2],
+    /// All round-trip times up to now.
+    rtt: RttHistogram,
     windows: Windows,
     history: VecDeque<Moment>,
 }
@@ -31,25 +32,33 @@ impl Account {
             place,
             totals: Totals::default(),
             peaks: Peaks::default(),
-            tally: Tally::default(),
-            counted: Tally::default(),
+            bytes: [0; 2],
+            rtt: RttHistogram::default(),
             windows: Windows::default(),
             history: VecDeque::new(),
         }
     }
 
     /// A subflow is there. What it had before the daemon looked is no news, but it counts.
-    pub(super) fn begin(&mut self, sample: &Sample) {
-        self.totals = self.totals.plus(&Totals::of(sample));
-        self.peaks = self.peaks.plus(&Peaks::of(sample));
-        self.tally.add(&super::subflow::origin(sample), &Tally::of(sample));
+    pub(super) fn begin(&mut self, last: &Last) {
+        self.totals = self.totals.plus(&Totals::of(last));
+        self.peaks = self.peaks.plus(&Peaks::of(last));
     }
 
     /// A subflow has moved on.
-    pub(super) fn go_on(&mut self, before: &Sample, after: &Sample) {
+    pub(super) fn go_on(&mut self, before: &Last, after: &Last) {
         self.totals = self.totals.plus(&Totals::of(after).since(&Totals::of(before)));
         self.peaks = self.peaks.plus(&Peaks::of(after));
-        self.tally.add(&Tally::of(before), &Tally::of(after));
+    }
+
+    /// Bytes were acknowledged and received.
+    pub(super) fn moved(&mut self, bytes: [u64; 2]) {
+        self.bytes.iter_mut().zip(bytes).for_each(|(sum, more)| *sum += more);
+    }
+
+    /// So many round-trip times were measured that are of a bucket.
+    pub(super) fn measured(&mut self, bucket: usize, number: u32) {
+        self.rtt.buckets[bucket] = self.rtt.buckets[bucket].wrapping_add(number);
     }
 
     /// A subflow has ended.
@@ -59,8 +68,8 @@ impl Account {
 
     /// A reading has ended.
     pub(super) fn turn(&mut self, turned: Turned, clock: &Clock, living: &Living) {
-        self.windows.add(&self.counted, &self.tally);
-        self.counted = self.tally;
+        self.windows.add(std::mem::take(&mut self.bytes));
+        self.windows.rtt.follow(&self.rtt, |_, _| {});
         self.windows.turn(turned);
         let seconds = clock.last_second();
         if turned[0] && seconds > 0.0 {

@@ -1,7 +1,6 @@
 //! The figures of several subflows together: one, those of a connection, of an uplink, of a provider.
-use mptcp_common::path_stats::{Live, Sample};
-
 use super::clock::{Clock, seconds};
+use super::record::Last;
 use super::windows::Sums;
 use crate::view::figures::Figures;
 
@@ -22,17 +21,16 @@ pub(super) struct Totals {
 
 impl Totals {
     /// Those of a living subflow.
-    pub(super) fn of(sample: &Sample) -> Self {
-        let live = &sample.live;
+    pub(super) fn of(last: &Last) -> Self {
         Self {
-            sent: live.bytes_sent,
-            acknowledged: live.bytes_acked,
-            received: live.bytes_received,
-            retransmitted: live.bytes_retransmitted,
-            segments_sent: live.segments_out.into(),
-            segments_received: live.segments_in.into(),
-            segments_retransmitted: live.segments_retransmitted.into(),
-            timeouts: sample.kept.timeouts.into(),
+            sent: last.sent,
+            acknowledged: last.acknowledged,
+            received: last.received,
+            retransmitted: last.retransmitted,
+            segments_sent: last.segments_sent.into(),
+            segments_received: last.segments_received.into(),
+            segments_retransmitted: last.segments_retransmitted.into(),
+            timeouts: last.timeouts.into(),
             opened: 1,
             closed: 0,
         }
@@ -78,23 +76,23 @@ pub(super) struct Living {
 
 impl Living {
     /// One subflow, of which so many round-trip times were measured of late.
-    pub(super) fn of(live: &Live, rtt_samples: u64) -> Self {
+    pub(super) fn of(last: &Last, rtt_samples: u64) -> Self {
         let weight = (1 + rtt_samples) as f64;
-        let bytes = |segments: u32| (live.mss > 0).then(|| u64::from(segments) * u64::from(live.mss));
+        let bytes = |segments: u32| (last.mss > 0).then(|| u64::from(segments) * u64::from(last.mss));
         Self {
             subflows: 1,
-            backup: u64::from(live.backup_by_us != 0 || live.backup_by_peer != 0),
-            rtt: Mean::of(live.rtt_us, weight),
+            backup: u64::from(last.backup),
+            rtt: Mean::of(last.rtt_us, weight),
             // Without a round-trip time the kernel has only an initial value.
-            rtt_deviation: if live.rtt_us > 0 {
-                Mean::of(live.rtt_deviation_us, weight)
+            rtt_deviation: if last.rtt_us > 0 {
+                Mean::of(last.rtt_deviation_us, weight)
             } else {
                 Mean::default()
             },
-            rtt_min_us: Some(live.rtt_min_us).filter(|rtt| ![0, u32::MAX].contains(rtt)),
-            delivery_rate: Some(live.delivery_rate).filter(|rate| *rate > 0),
-            congestion_window: bytes(live.cwnd),
-            in_flight: bytes(live.in_flight),
+            rtt_min_us: Some(last.rtt_min_us).filter(|rtt| ![0, u32::MAX].contains(rtt)),
+            delivery_rate: Some(last.delivery_rate).filter(|rate| *rate > 0),
+            congestion_window: bytes(last.cwnd),
+            in_flight: bytes(last.in_flight),
         }
     }
 
@@ -161,11 +159,8 @@ pub(super) struct Peaks {
 }
 
 impl Peaks {
-    pub(super) fn of(sample: &Sample) -> Self {
-        Self {
-            delivery_rate: sample.kept.delivery_rate_max,
-            progress_ns: sample.live.delivered_ns.max(sample.live.received_ns),
-        }
+    pub(super) fn of(last: &Last) -> Self {
+        Self { delivery_rate: last.delivery_rate_max, progress_ns: last.progress_ns }
     }
 
     pub(super) fn plus(&self, other: &Self) -> Self {

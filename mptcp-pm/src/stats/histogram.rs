@@ -1,47 +1,115 @@
-//! Histograms of round-trip times: one slot's in fifty bytes, and what was below of all.
+//! Round-trip times of late, in as little room as thousands of subflows allow; and what was below of all.
 use mptcp_common::path_stats::RttHistogram;
+
+use super::clock::WINDOWS;
+use super::windows::{CURRENT, PREVIOUS};
 
 pub(super) const BUCKETS: usize = RttHistogram::BUCKETS;
 
-/// What a histogram grew by. Counts are in units of a power of two, as fine as sixteen bits allow: of a bucket, less
-/// than two of 32,768 units get lost.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Compact {
-    counts: [u16; BUCKETS],
-    /// The unit's logarithm.
-    shift: u16,
+/// What a histogram grew by, in the slots of all windows. Counts are in units of a power of two, as fine as sixteen bits
+/// allow: of a bucket, less than two of 32,768 units get lost. A path's times lie close together, so only those buckets are
+/// kept that ever had one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recent {
+    rows: Vec<Row>,
+    /// The unit's logarithm in each slot.
+    shifts: [[u8; 2]; WINDOWS],
 }
 
-impl Compact {
-    /// Adds what a histogram grew by. Taken from its own count, not from the difference, so that many small ones are
+/// One bucket.
+#[derive(Clone, Debug)]
+struct Row {
+    /// What the histogram has in it.
+    total: u32,
+    counts: [[u16; 2]; WINDOWS],
+    bucket: u8,
+}
+
+impl Recent {
+    /// Begins to count where a histogram stands.
+    pub(super) fn since(origin: &RttHistogram) -> Self {
+        let counted = origin.buckets.iter().enumerate().filter(|(_, count)| **count != 0);
+        let rows = counted.map(|(bucket, count)| Row::new(bucket, *count)).collect();
+        Self { rows, ..Self::default() }
+    }
+
+    /// Takes in the histogram as it is now; tells each bucket that has grown, and by how much. The kernel's counts wrap.
+    pub(super) fn follow(&mut self, now: &RttHistogram, mut grown: impl FnMut(usize, u32)) {
+        let mut known = 0_u32;
+        for place in 0..self.rows.len() {
+            let Row { bucket, total, .. } = self.rows[place];
+            known |= 1 << bucket;
+            let count = now.buckets[usize::from(bucket)];
+            if count != total {
+                grown(bucket.into(), count.wrapping_sub(total));
+                self.grow(place, count);
+            }
+        }
+        for (bucket, count) in now.buckets.iter().enumerate() {
+            if *count != 0 && known >> bucket & 1 == 0 {
+                grown(bucket, *count);
+                // There are never many: the room is worth more than the time.
+                self.rows.reserve_exact(1);
+                self.rows.push(Row::new(bucket, 0));
+                self.grow(self.rows.len() - 1, *count);
+            }
+        }
+    }
+
+    /// Adds to a bucket what it grew by. Taken from its own count, not from the difference, so that many small ones are
     /// not rounded away one by one.
-    pub(super) fn add(&mut self, before: &RttHistogram, after: &RttHistogram) {
-        // One or two as a rule; the others stay as they are.
-        let grown = || (0..BUCKETS).filter(|bucket| before.buckets[*bucket] != after.buckets[*bucket]);
-        while grown().any(|bucket| self.sum(bucket, before, after).is_none()) {
-            self.counts.iter_mut().for_each(|count| *count /= 2);
-            self.shift += 1;
+    fn grow(&mut self, place: usize, now: u32) {
+        for window in 0..WINDOWS {
+            let sum = loop {
+                match self.rows[place].sum(window, self.shifts[window][CURRENT], now) {
+                    Some(sum) => break sum,
+                    None => self.coarsen(window),
+                }
+            };
+            self.rows[place].counts[window][CURRENT] = sum;
         }
-        for bucket in grown() {
-            self.counts[bucket] = self.sum(bucket, before, after).unwrap_or(u16::MAX);
+        self.rows[place].total = now;
+    }
+
+    /// Doubles the unit of a window's current slot.
+    fn coarsen(&mut self, window: usize) {
+        self.rows.iter_mut().for_each(|row| row.counts[window][CURRENT] /= 2);
+        self.shifts[window][CURRENT] += 1;
+    }
+
+    /// Begins a new slot of a window.
+    pub(super) fn turn(&mut self, window: usize) {
+        for row in &mut self.rows {
+            row.counts[window] = [0, row.counts[window][CURRENT]];
         }
+        self.shifts[window] = [0, self.shifts[window][CURRENT]];
     }
 
-    /// A bucket's count with the growth; none where it does not fit. The kernel's counts wrap.
-    fn sum(&self, bucket: usize, before: &RttHistogram, after: &RttHistogram) -> Option<u16> {
-        let below_unit = (1_u32 << self.shift) - 1;
-        let units = after.buckets[bucket].wrapping_sub(before.buckets[bucket] & !below_unit) >> self.shift;
-        self.counts[bucket].checked_add(u16::try_from(units).ok()?)
+    /// How many samples a window has in both slots, about.
+    pub(super) fn total(&self, window: usize) -> u64 {
+        [CURRENT, PREVIOUS].into_iter().flat_map(|slot| self.each(window, slot)).map(|(_, count)| count).sum()
     }
 
-    /// How many samples there are, about.
-    pub(super) fn total(&self) -> u64 {
-        self.counts.iter().map(|count| u64::from(*count)).sum::<u64>() << self.shift
+    /// The buckets of a slot, with their counts in samples.
+    pub(super) fn each(&self, window: usize, slot: usize) -> impl Iterator<Item = (usize, u64)> {
+        let shift = self.shifts[window][slot];
+        self.rows
+            .iter()
+            .map(move |row| (usize::from(row.bucket), u64::from(row.counts[window][slot]) << shift))
+    }
+}
+
+impl Row {
+    const fn new(bucket: usize, total: u32) -> Self {
+        // There are two dozen.
+        Self { total, counts: [[0; 2]; WINDOWS], bucket: bucket as u8 }
     }
 
-    /// The counts, in samples.
-    pub(super) fn each(&self) -> impl Iterator<Item = u64> {
-        self.counts.iter().map(|count| u64::from(*count) << self.shift)
+    /// The count in a window's current slot together with the growth; none where it does not fit.
+    fn sum(&self, window: usize, shift: u8, now: u32) -> Option<u16> {
+        let below_unit = (1_u32 << shift) - 1;
+        let units = now.wrapping_sub(self.total & !below_unit) >> shift;
+        self.counts[window][CURRENT].checked_add(u16::try_from(units).ok()?)
     }
 }
 
@@ -73,9 +141,15 @@ mod tests {
         histogram
     }
 
+    fn counts(recent: &Recent) -> [u64; BUCKETS] {
+        let mut counts = [0; BUCKETS];
+        recent.each(0, CURRENT).for_each(|(bucket, count)| counts[bucket] += count);
+        counts
+    }
+
     #[test]
-    fn a_slot_takes_fifty_bytes() {
-        assert_eq!(size_of::<Compact>(), 50);
+    fn a_bucket_takes_as_many_bytes_as_its_counts_and_eight() {
+        assert_eq!(size_of::<Row>(), 2 * 2 * WINDOWS + 8);
     }
 
     #[test]
@@ -85,31 +159,47 @@ mod tests {
 
     #[test]
     fn rare_samples_survive_beside_many() {
-        let (mut slot, mut before) = (Compact::default(), RttHistogram::default());
+        let (mut recent, mut histogram) = (Recent::default(), RttHistogram::default());
+        let mut told = [0; BUCKETS];
         for _ in 0..600 {
-            let mut after = before;
-            after.buckets[10] += 5000;
-            after.buckets[15] += 1;
-            slot.add(&before, &after);
-            before = after;
+            histogram.buckets[10] += 5000;
+            histogram.buckets[15] += 1;
+            recent.follow(&histogram, |bucket, grown| told[bucket] += grown);
         }
-        let counts: Vec<u64> = slot.each().collect();
-        let unit = 1 << slot.shift;
+        assert_eq!(told, histogram.buckets);
+        let counts = counts(&recent);
+        let unit = 1 << recent.shifts[0][CURRENT];
         assert!((2_999_000..=3_000_000).contains(&counts[10]), "{counts:?}");
         assert!((600 - 2 * unit..=600).contains(&counts[15]), "{counts:?}, unit {unit}");
     }
 
     #[test]
     fn a_count_that_wraps_is_no_jump() {
-        let (mut before, mut after) = (RttHistogram::default(), RttHistogram::default());
-        before.buckets[3] = u32::MAX - 5;
-        after.buckets[3] = 4;
-        let mut slot = Compact::default();
-        slot.add(&before, &after);
-        assert_eq!(slot.total(), 10);
-        after.buckets[3] = u32::MAX;
-        slot.add(&RttHistogram::default(), &after);
-        assert!(slot.total() > u64::from(u32::MAX) - (1 << 17), "{}", slot.total());
+        let mut histogram = RttHistogram::default();
+        histogram.buckets[3] = u32::MAX - 5;
+        let mut recent = Recent::since(&histogram);
+        histogram.buckets[3] = 4;
+        recent.follow(&histogram, |_, grown| assert_eq!(grown, 10));
+        assert_eq!(recent.total(0), 10);
+        histogram.buckets[3] = u32::MAX;
+        recent.follow(&histogram, |_, grown| assert_eq!(grown, u32::MAX - 4));
+        assert!(recent.total(0) > u64::from(u32::MAX) - (1 << 17), "{}", recent.total(0));
+    }
+
+    #[test]
+    fn a_window_has_two_slots() {
+        let mut histogram = histogram(&[100, 100, 5000]);
+        let mut recent = Recent::default();
+        recent.follow(&histogram, |_, _| {});
+        recent.turn(0);
+        histogram.buckets[RttHistogram::bucket(100)] += 7;
+        recent.follow(&histogram, |_, _| {});
+        let sums = |window: usize, slot| recent.each(window, slot).map(|(_, count)| count).sum::<u64>();
+        assert_eq!((sums(0, CURRENT), sums(0, PREVIOUS), recent.total(0)), (7, 3, 10));
+        assert_eq!((sums(1, CURRENT), sums(1, PREVIOUS)), (10, 0));
+        recent.turn(0);
+        recent.turn(0);
+        assert_eq!((recent.total(0), recent.total(1)), (0, 10));
     }
 
     proptest! {
@@ -118,10 +208,9 @@ mod tests {
             mut samples in prop::collection::vec(1_u32..16_000_000, 1..300),
             share in 0.01_f64..1.0,
         ) {
-            let mut slot = Compact::default();
-            slot.add(&RttHistogram::default(), &histogram(&samples));
-            let counts = std::array::from_fn(|bucket| slot.each().nth(bucket).expect("it has all"));
-            let found = quantile(&counts, share).expect("there are samples") * 1e6;
+            let mut recent = Recent::default();
+            recent.follow(&histogram(&samples), |_, _| {});
+            let found = quantile(&counts(&recent), share).expect("there are samples") * 1e6;
             samples.sort_unstable();
             let rank = (share * samples.len() as f64).ceil() as usize;
             let truth = f64::from(samples[rank.max(1) - 1]);

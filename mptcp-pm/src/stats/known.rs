@@ -1,9 +1,8 @@
 //! One subflow that is known, for those who tell of it.
-use mptcp_common::path_stats::Sample;
-
 use super::clock::{Clock, seconds};
 use super::group::Group;
 use super::places::Place;
+use super::record::Identity;
 use super::subflow::Subflow;
 use crate::view::figures::{Figures, Windows};
 
@@ -16,9 +15,14 @@ pub struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    /// What was last heard of it.
-    pub fn sample(&self) -> &'a Sample {
-        &self.subflow.sample
+    /// Who it is.
+    pub fn identity(&self) -> &'a Identity {
+        &self.subflow.identity
+    }
+
+    /// Whether one of the two ends asked for backup.
+    pub fn is_backup(&self) -> bool {
+        self.subflow.last.backup
     }
 
     /// The name of its uplink; `other` where it has none.
@@ -33,9 +37,8 @@ impl<'a> Known<'a> {
 
     /// Its figures when it has ended, of which the last sample tells.
     pub fn last_figures(&self) -> Figures {
-        let live = &self.sample().live;
-        let progress_ns = live.delivered_ns.max(live.received_ns);
-        let idle = || seconds(live.at_ns.saturating_sub(progress_ns));
+        let last = &self.subflow.last;
+        let idle = || seconds(last.at_ns.saturating_sub(last.progress_ns));
         let mut group = Group::default();
         self.subflow.add_to(&mut group, self.clock);
         Figures {
@@ -43,7 +46,7 @@ impl<'a> Known<'a> {
             subflows: 0,
             backup_subflows: 0,
             // Up to its end, not to the last reading, which may be long ago.
-            idle_seconds: (progress_ns > 0).then(idle),
+            idle_seconds: (last.progress_ns > 0).then(idle),
             // They end with readings, and no reading ended with it.
             windows: Windows::default(),
             ..group.figures(self.clock, self.subflow.since_ns())

@@ -33,7 +33,7 @@ impl<'a> Lookup<'a> {
         subflows: impl Iterator<Item = &'a Subflow>,
     ) -> Self {
         let mut subflows: Vec<&Subflow> = subflows.collect();
-        subflows.sort_by_key(|subflow| subflow.sample.kept.token);
+        subflows.sort_by_key(|subflow| subflow.identity.token);
         Self { clock: clock.clone(), accounts, coupled: Some(coupled), subflows }
     }
 
@@ -49,51 +49,47 @@ impl<'a> Lookup<'a> {
     }
 
     fn growth(&self, subflows: &[&Subflow]) -> Option<f64> {
-        let algorithm = subflows.iter().find_map(|subflow| coupling::algorithm(&subflow.sample.live))?;
-        let told = self.coupled?.get(&subflows.first()?.sample.kept.token)?;
+        let algorithm = subflows.iter().find_map(|subflow| subflow.last.algorithm)?;
+        let told = self.coupled?.get(&subflows.first()?.identity.token)?;
         coupling::growth(algorithm, told)
     }
 
     /// A subflow's, by the local token of its connection and by its ends.
     pub fn subflow(&self, token: u32, local: SocketAddr, remote: SocketAddr) -> Option<Figures> {
         let wanted = (ends::canonical(local), ends::canonical(remote));
-        let has_them = |subflow: &&&Subflow| {
-            (ends::local(&subflow.sample.kept), ends::remote(&subflow.sample.kept)) == wanted
-        };
+        let has_them = |subflow: &&&Subflow| (subflow.identity.local(), subflow.identity.remote()) == wanted;
         let found = self.of(token).iter().find(has_them)?;
         Some(self.figures(std::slice::from_ref(found), found.since_ns()))
     }
 
     /// All connections with all their living subflows, by token.
     pub fn each(&self) -> Vec<ConnectionFigures> {
-        let of_one_connection = |a: &&Subflow, b: &&Subflow| a.sample.kept.token == b.sample.kept.token;
+        let of_one_connection = |a: &&Subflow, b: &&Subflow| a.identity.token == b.identity.token;
         self.subflows.chunk_by(of_one_connection).filter_map(|subflows| self.exposed(subflows)).collect()
     }
 
     /// A connection by its subflows, of which the initial one, or else the oldest, says where it leads.
     fn exposed(&self, subflows: &[&Subflow]) -> Option<ConnectionFigures> {
-        let is_join = |subflow: &&&Subflow| {
-            !Established::at(subflow.sample.kept.way).is_some_and(Established::is_initial)
-        };
+        let is_join = |subflow: &&&Subflow| !subflow.identity.way.is_some_and(Established::is_initial);
         let first = subflows.iter().min_by_key(|subflow| (is_join(subflow), subflow.since_ns()))?;
-        let kept = &first.sample.kept;
+        let identity = &first.identity;
         let subflow = |subflow: &&Subflow| SubflowFigures {
             uplink: self.accounts.get(subflow.account as usize).map(|account| account.place.name.clone()),
-            local: ends::local(&subflow.sample.kept),
-            remote: ends::remote(&subflow.sample.kept),
+            local: subflow.identity.local(),
+            remote: subflow.identity.remote(),
             figures: self.figures(std::slice::from_ref(subflow), subflow.since_ns()),
         };
         Some(ConnectionFigures {
-            token: kept.token,
-            remote: ends::remote(kept),
+            token: identity.token,
+            remote: identity.remote(),
             figures: self.together(subflows)?,
             subflows: subflows.iter().map(subflow).collect(),
         })
     }
 
     fn of(&self, token: u32) -> &[&'a Subflow] {
-        let start = self.subflows.partition_point(|subflow| subflow.sample.kept.token < token);
-        let end = self.subflows.partition_point(|subflow| subflow.sample.kept.token <= token);
+        let start = self.subflows.partition_point(|subflow| subflow.identity.token < token);
+        let end = self.subflows.partition_point(|subflow| subflow.identity.token <= token);
         &self.subflows[start..end]
     }
 

@@ -1,9 +1,11 @@
 //! One living subflow: its last figures and its windows.
 use mptcp_common::path_stats::{Kept, Sample};
 
+use super::account::Account;
 use super::clock::{Clock, Turned};
 use super::group::{Group, Living, Peaks, Totals};
-use super::windows::{Tally, Windows};
+use super::record::{Identity, Last};
+use super::windows::Windows;
 
 /// Which subflow: a socket that is disconnected and connected again is another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,22 +37,42 @@ pub(super) struct Subflow {
     pub(super) account: u32,
     /// When its windows begin.
     since_ns: u64,
-    pub(super) sample: Sample,
+    pub(super) identity: Identity,
+    pub(super) last: Last,
     windows: Windows,
 }
 
 impl Subflow {
-    pub(super) fn new(sample: &Sample, account: u32, heard: u32) -> Self {
-        let since_ns = if sample.kept.adopted == 0 { sample.kept.since_ns } else { sample.live.at_ns };
-        let mut windows = Windows::default();
-        windows.add(&origin(sample), &Tally::of(sample));
-        Self { heard, account, since_ns, sample: *sample, windows }
+    /// One that is new to its account. Its windows begin at nothing; where it is older than the program, at what it has
+    /// by now.
+    pub(super) fn new(sample: &Sample, number: u32, account: &mut Account, heard: u32) -> Self {
+        let (identity, last) = (Identity::of(&sample.kept), Last::of(sample));
+        let (since_ns, origin, windows) = match identity.adopted {
+            true => (last.at_ns, last, Windows::since(&sample.kept.rtt)),
+            false => (identity.since_ns, Last::default(), Windows::default()),
+        };
+        account.begin(&last);
+        let mut subflow = Self { heard, account: number, since_ns, identity, last: origin, windows };
+        subflow.count_growth(sample, last, account);
+        subflow
     }
 
     /// Takes in a later sample.
-    pub(super) fn go_on(&mut self, sample: &Sample) {
-        self.windows.add(&Tally::of(&self.sample), &Tally::of(sample));
-        self.sample = *sample;
+    pub(super) fn go_on(&mut self, sample: &Sample, account: &mut Account) {
+        let last = Last::of(sample);
+        account.go_on(&self.last, &last);
+        self.count_growth(sample, last, account);
+    }
+
+    fn count_growth(&mut self, sample: &Sample, last: Last, account: &mut Account) {
+        let bytes = [
+            last.acknowledged.saturating_sub(self.last.acknowledged),
+            last.received.saturating_sub(self.last.received),
+        ];
+        self.windows.add(bytes);
+        account.moved(bytes);
+        self.windows.rtt.follow(&sample.kept.rtt, |bucket, grown| account.measured(bucket, grown));
+        self.last = last;
     }
 
     pub(super) fn turn(&mut self, turned: Turned) {
@@ -60,11 +82,11 @@ impl Subflow {
     /// Whether it is being closed, which the kernel may go on trying for minutes after it has left its connection: from
     /// FIN-WAIT-1 to LAST-ACK, and CLOSING (include/net/tcp_states.h).
     fn is_closing(&self) -> bool {
-        matches!(self.sample.live.state, 4..=9 | 11)
+        matches!(self.last.state, 4..=9 | 11)
     }
 
     pub(super) fn living(&self) -> Living {
-        Living::of(&self.sample.live, self.windows.rtt_samples())
+        Living::of(&self.last, self.windows.rtt_samples())
     }
 
     /// Adds it to those of its account that live and are not being closed.
@@ -77,18 +99,13 @@ impl Subflow {
 
     /// Adds its figures to a group.
     pub(super) fn add_to(&self, group: &mut Group, clock: &Clock) {
-        group.totals = group.totals.plus(&Totals::of(&self.sample));
+        group.totals = group.totals.plus(&Totals::of(&self.last));
         group.living = group.living.plus(&self.living());
-        group.peaks = group.peaks.plus(&Peaks::of(&self.sample));
+        group.peaks = group.peaks.plus(&Peaks::of(&self.last));
         group.windows.add(&self.windows, clock);
     }
 
     pub(super) fn since_ns(&self) -> u64 {
         self.since_ns
     }
-}
-
-/// Where the windows of a subflow begin to count: at nothing, but for one that is older than the program.
-pub(super) fn origin(sample: &Sample) -> Tally {
-    if sample.kept.adopted == 0 { Tally::default() } else { Tally::of(sample) }
 }

@@ -1,57 +1,31 @@
 //! What happened of late, in two slots for each window; and the sums of several, as they are shown.
-use mptcp_common::path_stats::{RttHistogram, Sample};
+use mptcp_common::path_stats::RttHistogram;
 
 use super::clock::{Clock, LATELY, Turned, WINDOWS};
-use super::histogram::{BUCKETS, Compact, quantile};
+use super::histogram::{BUCKETS, Recent, quantile};
 use crate::view::figures;
 
-const CURRENT: usize = 0;
-const PREVIOUS: usize = 1;
-
-/// What windows are made of, since something began.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tally {
-    pub(super) acknowledged: u64,
-    pub(super) received: u64,
-    pub(super) rtt: RttHistogram,
-}
-
-impl Tally {
-    pub(super) fn of(sample: &Sample) -> Self {
-        let live = &sample.live;
-        Self { acknowledged: live.bytes_acked, received: live.bytes_received, rtt: sample.kept.rtt }
-    }
-
-    /// Adds what another one grew by.
-    pub(super) fn add(&mut self, before: &Self, after: &Self) {
-        self.acknowledged += after.acknowledged.saturating_sub(before.acknowledged);
-        self.received += after.received.saturating_sub(before.received);
-        for (bucket, count) in self.rtt.buckets.iter_mut().enumerate() {
-            let grown = after.rtt.buckets[bucket].wrapping_sub(before.rtt.buckets[bucket]);
-            *count = count.wrapping_add(grown);
-        }
-    }
-}
+pub(super) const CURRENT: usize = 0;
+pub(super) const PREVIOUS: usize = 1;
 
 /// The slots of all windows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Windows {
     /// Bytes acknowledged and received.
     bytes: [[[u64; 2]; 2]; WINDOWS],
-    rtt: [[Compact; 2]; WINDOWS],
+    pub(super) rtt: Recent,
 }
 
 impl Windows {
-    /// Counts what a tally grew by.
-    pub(super) fn add(&mut self, before: &Tally, after: &Tally) {
-        let acknowledged = after.acknowledged.saturating_sub(before.acknowledged);
-        let received = after.received.saturating_sub(before.received);
+    /// Begins to count round-trip times where a histogram stands.
+    pub(super) fn since(origin: &RttHistogram) -> Self {
+        Self { rtt: Recent::since(origin), ..Self::default() }
+    }
+
+    /// Counts bytes that were acknowledged and received.
+    pub(super) fn add(&mut self, bytes: [u64; 2]) {
         for slots in &mut self.bytes {
-            slots[CURRENT][0] += acknowledged;
-            slots[CURRENT][1] += received;
-        }
-        if before.rtt != after.rtt {
-            self.rtt.iter_mut().for_each(|slots| slots[CURRENT].add(&before.rtt, &after.rtt));
+            slots[CURRENT].iter_mut().zip(bytes).for_each(|(sum, more)| *sum += more);
         }
     }
 
@@ -59,7 +33,7 @@ impl Windows {
     pub(super) fn turn(&mut self, turned: Turned) {
         for window in (0..WINDOWS).filter(|window| turned[*window]) {
             self.bytes[window] = [[0; 2], self.bytes[window][CURRENT]];
-            self.rtt[window] = [Compact::default(), self.rtt[window][CURRENT]];
+            self.rtt.turn(window);
         }
     }
 
@@ -70,7 +44,7 @@ impl Windows {
 
     /// How many round-trip times were measured of late.
     pub(super) fn rtt_samples(&self) -> u64 {
-        self.rtt[LATELY].iter().map(Compact::total).sum()
+        self.rtt.total(LATELY)
     }
 }
 
@@ -88,16 +62,19 @@ impl Sums {
     /// Adds what belongs to the windows now.
     pub(super) fn add(&mut self, windows: &Windows, clock: &Clock) {
         for (window, sum) in self.0.iter_mut().enumerate() {
-            sum.add(windows.bytes[window][CURRENT], windows.rtt[window][CURRENT].each());
+            sum.add(windows.bytes[window][CURRENT], windows.rtt.each(window, CURRENT));
             if clock.takes_previous(window) {
-                sum.add(windows.bytes[window][PREVIOUS], windows.rtt[window][PREVIOUS].each());
+                sum.add(windows.bytes[window][PREVIOUS], windows.rtt.each(window, PREVIOUS));
             }
         }
     }
 
     /// Adds other sums.
     pub(super) fn plus(&mut self, other: &Self) {
-        self.0.iter_mut().zip(&other.0).for_each(|(sum, other)| sum.add(other.bytes, other.rtt.into_iter()));
+        self.0
+            .iter_mut()
+            .zip(&other.0)
+            .for_each(|(sum, other)| sum.add(other.bytes, other.rtt.into_iter().enumerate()));
     }
 
     /// As it is shown, for what began at a time.
@@ -109,9 +86,9 @@ impl Sums {
 }
 
 impl Sum {
-    fn add(&mut self, bytes: [u64; 2], rtt: impl Iterator<Item = u64>) {
+    fn add(&mut self, bytes: [u64; 2], rtt: impl Iterator<Item = (usize, u64)>) {
         self.bytes.iter_mut().zip(bytes).for_each(|(sum, more)| *sum += more);
-        self.rtt.iter_mut().zip(rtt).for_each(|(sum, more)| *sum += more);
+        rtt.for_each(|(bucket, more)| self.rtt[bucket] += more);
     }
 
     fn view(&self, seconds: f64) -> figures::Window {

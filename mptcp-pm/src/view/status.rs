@@ -33,6 +33,9 @@ pub struct Status {
     /// What the object `silence` had to leave out; none where it is not at work.
     #[serde(default)]
     pub silence: Option<Unnoticed>,
+    /// How many windows the object `coupled` has put right that cannot have been; none where it is not at work.
+    #[serde(default)]
+    pub windows_mended: Option<u64>,
 }
 
 /// What the detector of silence could not do, since it was loaded; all zeros when all is well.
@@ -205,7 +208,7 @@ fn left_out(status: &Status) -> impl Iterator<Item = String> + use<> {
     let lost = [
         (lost.subflows, "subflows (no memory)"),
         (lost.openings, "openings (ring buffer full)"),
-        (lost.closings, "closings (ring buffer full)"),
+        (lost.closings, "closings (no room)"),
         (lost.alarms, "alarms (ring buffer full)"),
     ];
     let unnoticed = [
@@ -216,7 +219,12 @@ fn left_out(status: &Status) -> impl Iterator<Item = String> + use<> {
         let parts = counts.iter().filter(|(count, _)| *count > 0);
         parts.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
     };
-    let lines = [("lost on the way from the kernel", listed(&lost)), ("silence", listed(&unnoticed))];
+    let mended = [(status.windows_mended.unwrap_or_default(), "windows put right")];
+    let lines = [
+        ("lost on the way from the kernel", listed(&lost)),
+        ("silence", listed(&unnoticed)),
+        ("coupled", listed(&mended)),
+    ];
     lines.into_iter().filter(|(_, list)| !list.is_empty()).map(|(what, list)| format!("{what}: {list}"))
 }
 
@@ -302,6 +310,7 @@ mod tests {
         status.connections.listed[0].service = None;
         status.paths.lost.closings = 7;
         status.silence = Some(Unnoticed { not_watched: 904, untold: 0 });
+        status.windows_mended = Some(3);
         let text = text(&status);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         let expected = "\nuplinks:\n  wlan0: 192.0.2.7 via 192.0.2.1\n    \
@@ -311,11 +320,9 @@ mod tests {
             kbit/s out, 41.9 Mbit/s in, 0.50 % resent, 1.40 kB out, 34.6 MB in\n";
         assert!(text.contains(expected), "{text}");
         assert!(text.contains("where the kernel manages the paths: 1 of"), "{text}");
-        assert!(
-            text.contains("\n  lost on the way from the kernel: 7 closings (ring buffer full)\n"),
-            "{text}"
-        );
+        assert!(text.contains("\n  lost on the way from the kernel: 7 closings (no room)\n"), "{text}");
         assert!(text.contains("\n  silence: 904 subflows not watched (no room)\n"), "{text}");
+        assert!(text.contains("\n  coupled: 3 windows put right\n"), "{text}");
     }
 
     #[test]

@@ -22,6 +22,9 @@ const EACH: Duration = Duration::from_millis(20);
 /// Over how many looks a rate is taken.
 const LOOKS: usize = 10;
 
+/// What a packet of the model's carries, as the kernel counts it, bytes.
+const PAYLOAD: u64 = 1440;
+
 /// The address by which the client uses the way that changes.
 const CHANGING: &str = "10.1.0.2";
 
@@ -79,7 +82,7 @@ fn modelled(control: &'static str, seed: u64) -> Option<Run> {
         while model.now.as_secs_f64() < end {
             model.run(model.now + EACH);
             let subflow = &model.connections[0].subflows[0];
-            note(&mut points, model.now.as_secs_f64(), subflow.window, subflow.arrived * 1500);
+            note(&mut points, model.now.as_secs_f64(), subflow.window, subflow.arrived * PAYLOAD);
         }
     }
     Some(Run::from([(CHANGING.to_owned(), points)]))

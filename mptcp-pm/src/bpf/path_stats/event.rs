@@ -13,6 +13,8 @@ pub enum Event {
     Timeout(Timeout),
     /// Something moves, and the daemon wanted to know.
     Awake,
+    /// It lives, as somebody has asked.
+    Read(Sample),
 }
 
 impl Event {
@@ -24,6 +26,7 @@ impl Event {
             tag if tag == Tag::Closed as u64 => Sample::read_from_bytes(body).ok().map(Self::Closed),
             tag if tag == Tag::Timeout as u64 => Timeout::read_from_bytes(body).ok().map(Self::Timeout),
             tag if tag == Tag::Awake as u64 => body.is_empty().then_some(Self::Awake),
+            tag if tag == Tag::Read as u64 => Sample::read_from_bytes(body).ok().map(Self::Read),
             _ => None,
         }
     }
@@ -47,6 +50,7 @@ mod tests {
         assert_eq!(closed.kept.token, 0x0707_0707);
         assert!(matches!(Event::parse(&record(3, &[0; size_of::<Timeout>()])), Some(Event::Timeout(_))));
         assert_eq!(Event::parse(&record(4, &[])), Some(Event::Awake));
+        assert!(matches!(Event::parse(&record(5, &sample)), Some(Event::Read(_))));
     }
 
     #[test]
@@ -56,7 +60,7 @@ mod tests {
         assert_eq!(Event::parse(&record(1, &sample[1..])), None);
         assert_eq!(Event::parse(&record(4, &[0])), None);
         assert_eq!(Event::parse(&record(0, &sample)), None);
-        assert_eq!(Event::parse(&record(5, &sample)), None);
+        assert_eq!(Event::parse(&record(6, &sample)), None);
     }
 
     proptest! {

@@ -1,15 +1,16 @@
 //! Loads `path_stats` and attaches its programs. The counting program is needed; each other one only if it can be had.
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::Btf;
-use aya::maps::{Array, Map, RingBuf};
+use aya::maps::{Array, HashMap, Map, RingBuf};
 use aya_log::EbpfLogger;
 use tokio::io::unix::AsyncFd;
 use tracing_log::LogTracer;
 
 use super::super::attach::{self, Object};
 use super::super::{Error, Kernel, sys};
-use super::{OBJECT, PathStats, map_error};
+use super::{Aside, OBJECT, PathStats, map_error};
 
 const COUNTING: &str = "path_stats";
 const READING: &str = "read";
@@ -36,12 +37,15 @@ pub(super) fn attach(kernel: &Kernel) -> Result<PathStats, Error> {
         Err(error) => (None, optional("figures of living and older subflows are absent", Err(error))),
     };
     let ring = RingBuf::try_from(object.take_map("EVENTS")?).map_err(|source| map_error("EVENTS", source))?;
+    let aside = HashMap::try_from(object.take_map("ASIDE")?).map_err(|source| map_error("ASIDE", source))?;
     let log = match wanted_log_level() {
         0 => None,
         _ => Some(log(&mut object)?),
     };
     let stats = PathStats {
         events: sys::watch(ring).map_err(Error::Ring)?,
+        meanwhile: VecDeque::new(),
+        aside: Aside::new(aside),
         counters: Array::try_from(object.take_map("COUNTERS")?)
             .map_err(|source| map_error("COUNTERS", source))?,
         asleep: Array::try_from(object.take_map("ASLEEP")?).map_err(|source| map_error("ASLEEP", source))?,

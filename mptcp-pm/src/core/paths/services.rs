@@ -77,7 +77,10 @@ impl Paths {
     /// those that the kernel manages.
     pub fn take_services(&mut self) -> Vec<(Token, Option<Service>)> {
         let untold = std::mem::take(&mut self.untold);
-        untold.into_iter().map(|token| (token, self.connections.get(&token).and_then(service))).collect()
+        untold
+            .into_iter()
+            .map(|token| (token, self.connections.get(&token).and_then(|known| service(known))))
+            .collect()
     }
 
     /// A connection is known from now on, and belongs to whom it was told before.

@@ -222,3 +222,9 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_known_of_a_connection_with_two_subflows_takes_less_than_a_kilobyte() {
+    let all = size_of::<Connection>() + 2 * size_of::<Subflow>();
+    assert!(all <= 1024, "{all} bytes, {} for a subflow", size_of::<Subflow>());
+}

@@ -9,15 +9,14 @@ use crate::core::event::Event;
 /// The events of a recording, each with its time; none when a line is not understood.
 pub fn parse(text: &str) -> Option<Vec<(Duration, Event)>> {
     let mut events = Vec::new();
-    let mut figures = Vec::new();
     for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         let mut words = line.split(' ');
         let at = micros(words.next()?)?;
         let kind = words.next()?;
         let words: Vec<&str> = words.collect();
         match kind {
-            "read" => figures.push(figures_of(&words)?),
-            "done" => events.push((at, Event::Measured(std::mem::take(&mut figures)))),
+            "read" => events.push((at, Event::Read(figures_of(&words)?))),
+            "done" => events.push((at, Event::Measured)),
             _ => events.push((at, event(kind, &words)?)),
         }
     }

@@ -103,12 +103,12 @@ fn each_way_gets_a_subflow_and_the_worse_one_stands_by() {
 }
 
 #[test]
-fn a_lost_uplink_is_left_by_all_and_a_raised_one_carries_first() {
+fn a_lost_uplink_is_left_by_all_and_its_data_moves_first() {
     let mut users = two(true);
     users.step(&Move::Toggle(0));
     users.settle(true);
     let kinds: Vec<&str> = users.log.iter().map(|(_, step)| kind(step)).collect();
-    assert_eq!(kinds, ["raise", "raise", "destroy", "destroy"]);
+    assert_eq!(kinds, ["destroy", "destroy", "raise", "raise"]);
     users.log.clear();
     users.step(&Move::Toggle(1));
     users.settle(true);

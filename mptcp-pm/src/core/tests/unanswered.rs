@@ -36,7 +36,8 @@ fn laptop(opened: bool) -> Machine {
         received: 0,
         backlogged: true,
     };
-    machine.feed(Event::Measured([0, 1].map(read).into()));
+    [0, 1].map(read).into_iter().for_each(|figures| machine.feed(Event::Read(figures)));
+    machine.feed(Event::Measured);
     pass(&mut machine, 100);
     machine
 }

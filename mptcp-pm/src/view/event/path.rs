@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::seconds;
 use crate::bpf::path_stats;
-use crate::stats::{Known, Stats, ends};
+use crate::stats::{Identity, Known, Stats, is_backup};
 use crate::view::connections::{Kind, Opener};
 use crate::view::figures::Figures;
 
@@ -77,13 +77,13 @@ impl PathEvent {
             path_stats::Event::Opened(sample) => (sample.kept.since_ns, Self::opened(sample, stats)),
             path_stats::Event::Closed(sample) => (sample.live.at_ns, Self::closed(sample, stats)),
             path_stats::Event::Timeout(timeout) => (timeout.at_ns, Self::timeout(timeout, stats)),
-            path_stats::Event::Awake => return None,
+            path_stats::Event::Awake | path_stats::Event::Read(_) => return None,
         };
         Some(Self { time: seconds(wall(at_ns)), ..event })
     }
 
     fn opened(sample: &Sample, stats: &Stats) -> Self {
-        Self { event: OPENED.into(), ..Self::of(sample, stats.known(sample.kept.cookie)) }
+        Self { event: OPENED.into(), ..Self::of_sample(sample, stats.known(sample.kept.cookie)) }
     }
 
     fn closed(sample: &Sample, stats: &Stats) -> Self {
@@ -93,13 +93,15 @@ impl PathEvent {
             event: CLOSED.into(),
             duration_seconds: Some(lasted_ns as f64 / 1e9),
             figures: known.map(|known| known.last_figures()),
-            ..Self::of(sample, known)
+            ..Self::of_sample(sample, known)
         }
     }
 
     /// Of a path that nothing is known of only the token is told.
     fn timeout(timeout: &Timeout, stats: &Stats) -> Self {
-        let path = stats.known(timeout.cookie).map(|known| Self::of(known.sample(), Some(known)));
+        let path = stats
+            .known(timeout.cookie)
+            .map(|known| Self::of(known.identity(), known.is_backup(), Some(known)));
         Self {
             event: TIMEOUT.into(),
             token: Some(timeout.token),
@@ -109,21 +111,23 @@ impl PathEvent {
         }
     }
 
-    fn of(sample: &Sample, known: Option<Known<'_>>) -> Self {
-        let (kept, live) = (&sample.kept, &sample.live);
-        let way = Established::at(kept.way);
+    fn of_sample(sample: &Sample, known: Option<Known<'_>>) -> Self {
+        Self::of(&Identity::of(&sample.kept), is_backup(&sample.live), known)
+    }
+
+    fn of(identity: &Identity, backup: bool, known: Option<Known<'_>>) -> Self {
         let kind = |way: Established| if way.is_initial() { Kind::Initial } else { Kind::Join };
         let opener = |way: Established| if way.is_active() { Opener::Us } else { Opener::Peer };
         Self {
-            token: Some(kept.token),
-            local: Some(ends::local(kept)),
-            remote: Some(ends::remote(kept)),
+            token: Some(identity.token),
+            local: Some(identity.local()),
+            remote: Some(identity.remote()),
             uplink: known.map(|known| known.uplink().to_owned()),
             provider: known.and_then(|known| known.provider().map(str::to_owned)),
-            kind: way.map(kind),
-            opened_by: way.map(opener),
-            backup: Some(live.backup_by_us != 0 || live.backup_by_peer != 0),
-            adopted: kept.adopted != 0,
+            kind: identity.way.map(kind),
+            opened_by: identity.way.map(opener),
+            backup: Some(backup),
+            adopted: identity.adopted,
             ..Self::default()
         }
     }

@@ -1,0 +1,126 @@
+//! Whether each path of a long transfer is worth its while.
+//!
+//! A path that adds little makes the end of the transfer wait for its last segment, or holds the others up all the time: what
+//! it has not delivered yet fills the windows of the connection. Earliest completion first (Lim et al., CoNEXT 2017) leaves
+//! a path out as long as what is left goes sooner over the others alone. How much is left only the application knows; as in
+//! `flow`, a transfer that has lasted for some time is expected to last for as long again. In that time a path saves its
+//! share of all that is delivered, and the end may wait for it for a round trip, queue included. That it holds the others up
+//! is seen by what all of them deliver, with it and without it.
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use crate::core::connections::Ends;
+
+/// What is delivered is compared over no less than this, and this many round trips of the slowest path.
+const WINDOW: Duration = Duration::from_secs(1);
+const ROUND_TRIPS: u32 = 4;
+
+/// What was read of a subflow that carries.
+#[derive(Clone, Copy, Debug)]
+pub struct Carrier {
+    /// Which one.
+    pub ends: Ends,
+    /// Bytes that it has moved in all.
+    pub moved: u64,
+    /// Its round-trip time, with what waits in queues.
+    pub rtt: Duration,
+}
+
+/// The paths of one transfer.
+#[derive(Clone, Debug, Default)]
+pub struct Gain {
+    window: Option<Window>,
+    judged: Vec<Judged>,
+}
+
+/// What had been moved when it began.
+#[derive(Clone, Debug)]
+struct Window {
+    begun: Duration,
+    moved: Vec<(Ends, u64)>,
+}
+
+/// A path that was not worth its while.
+#[derive(Clone, Debug)]
+struct Judged {
+    ends: Ends,
+    /// Until the transfer has lasted so long.
+    until: Duration,
+    /// What the others delivered without it, bytes per second.
+    without: Option<u64>,
+}
+
+impl Gain {
+    /// Which of a connection's subflows carry is another matter now: what they deliver is counted anew.
+    pub fn restart(&mut self) {
+        self.window = None;
+    }
+
+    /// The transfer is over.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// A subflow is no more.
+    pub fn retain(&mut self, exists: impl Fn(&Ends) -> bool) {
+        self.judged.retain(|known| exists(&known.ends));
+        self.window = None;
+    }
+
+    /// Whether a subflow is left out of a transfer that has lasted for some time.
+    pub fn is_out(&self, ends: &Ends, lasts: Duration) -> bool {
+        self.judged.iter().any(|known| known.ends == *ends && lasts < known.until)
+    }
+
+    /// What was read of those that carry, in a transfer that has lasted for some time.
+    pub fn advance(&mut self, carriers: &[Carrier], lasts: Duration, now: Duration) {
+        let begin =
+            || Window { begun: now, moved: carriers.iter().map(|one| (one.ends, one.moved)).collect() };
+        let Some(window) = &self.window else {
+            self.window = Some(begin());
+            return;
+        };
+        let slowest = carriers.iter().map(|one| one.rtt).max().unwrap_or_default();
+        let length = now.saturating_sub(window.begun);
+        if length < WINDOW.max(slowest * ROUND_TRIPS) {
+            return;
+        }
+        let before =
+            |ends| window.moved.iter().find(|(known, _)| *known == ends).map_or(0, |(_, moved)| *moved);
+        let delivered: Vec<(Carrier, u64)> =
+            carriers.iter().map(|one| (*one, one.moved.saturating_sub(before(one.ends)))).collect();
+        self.window = Some(begin());
+        let total: u64 = delivered.iter().map(|(_, amount)| amount).sum();
+        let rate = per_second(total, length);
+        // What delivers most stays.
+        let most = delivered.iter().max_by_key(|(_, amount)| *amount).map(|(one, _)| one.ends);
+        for (one, amount) in delivered.iter().filter(|(one, _)| Some(one.ends) != most) {
+            let known = self.judged.iter().position(|known| known.ends == one.ends);
+            let without = known.and_then(|known| self.judged[known].without);
+            let holds_up = without.is_some_and(|without| rate < without - without / 10);
+            // The time that it takes to save a round trip: total / amount of them, never more than is worth waiting for.
+            let pays = one.rtt * u32::try_from(total / (*amount).max(1)).unwrap_or(u32::MAX).min(10_000);
+            let until = match (pays > lasts * 2, holds_up) {
+                (false, false) => continue,
+                (late, _) => (lasts * 2).max(if late { pays } else { Duration::ZERO }),
+            };
+            let judged = Judged { ends: one.ends, until, without };
+            match known {
+                Some(known) => self.judged[known] = judged,
+                None => self.judged.push(judged),
+            }
+        }
+        for known in self.judged.iter_mut().filter(|known| lasts < known.until) {
+            if !carriers.iter().any(|one| one.ends == known.ends) {
+                known.without = Some(rate);
+            }
+        }
+    }
+}
+
+/// Bytes per second.
+fn per_second(amount: u64, length: Duration) -> u64 {
+    amount.saturating_mul(1000) / u64::try_from(length.as_millis()).unwrap_or(u64::MAX).max(1)
+}

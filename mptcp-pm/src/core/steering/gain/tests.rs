@@ -1,0 +1,84 @@
+//! Which paths are left out, by example and for any rates.
+use std::net::SocketAddr;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn ends(way: u8) -> Ends {
+    let local = SocketAddr::from(([10, way, 0, 2], 40000));
+    Ends { local, remote: SocketAddr::from(([192, 0, 2, 1], 443)) }
+}
+
+/// A path: bytes per second, and its round-trip time in milliseconds.
+type Path = (u64, u64);
+
+/// A transfer that is read every second: which paths carried in each second.
+fn transfer(paths: &[Path], seconds: u64, held_up: impl Fn(&[bool]) -> u64) -> Vec<Vec<bool>> {
+    let mut gain = Gain::default();
+    let mut moved = vec![0; paths.len()];
+    let mut history: Vec<Vec<bool>> = Vec::new();
+    for second in 1..=seconds {
+        let now = Duration::from_secs(second);
+        let carries: Vec<bool> = (0_u8..).zip(paths).map(|(way, _)| !gain.is_out(&ends(way), now)).collect();
+        if history.last().is_some_and(|before| *before != carries) {
+            gain.restart();
+        }
+        let percent = held_up(&carries);
+        let mut carriers = Vec::new();
+        for (way, (rate, rtt)) in (0_u8..).zip(paths).filter(|(way, _)| carries[usize::from(*way)]) {
+            let moved = &mut moved[usize::from(way)];
+            *moved += rate * percent / 100;
+            carriers.push(Carrier { ends: ends(way), moved: *moved, rtt: Duration::from_millis(*rtt) });
+        }
+        gain.advance(&carriers, now, now);
+        history.push(carries);
+    }
+    history
+}
+
+fn changes(history: &[Vec<bool>], way: usize) -> Vec<usize> {
+    (1..history.len()).filter(|at| history[*at][way] != history[at - 1][way]).collect()
+}
+
+#[test]
+fn a_path_that_adds_much_stays() {
+    let history = transfer(&[(6_000_000, 40), (2_400_000, 200)], 60, |_| 100);
+    assert!(changes(&history, 1).is_empty());
+}
+
+/// 1 % of all and a round trip of 300 ms: it has saved that after 30 s.
+#[test]
+fn a_path_that_adds_little_is_left_out_until_the_transfer_has_shown_that_it_gains() {
+    let history = transfer(&[(6_000_000, 40), (60_000, 300)], 120, |_| 100);
+    let changes = changes(&history, 1);
+    assert_eq!(changes.len(), 2, "out, and back for good: {changes:?}");
+    assert!(changes[0] <= 3 && (25..40).contains(&changes[1]), "{changes:?}");
+}
+
+#[test]
+fn a_path_that_holds_the_others_up_is_left_out_longer_each_time() {
+    let half = |carries: &[bool]| if carries[1] { 50 } else { 100 };
+    let history = transfer(&[(6_000_000, 40), (60_000, 300)], 600, half);
+    let with: usize = history.iter().skip(60).filter(|carries| carries[1]).count();
+    assert!(with <= 20, "{with} seconds of 540 with it");
+    assert!(changes(&history, 1).len() <= 14, "{:?}", changes(&history, 1));
+}
+
+proptest! {
+    /// Whatever the paths are: what delivers most carries, and there are no more changes than the length has doublings.
+    #[test]
+    fn the_best_one_stays_and_there_is_no_flapping(
+        paths in prop::collection::vec((1_u64..10_000_000, 1_u64..3000), 1..4),
+        percent in 1_u64..100,
+    ) {
+        let history = transfer(&paths, 300, |carries| if carries.iter().all(|one| *one) { percent } else { 100 });
+        let best = paths.iter().map(|(rate, _)| *rate).max().unwrap_or(0);
+        for (way, (rate, _)) in paths.iter().enumerate() {
+            let changes = changes(&history, way).len();
+            prop_assert!(*rate < best || paths.iter().filter(|(other, _)| *other == best).count() > 1 || changes == 0);
+            prop_assert!(changes <= 20, "{changes} changes of {way}");
+        }
+        prop_assert!(history.iter().all(|carries| carries.contains(&true)));
+    }
+}
