@@ -423,9 +423,14 @@ impl Core {
         }
         if self.manages() {
             self.paths.note(token, notice, now);
-            if self.paths.is_unsure() {
-                self.sockets.look();
-            }
+            self.look_where_unsure();
+        }
+    }
+
+    /// Something is known of connections that only a dump explains.
+    fn look_where_unsure(&mut self) {
+        if self.paths.is_unsure() {
+            self.sockets.look();
         }
     }
 
@@ -452,7 +457,10 @@ impl Core {
             return self.not_read(&action, failure, now);
         }
         match &action {
-            Action::Manage(token, step) => return self.paths.done(*token, step, &result, now),
+            Action::Manage(token, step) => {
+                self.paths.done(*token, step, &result, now);
+                return self.look_where_unsure();
+            }
             // One that could not be asked is one that does not answer.
             Action::Ask(_) | Action::Bear(..) => return,
             _ => {}

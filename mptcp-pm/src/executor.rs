@@ -41,7 +41,12 @@ impl Executor {
         match self.answer(&action, watch).await {
             Ok(event) => event,
             // Nothing is wrong: it is not there any more, or is managed otherwise.
-            Err(failure) if matches!(failure.kind, FailureKind::Gone | FailureKind::OtherManager) => {
+            Err(failure)
+                if matches!(
+                    failure.kind,
+                    FailureKind::Gone | FailureKind::OtherManager | FailureKind::Ending
+                ) =>
+            {
                 tracing::debug!(subject = %action.subject(), reason = %failure.text, "not done");
                 Event::Done(action, Err(failure))
             }

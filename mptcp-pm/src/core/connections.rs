@@ -119,8 +119,10 @@ pub struct Seen {
     pub ends: Ends,
     /// This end has accepted it.
     pub server_side: bool,
-    /// It can have more subflows.
+    /// It can have more subflows, but for what `ending` says.
     pub established: bool,
+    /// One of its ends has nothing more to send: the kernel makes no further subflows.
+    pub ending: bool,
     /// Its subflows.
     pub subflows: Vec<Subflow>,
     /// Whose it is, as far as its socket tells.
@@ -140,8 +142,11 @@ pub struct Connection {
     pub server_side: bool,
     /// The peer refuses further subflows to the address of the initial one, or has withdrawn it.
     pub deny_join_id0: bool,
-    /// It can have more subflows.
+    /// It can have more subflows, but for what `ending` says.
     pub established: bool,
+    /// One of its ends has nothing more to send: the kernel makes no further subflows. The kernel tells of that only when it
+    /// is asked.
+    pub ending: bool,
     /// What its application wants of it.
     pub service: Service,
     /// Who has decided that.
@@ -176,6 +181,7 @@ impl Connection {
             server_side,
             deny_join_id0: false,
             established: false,
+            ending: false,
             service: Service::default(),
             why: Why::Profile,
             owner: Owner::default(),
@@ -196,6 +202,7 @@ impl Connection {
         }
         (self.ends, self.server_side) = (seen.ends, seen.server_side);
         self.established |= seen.established;
+        self.ending = seen.ending;
         let before = std::mem::replace(&mut self.subflows, seen.subflows);
         self.steering.replace(&before, &mut self.subflows);
         self.owner.complete(seen.owner);

@@ -84,6 +84,8 @@ pub enum FailureKind {
     Invalid,
     /// What is to be changed or ended is not there.
     Gone,
+    /// The connection takes no further subflows (ENOTCONN): one of its ends has nothing more to send.
+    Ending,
     /// The connection's paths are managed by the kernel: it is older than the daemon's path manager.
     OtherManager,
     /// No answer came that could be understood: it was carried out, or it was not.

@@ -199,7 +199,10 @@ impl Paths {
             Err(failure) if failure.kind == FailureKind::Gone && is_ending(step) => {
                 carried_out(connection, step);
             }
-            Err(failure) => connection.retries.record(step.subject(token), Some(failure.text.clone()), now),
+            Err(failure) => {
+                self.unsure |= failure.kind == FailureKind::Ending;
+                connection.retries.record(step.subject(token), Some(failure.text.clone()), now);
+            }
             Ok(()) => {
                 connection.manager = Manager::Daemon;
                 connection.retries.record(step.subject(token), None, now);

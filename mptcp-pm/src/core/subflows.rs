@@ -273,7 +273,7 @@ fn is_gone(
 
 /// Who has accepted a connection makes none: behind the client's address there is mostly a NAT.
 fn makes_subflows(connection: &Connection) -> bool {
-    !connection.server_side && connection.service != Service::Single
+    !connection.server_side && !connection.ending && connection.service != Service::Single
 }
 
 /// Subflows that are to be closed do not count: their successors are.

@@ -14,11 +14,12 @@ use crate::netlink::diag_wire::{MptcpFlags, State, SubflowFlags};
 use crate::netlink::mptcp::{Mptcp, NewSubflow, Target};
 use crate::netlink::transport;
 
-/// All connections that can have subflows.
+/// All connections that can have subflows, or still have some while they end: what one end has closed, data may yet go
+/// through for long.
 pub async fn look(mptcp: &mut Mptcp) -> Result<Vec<Seen>, Failure> {
     let known = Diag::open().map_err(other)?.connections().await.map_err(other)?.known;
     let open = |connection: &diag::Connection| {
-        matches!(connection.socket.state, State::Established | State::CloseWait)
+        (connection.socket.state == State::Established || is_ending(connection))
             && !connection.info.flags.contains(MptcpFlags::FALLBACK)
     };
     let mut all = Vec::new();
@@ -26,6 +27,12 @@ pub async fn look(mptcp: &mut Mptcp) -> Result<Vec<Seen>, Failure> {
         all.extend(seen(mptcp, connection).await);
     }
     Ok(all)
+}
+
+/// One end has nothing more to send. The kernel refuses further subflows then (`mptcp_is_fully_established`,
+/// net/mptcp/protocol.h).
+const fn is_ending(connection: &diag::Connection) -> bool {
+    matches!(connection.socket.state, State::FinWait1 | State::FinWait2 | State::CloseWait)
 }
 
 /// One of them; none when it has ended since.
@@ -46,6 +53,7 @@ async fn seen(mptcp: &mut Mptcp, connection: &diag::Connection) -> Option<Seen> 
         ends: Ends { local: connection.socket.local, remote: connection.socket.remote },
         server_side: is_server_side(connection),
         established: flags.clone().any(|flags| flags.contains(SubflowFlags::FULLY_ESTABLISHED)),
+        ending: is_ending(connection),
         subflows: connection.subflows.iter().filter_map(subflow).collect(),
         owner: Owner { uid: Some(connection.socket.uid), ..Owner::default() },
         addresses: addresses.iter().map(|known| (known.id, known.addr, known.flags)).collect(),
@@ -115,6 +123,8 @@ fn failure(error: transport::Error) -> Failure {
     let says = |words| error.refusal().is_some_and(|refusal| refusal.says(words));
     let kind = if error.is_not_found() {
         FailureKind::Gone
+    } else if error.errno() == Some(Errno::ENOTCONN) {
+        FailureKind::Ending
     } else if says("userspace PM not selected") {
         FailureKind::OtherManager
     } else {

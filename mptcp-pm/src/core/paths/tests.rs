@@ -54,6 +54,7 @@ fn seen(token: Token, uid: u32) -> Seen {
         ends: ends(40_000),
         server_side: false,
         established: true,
+        ending: false,
         subflows: Connection::new(ends(40_000), false).subflows,
         owner: Owner { uid: Some(uid), ..Owner::default() },
         addresses: Vec::new(),

@@ -319,6 +319,7 @@ impl Users {
             ends: known.ends,
             server_side: known.server_side,
             established: known.established,
+            ending: false,
             subflows: known.subflows.clone(),
             owner: Owner::default(),
             addresses: known.entries.iter().map(|(id, a)| (*id, *a, EndpointFlags::empty())).collect(),
