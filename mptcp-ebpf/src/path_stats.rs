@@ -59,9 +59,9 @@ const EVENTS_BYTES: u32 = 256 << 10;
 #[map]
 static ASIDE: HashMap<AsideKey, Sample> = HashMap::with_max_entries(64 << 10, BPF_F_NO_PREALLOC);
 
-/// Where such figures are put together: the stack has no room for them.
+/// Where such figures are put together, and what they are found by: the stack has no room for them.
 #[btf_map]
-static LAST: SkStorage<Sample> = SkStorage::new();
+static LAST: SkStorage<(AsideKey, Sample)> = SkStorage::new();
 
 /// The counters that the daemon reads, at the indices that [`Established`], [`Lost`] and [`PUT_ASIDE`] name.
 #[map]
@@ -302,10 +302,11 @@ fn changed(ctx: &SockOpsContext) {
 /// Keeps the last figures of a subflow for when the daemon has time; false without room.
 #[inline(always)]
 fn put_aside(socket: Socket, tcp: &Structure, kept: &Kept) -> bool {
-    let Some(last) = socket.keep(&LAST) else { return false };
+    let Some((key, last)) = socket.keep(&LAST) else { return false };
+    *key = [kept.cookie, kept.since_ns];
     last.kept = *kept;
     look(&mut last.live, tcp, kept.way);
-    let done = ASIDE.insert([kept.cookie, kept.since_ns], last, u64::from(BPF_NOEXIST)).is_ok();
+    let done = ASIDE.insert(&*key, &*last, u64::from(BPF_NOEXIST)).is_ok();
     socket.forget(&LAST);
     if done {
         count(&COUNTERS, PUT_ASIDE);

@@ -28,6 +28,7 @@ fn a_gateway_that_does_not_answer_yet_is_tried_again() -> Result<()> {
     let talk = run.talk()?;
     run.await_subflows(&BOTH)?;
     run.lab.link("wifi").outage(Outage::Down)?;
+    run.await_reason("wifi0", "has no carrier")?;
     run.await_endpoints(&[LTE])?;
     let router = run.lab.host("wifi-router");
     router.ip("link set lan0 arp off")?;

@@ -95,11 +95,7 @@ impl Carrier {
     /// None for a subflow that does not carry, or of which nothing was read.
     fn of(subflow: &Subflow) -> Option<Self> {
         let measured = subflow.measured.filter(|_| plays(subflow, Part::Carries))?;
-        Some(Self {
-            ends: subflow.ends,
-            moved: measured.moved,
-            rtt: measured.rtt().unwrap_or_default(),
-        })
+        Some(Self { ends: subflow.ends, moved: measured.moved, rtt: measured.rtt().unwrap_or_default() })
     }
 }
 
