@@ -306,7 +306,7 @@ fn put_aside(socket: Socket, tcp: &Structure, kept: &Kept) -> bool {
     *key = [kept.cookie, kept.since_ns];
     last.kept = *kept;
     look(&mut last.live, tcp, kept.way);
-    let done = ASIDE.insert(&*key, &*last, u64::from(BPF_NOEXIST)).is_ok();
+    let done = ASIDE.insert(key, last, u64::from(BPF_NOEXIST)).is_ok();
     socket.forget(&LAST);
     if done {
         count(&COUNTERS, PUT_ASIDE);
