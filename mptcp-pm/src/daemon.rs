@@ -449,6 +449,8 @@ impl Daemon {
                 self.act().await;
                 self.tell_places();
                 self.measure(Measure::look);
+                // By what was read.
+                self.act().await;
                 self.status().await
             }
             Request::Metrics {} => match openmetrics::text(self.exposition()) {

@@ -239,7 +239,8 @@ impl Paths {
             }
             self.growing |= is_growing(connection);
             let around = Surroundings { aims: &self.aims, health: &self.health, now };
-            if connection.subflows.len() > 1 && steering::would_decide(connection, &around) {
+            let has_choice = connection.subflows.len() > 1 && subflows::is_ours(connection, &self.aims);
+            if has_choice && steering::would_decide(connection, &around) {
                 self.look_at(token);
             }
         }

@@ -90,14 +90,19 @@ pub enum Next {
     Nothing,
 }
 
+/// Whether a connection's paths are the daemon's business. What began elsewhere stays there: beside a VPN, above all,
+/// nothing of it goes.
+pub fn is_ours(connection: &Connection, aims: &Aims) -> bool {
+    let managed = connection.manager != Manager::Kernel && connection.established;
+    managed && !aims.elsewhere.contains(&connection.ends.local.ip())
+}
+
 /// What to do next for a connection. The order: what is dead is closed before anything else, so that its data goes first
 /// over what is left, which the kernel uses then even if it stands by; raised before, it would have its window full of
 /// newer data. Nothing stands by before another one carries.
 pub fn next(token: Token, connection: &mut Connection, around: &Surroundings<'_>) -> Next {
-    let Surroundings { aims, now, .. } = *around;
-    let managed = connection.manager != Manager::Kernel && connection.established;
-    // What began elsewhere stays there: beside a VPN, above all, nothing of it goes.
-    if !managed || aims.elsewhere.contains(&connection.ends.local.ip()) {
+    let now = around.now;
+    if !is_ours(connection, around.aims) {
         return Next::Nothing;
     }
     connection.retries.prune(|_| true, now);

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::Config;
 use crate::core::service::{Owner, Rules, Service, Subject, Why};
+use crate::core::world::EndpointFlags;
 
 const RULES: &str = "\
 [[application]]
@@ -166,6 +167,39 @@ fn each_change_of_a_service_type_is_told_once() {
     paths.note(1, Notice::Closed, Duration::ZERO);
     paths.replace(Vec::new());
     assert_eq!(paths.take_services(), [(1, None), (2, None), (3, None)]);
+}
+
+#[test]
+fn what_the_kernel_manages_is_not_looked_at_for_what_was_read_of_it() {
+    for (manager, looks) in [(Manager::Kernel, false), (Manager::Daemon, true)] {
+        let mut paths = paths("");
+        let way =
+            |addr: SocketAddr| NewEndpoint { addr: addr.ip(), ifindex: 2, flags: EndpointFlags::SUBFLOW };
+        paths.aim(Aims { ways: [addr(7, 0), addr(8, 0)].map(way).into(), ..Aims::default() });
+        let second = Ends { local: addr(8, 40_000), remote: addr(9, 443) };
+        let mut known = Seen { manager, ..seen(1, 0) };
+        known.subflows.push(Subflow::new(second, 1, false, true));
+        paths.replace(vec![known]);
+        // Nothing is decided on it yet.
+        paths.due.clear();
+        paths.waiting.clear();
+        for ends in [ends(40_000), second] {
+            let (rtt, least) = (None, None);
+            let read = Figures {
+                token: 1,
+                ends,
+                opened: true,
+                rtt,
+                least,
+                acked: 0,
+                received: 0,
+                backlogged: false,
+            };
+            paths.read(&read, Duration::ZERO);
+        }
+        paths.measured(Duration::ZERO);
+        assert_eq!(!paths.due.is_empty(), looks, "{manager:?}");
+    }
 }
 
 /// What can happen to one connection, in any order.
