@@ -22,7 +22,7 @@ pub struct Ends {
 
 impl Ends {
     /// Whether both mean the same subflow, as far as the ports are known.
-    pub fn matches(&self, other: &Self) -> bool {
+    fn matches(&self, other: &Self) -> bool {
         let ports = [self.local.port(), other.local.port()];
         self.remote == other.remote
             && self.local.ip() == other.local.ip()
@@ -65,6 +65,11 @@ impl Subflow {
     /// One that nothing was decided about yet.
     pub const fn new(ends: Ends, local_id: u8, backup: bool, established: bool) -> Self {
         Self { ends, local_id, backup, established, born_backup: false, part: None, measured: None }
+    }
+
+    /// Whether it was decided that it carries data, or that it does not; none before that.
+    pub fn carries(&self) -> Option<bool> {
+        self.part.map(|(part, _)| part == Part::Carries)
     }
 }
 

@@ -96,8 +96,7 @@ impl Paths {
             }
             other => match self.connections.get_mut(&token) {
                 Some(connection) => {
-                    self.unsure |= is_unexplained(connection, &other);
-                    happened(token, connection, other, self.takes_backup, now);
+                    self.unsure |= happened(token, connection, other, self.takes_backup, now);
                 }
                 // Its beginning was not heard.
                 None => self.unsure |= matches!(other, Notice::SubflowEstablished { .. }),
@@ -215,8 +214,7 @@ impl Paths {
     /// What was read of a subflow.
     pub fn read(&mut self, figures: &Figures, now: Duration) {
         let Some(connection) = self.connections.get_mut(&figures.token) else { return };
-        let known = connection.subflows.iter_mut().find(|known| known.ends.matches(&figures.ends));
-        if let Some(known) = known.filter(|known| known.established) {
+        if let Some(known) = connection.subflow_mut(&figures.ends).filter(|known| known.established) {
             known.measured = Some(Measured::next(known.measured, figures, now));
             self.read.push(figures.token);
         }
@@ -362,14 +360,14 @@ fn is_growing(connection: &Connection) -> bool {
         && !connection.steering.is_long()
 }
 
-/// What an event changes in a connection that is known.
+/// What an event changes in a connection that is known. Tells whether there is something now that only a dump explains.
 fn happened(
     token: Token,
     connection: &mut Connection,
     notice: Notice,
     takes_backup: Option<bool>,
     now: Duration,
-) {
+) -> bool {
     match notice {
         // A dump has overtaken it, and what that showed is closed again.
         Notice::SubflowEstablished { ends, .. } if connection.closing.contains(&ends) => {}
@@ -380,7 +378,12 @@ fn happened(
                     known.backup &= known.established || takes_backup != Some(false);
                     (known.ends, known.local_id, known.established) = (ends, local_id, true);
                 }
-                None => connection.subflows.push(Subflow::new(ends, local_id, false, true)),
+                None => {
+                    connection.subflows.push(Subflow::new(ends, local_id, false, true));
+                    // One of ours that was thought to have ended, because what was told of one before it came late.
+                    // Which flags it was made with is not told. The flags of those that the kernel makes do not matter.
+                    return !connection.server_side && connection.manager != Manager::Kernel;
+                }
             }
         }
         Notice::SubflowClosed(ends, loss) => {
@@ -397,19 +400,7 @@ fn happened(
         Notice::Withdrawn(id) => drop(connection.peer.remove(&id)),
         Notice::Begun { .. } | Notice::Closed => {}
     }
-}
-
-/// A subflow of ours that was thought to have ended, because what was told of one before it came late. Which flags it was
-/// made with is not told.
-fn is_unexplained(connection: &Connection, notice: &Notice) -> bool {
-    match notice {
-        Notice::SubflowEstablished { ends, .. } => {
-            !connection.server_side
-                && !connection.closing.contains(ends)
-                && connection.subflow(ends).is_none()
-        }
-        _ => false,
-    }
+    false
 }
 
 /// A subflow that we did not close: the next attempt waits, and there is none where the peer does not want it.

@@ -94,7 +94,7 @@ impl Measured {
 impl Carrier {
     /// None for a subflow that does not carry, or of which nothing was read.
     fn of(subflow: &Subflow) -> Option<Self> {
-        let measured = subflow.measured.filter(|_| plays(subflow, Part::Carries))?;
+        let measured = subflow.measured.filter(|_| subflow.carries() == Some(true))?;
         Some(Self { ends: subflow.ends, moved: measured.moved, rtt: measured.rtt().unwrap_or_default() })
     }
 }
@@ -110,9 +110,9 @@ struct Changes {
 }
 
 impl Changes {
-    /// When the next one may be made.
-    fn next(&self) -> Duration {
-        self.last.map_or(Duration::ZERO, |at| at + STAY)
+    /// When the next one may be made; none when that was so all the time.
+    fn next(&self) -> Option<Duration> {
+        self.last.map(|at| at + STAY)
     }
 
     /// One is made.
@@ -208,12 +208,12 @@ impl Steering {
     /// When something that is decided now is to be decided again; it may be past.
     pub fn deadlines(&self) -> impl Iterator<Item = Duration> {
         let trusted = self.silent.iter().filter_map(|(_, until)| *until);
-        trusted.chain(self.changes.last.map(|at| at + STAY))
+        trusted.chain(self.changes.next())
     }
 
     /// Whether what carries may be changed now, though nothing is wrong.
     pub fn may_change(&self, now: Duration) -> bool {
-        self.changes.next() <= now
+        self.changes.next().is_none_or(|at| at <= now)
     }
 
     /// Whether a subflow was silent and no longer is.
@@ -308,27 +308,23 @@ pub fn decide(token: Token, connection: &mut Connection, surroundings: &Surround
     connection.steering.changes.begun.get_or_insert(now);
     let parts = parts(connection, surroundings);
     if parts.iter().any(|decided| changes(connection, decided)) {
-        let allowed = connection.steering.changes.next();
         // What is hurt is left in any case: that happens no more often than it falls silent.
-        if now < allowed && !is_hurt(connection, &parts) {
+        if !connection.steering.may_change(now) && !is_hurt(connection, &parts) {
             return;
         }
         connection.steering.changes.note(now);
     }
     for (place, (part, why)) in parts {
         let subflow = &mut connection.subflows[place];
+        let carried = subflow.carries() == Some(true);
         let before = subflow.part.replace((part, why)).map(|(part, _)| part);
-        if (before == Some(Part::Carries)) != (part == Part::Carries) {
+        if carried != (part == Part::Carries) {
             connection.steering.gain.restart();
         }
         if before != Some(part) {
             connection.retries.forget(&Step::SetBackup(subflow.ends, true).subject(token));
         }
     }
-}
-
-fn plays(subflow: &Subflow, part: Part) -> bool {
-    subflow.part.is_some_and(|(played, _)| played == part)
 }
 
 /// Whether a decision changes what carries.
@@ -349,7 +345,7 @@ fn is_hurt(connection: &Connection, parts: &[Decided]) -> bool {
 fn carries(connection: &Connection, place: usize) -> bool {
     let subflow = &connection.subflows[place];
     let undecided = || connection.subflows.iter().all(|subflow| subflow.part.is_none());
-    subflow.part.map_or_else(|| !subflow.backup && undecided(), |(part, _)| part == Part::Carries)
+    subflow.carries().unwrap_or_else(|| !subflow.backup && undecided())
 }
 
 type Decided = (usize, (Part, &'static str));

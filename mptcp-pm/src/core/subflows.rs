@@ -11,7 +11,7 @@ use super::action::{NewEndpoint, NewSubflow, Step, Token};
 use super::connections::{Connection, Manager, Subflow};
 use super::retry::Verdict;
 use super::service::Service;
-use super::steering::{self, Part, Surroundings};
+use super::steering::{self, Surroundings};
 use super::world::{EndpointFlags, Family, Limits};
 
 /// What holds for all connections.
@@ -142,7 +142,7 @@ fn with_id(step: Step, connection: &mut Connection) -> Step {
 
 /// Subflows that stand by and are to carry data.
 fn raise(connection: &Connection, _: &Surroundings<'_>) -> Vec<Step> {
-    let wrong = living(connection).filter(|subflow| subflow.backup && plays(subflow, true));
+    let wrong = living(connection).filter(|subflow| subflow.backup && subflow.carries() == Some(true));
     wrong.map(|subflow| Step::SetBackup(subflow.ends, false)).collect()
 }
 
@@ -228,20 +228,15 @@ fn announce(connection: &Connection, Surroundings { aims, .. }: &Surroundings<'_
 
 /// Subflows that carry data and are to stand by, once another one carries.
 fn stand_by(connection: &Connection, _: &Surroundings<'_>) -> Vec<Step> {
-    if !living(connection).any(|subflow| !subflow.backup && plays(subflow, true)) {
+    if !living(connection).any(|subflow| !subflow.backup && subflow.carries() == Some(true)) {
         return Vec::new();
     }
-    let wrong = living(connection).filter(|subflow| !subflow.backup && plays(subflow, false));
+    let wrong = living(connection).filter(|subflow| !subflow.backup && subflow.carries() == Some(false));
     wrong.map(|subflow| Step::SetBackup(subflow.ends, true)).collect()
 }
 
 fn living(connection: &Connection) -> impl Iterator<Item = &Subflow> {
     connection.subflows.iter().filter(|subflow| subflow.established)
-}
-
-/// Whether it was decided that a subflow carries, or that it does not.
-fn plays(subflow: &Subflow, carries: bool) -> bool {
-    subflow.part.is_some_and(|(part, _)| (part == Part::Carries) == carries)
 }
 
 /// Whether a connection has a living subflow.
@@ -261,7 +256,7 @@ fn lives_elsewhere(connection: &Connection, around: &Surroundings<'_>) -> bool {
 /// Whether a subflow is to be closed, where others live.
 fn is_lost(connection: &Connection, subflow: &Subflow, around: &Surroundings<'_>) -> bool {
     let is_held = around.aims.is_held(subflow.ends.local.ip()) && lives_elsewhere(connection, around);
-    let is_superfluous = connection.service == Service::Single && plays(subflow, false);
+    let is_superfluous = connection.service == Service::Single && subflow.carries() == Some(false);
     is_gone(connection, subflow, around) || is_held || is_superfluous
 }
 
