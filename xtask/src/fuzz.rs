@@ -1,7 +1,13 @@
 //! Runs the fuzz targets of `fuzz/` with LLVM's fuzzer, on the stable compiler: what is this workspace's own is built with
 //! coverage, the libraries below it as for everything else; without a sanitizer, which only a nightly compiler offers and
 //! which safe code hardly needs.
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    sync::Mutex,
+    thread::{self, available_parallelism},
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -26,7 +32,27 @@ pub fn run(target: Option<&str>, seconds: u64) -> Result<()> {
     // Cargo keeps apart what this has built.
     cargo.env("RUSTC_WORKSPACE_WRAPPER", folder().join("rustc.sh")).env("CARGO_INCREMENTAL", "0");
     process::run(&mut cargo)?;
-    chosen.iter().try_for_each(|name| fuzz(name, seconds))
+    on_all_cores(&chosen, |name| fuzz(name, seconds))
+}
+
+/// As many at a time as there are cores. After one that fails none is begun.
+fn on_all_cores(names: &[&str], fuzz: impl Fn(&str) -> Result<()> + Sync) -> Result<()> {
+    let waiting = Mutex::new(names.iter());
+    let next = || waiting.lock().ok().and_then(|mut names| names.next().copied());
+    let work = || {
+        while let Some(name) = next() {
+            if let Err(error) = fuzz(name) {
+                while next().is_some() {}
+                return Err(error);
+            }
+        }
+        Ok(())
+    };
+    let cores = available_parallelism().context("counting the cores")?.get();
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().expect("a worker does not panic"))
+    })
 }
 
 /// What is new goes below `target/`; what deserves to be kept is copied into `fuzz/corpus` by hand.
