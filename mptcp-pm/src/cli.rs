@@ -7,6 +7,7 @@ mod doctor;
 mod exec;
 mod generate;
 mod hook;
+mod log;
 mod monitor;
 mod pm;
 mod service;
@@ -18,14 +19,13 @@ mod top;
 pub mod values;
 
 use std::ffi::OsString;
-use std::io::{ErrorKind, IsTerminal as _, Write};
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use serde_json::Value;
-use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::Config;
 use crate::control::{Client, Request};
@@ -105,13 +105,13 @@ fn run(command: Command) -> Result<Outcome> {
 }
 
 fn run_daemon(args: RunArgs) -> Result<()> {
-    log_to_stderr();
+    log::to_stderr();
     let RunArgs { config, socket, runtime_dir } = args;
     daemon::run(&daemon::Options { config, socket, runtime_dir })
 }
 
 fn cleanup(args: CleanupArgs) -> Result<()> {
-    log_to_stderr();
+    log::to_stderr();
     daemon::cleanup(args.runtime_dir, args.keep_paths)
 }
 
@@ -119,17 +119,6 @@ fn cleanup(args: CleanupArgs) -> Result<()> {
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the event loop")?.block_on(work)
-}
-
-/// One line for each thing worth knowing; `RUST_LOG=debug` says more. A journal adds the time by itself.
-fn log_to_stderr() {
-    let level =
-        std::env::var("RUST_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
-    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
-    match std::env::var_os("JOURNAL_STREAM") {
-        Some(_) => log.without_time().with_ansi(false).init(),
-        None => log.with_ansi(std::io::stderr().is_terminal()).init(),
-    }
 }
 
 fn status(args: &StatusArgs) -> Result<String> {

@@ -7,6 +7,8 @@
 //! control socket ──┼─> Event ─> Core ─> Action ─> Executor ─> kernel, state file
 //! clock jumps ─────┤             ^                   │
 //! NetworkManager ──┤             │                   │
+//! eBPF programs ───┤             │                   │
+//! echo answers ────┤             │                   │
 //! deadlines ───────┘             └────── answer ─────┘
 //! ```
 //! Scrapes of the metrics are answered here and concern nobody else.
@@ -14,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -46,7 +49,7 @@ use crate::prober::Prober;
 use crate::queues::Queues;
 use crate::rivals;
 use crate::state::StateFile;
-use crate::view::connections::Connections;
+use crate::view::connections::{Connections, Decided};
 use crate::view::openmetrics::{self, Exposition};
 use crate::view::status::{Feature, Status};
 
@@ -88,7 +91,7 @@ impl Options {
 /// Where it cannot start: the configuration, another daemon, the kernel; or cannot remove what is its own.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let config = options.load()?;
-    let _instance = Instance::claim()?;
+    let instance = Instance::claim()?;
     // Of who has more privileges less is seen: looked for while root has them all.
     if let Some(rival) = rivals::mptcpd() {
         bail!(
@@ -99,12 +102,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     std::fs::create_dir_all(&options.runtime_dir)
         .with_context(|| format!("cannot make the folder {}", options.runtime_dir.display()))?;
     runtime()?.block_on(async {
+        tokio::spawn(instance.attend().context("cannot hold the lock of this network namespace")?);
         let mut daemon = Daemon::new(options.clone(), &config).await?;
         let config = config.managed(daemon.default);
         daemon.desktop.follow(&config);
         let desktop = daemon.desktop.first().await;
         daemon.feed(desktop);
-        daemon.open_control(&config.control)?;
+        daemon.open_control()?;
         daemon.endpoint.set(config.metrics.as_ref())?;
         tokio::spawn(dbus::serve(daemon.sender.clone(), daemon.measure.feed()));
         // Before the eBPF programs, whose verification takes far longer.
@@ -154,6 +158,8 @@ enum End {
 
 struct Daemon {
     options: Options,
+    /// What the control socket was made by.
+    control: Control,
     /// Who manages where the configuration leaves that open.
     default: config::Manager,
     core: Core,
@@ -221,6 +227,7 @@ impl Daemon {
         let (scraper, scrapes) = mpsc::channel(1);
         let jumps = Jumps::watch().context("cannot watch the clock")?;
         Ok(Self {
+            control: config.control.clone(),
             options,
             default,
             core,
@@ -244,8 +251,8 @@ impl Daemon {
         })
     }
 
-    fn open_control(&self, control: &Control) -> anyhow::Result<()> {
-        let server = Server::bind(control)?;
+    fn open_control(&self) -> anyhow::Result<()> {
+        let server = Server::bind(&self.control)?;
         tokio::spawn(server.serve(self.sender.clone(), self.measure.feed()));
         Ok(())
     }
@@ -429,6 +436,9 @@ impl Daemon {
 
     fn reload(&mut self) -> anyhow::Result<()> {
         let config = self.options.load()?.managed(self.default);
+        if config.control != self.control {
+            bail!("[control] says something else than when the daemon started: restart the daemon for that");
+        }
         self.endpoint.set(config.metrics.as_ref())?;
         self.desktop.follow(&config);
         let (kernel, wanted) = (Kernel::default(), Wanted::of(&config));
@@ -468,6 +478,13 @@ impl Daemon {
                     self.tell_services(true);
                     Reply::Ok(serde_json::json!({}))
                 }
+                Err(failure) => Reply::Error(failure),
+            },
+            Request::ServiceOf { token } => match self.may_serve(token).await {
+                Ok(()) => match self.core.connections().service(token) {
+                    Some((service, why)) => shown(&Decided { service, why }),
+                    None => Reply::Error(unserved(token)),
+                },
                 Err(failure) => Reply::Error(failure),
             },
             Request::Hook { vpn } => {
@@ -554,12 +571,7 @@ impl Daemon {
             silence: self.executor.alarms.left_out(),
             windows_mended: self.measure.windows_mended(),
         };
-        match serde_json::to_value(&status) {
-            Ok(value) => Reply::Ok(value),
-            Err(error) => {
-                Reply::Error(Failure::new(format!("cannot write the status: {error}"), "report this"))
-            }
-        }
+        shown(&status)
     }
 
     /// Everything that can be done has been done when the kernel has been read and no action is due. What failed and
@@ -619,6 +631,13 @@ fn tell(core: &mut Core, event: Event, now: Duration) {
         recording::lines(&event, now).iter().for_each(|line| tracing::trace!("recorded {line}"));
     }
     core.handle(event, now);
+}
+
+fn shown(answer: &impl Serialize) -> Reply {
+    match serde_json::to_value(answer) {
+        Ok(value) => Reply::Ok(value),
+        Err(error) => Reply::Error(Failure::new(format!("cannot write the answer: {error}"), "report this")),
+    }
 }
 
 /// A connection that service types do not act on.

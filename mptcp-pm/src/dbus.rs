@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use zbus::fdo::{DBusProxy, NameOwnerChangedStream};
 use zbus::names::{OwnedUniqueName, UniqueName};
 use zbus::object_server::SignalEmitter;
-use zbus::{Connection, MessageStream};
+use zbus::{Connection, Error, MessageStream};
 
 use crate::bus::Bus;
 use crate::control::feed::{Feed, Listener};
@@ -39,11 +39,15 @@ pub async fn serve(calls: mpsc::Sender<Call>, feed: Feed) {
         let messages = bus.connect(|| {}).await;
         let connection = Connection::from(&messages);
         let (sender, mut subscribers) = watch::channel(Subscribers::new());
-        // What is not allowed once is not the next time either.
-        if let Err(error) = offer(&connection, Daemon::new(calls.clone(), sender.clone())).await {
-            return tracing::info!(%error, "not on D-Bus");
-        }
-        match tell(&connection, messages, &feed, &sender, &mut subscribers).await {
+        let served = match offer(&connection, Daemon::new(calls.clone(), sender.clone())).await {
+            Ok(()) => tell(&connection, messages, &feed, &sender, &mut subscribers).await,
+            // What is not allowed once is not the next time either.
+            Err(error @ (Error::NameTaken | Error::MethodError(..) | Error::FDO(_))) => {
+                return tracing::info!(%error, "not on D-Bus");
+            }
+            Err(error) => Err(error),
+        };
+        match served {
             Ok(()) => tracing::info!("the system's D-Bus has gone"),
             Err(error) => tracing::info!(%error, "the system's D-Bus has gone"),
         }
@@ -93,18 +97,16 @@ async fn tell(
 
 /// What is heard while there are subscribers.
 struct Hearing {
-    /// None where too many listen already.
-    events: Option<Listener>,
+    events: Listener,
     owners: NameOwnerChangedStream,
 }
 
 impl Hearing {
     async fn begin(connection: &Connection, feed: &Feed) -> zbus::Result<Self> {
-        let events = feed.listen();
-        if events.is_none() {
-            tracing::warn!("too many clients monitor: subscribers on D-Bus are told nothing");
-        }
-        Ok(Self { events, owners: DBusProxy::new(connection).await?.receive_name_owner_changed().await? })
+        Ok(Self {
+            events: feed.follow(),
+            owners: DBusProxy::new(connection).await?.receive_name_owner_changed().await?,
+        })
     }
 }
 
@@ -118,14 +120,8 @@ enum Heard {
 /// For ever while nobody has subscribed. Cancelling it loses nothing.
 async fn next(hearing: Option<&mut Hearing>) -> Heard {
     let Some(Hearing { events, owners }) = hearing else { return std::future::pending().await };
-    let line = async {
-        match events {
-            Some(events) => events.next().await,
-            None => std::future::pending().await,
-        }
-    };
     tokio::select! {
-        line = line => Heard::Event(serde_json::from_str(&line).unwrap_or_default()),
+        line = events.next() => Heard::Event(serde_json::from_str(&line).unwrap_or_default()),
         name = next_gone(owners) => Heard::Gone(name),
     }
 }

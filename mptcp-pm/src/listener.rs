@@ -54,10 +54,7 @@ impl Listener {
             let Some(events) = &mut self.events else {
                 sleep_until(self.again).await;
                 self.open().await;
-                if self.hears() {
-                    return Event::Hearing(true);
-                }
-                continue;
+                return Event::Hearing(self.hears());
             };
             match events.next().await {
                 Ok(mptcp::Notice::Event(event)) => {
@@ -94,7 +91,7 @@ impl Listener {
         match Events::open().await {
             Ok(events) => self.events = Some(events),
             Err(error) => {
-                tracing::warn!("subflows that fail will not be tried again: {error}");
+                tracing::warn!("what happens to connections cannot be heard: {error}");
                 self.again = None;
                 if !matches!(error.fault, Fault::Unsupported(_)) {
                     self.failures = self.failures.max(1);

@@ -1,6 +1,9 @@
 //! Finds other programs that manage MPTCP paths in this network namespace.
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+
+use nix::unistd::geteuid;
 
 /// The process of mptcpd in our network namespace.
 pub fn mptcpd() -> Option<u32> {
@@ -22,12 +25,18 @@ pub fn network_manager_is_told() -> bool {
         .any(|text| text.lines().any(|line| line.trim_start().starts_with("connection.mptcp-flags")))
 }
 
+/// Whether a user may be one that paths are managed as: root, we, or a user of the system's (0 to 999, and 61184 to 65519 for
+/// services that get one when they start: uid-gid(7) of systemd). A person's process cannot manage paths here, whatever its name.
+pub fn is_credible(uid: u32) -> bool {
+    uid == geteuid().as_raw() || matches!(uid, 0..=999 | 61_184..=65_519)
+}
+
 /// The first process with this name (`comm`, at most 15 characters) in our network namespace.
 fn process_in_our_namespace(name: &str) -> Option<u32> {
     let ours = fs::read_link("/proc/self/ns/net").ok()?;
     fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-        if !is_named(&entry.path(), name) {
+        if !is_named(&entry.path(), name) || !entry.metadata().is_ok_and(|of| is_credible(of.uid())) {
             return None;
         }
         // Who has more privileges than we have may not be looked at; its sockets are seen all the same.

@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt,
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::sys::socket::{UnixCredentials, getsockopt, sockopt::PeerCredentials};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Group, getegid};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -111,15 +111,16 @@ impl Drop for SocketFile {
     }
 }
 
+/// Everybody may pass through, so that the socket's own permissions decide.
 fn make_folder(folder: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o755).create(folder) {
+    match DirBuilder::new().mode(0o711).create(folder) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
 }
 
 /// Locks a folder until the file is dropped, so that two daemons that start at once cannot both find a dead
-/// predecessor's socket and remove each other's.
+/// predecessor's socket and remove each other's. Who may not read the folder cannot lock it.
 fn lock(folder: &Path) -> Result<File, TryLockError> {
     let folder = File::open(folder).map_err(TryLockError::Error)?;
     folder.try_lock()?;
@@ -136,7 +137,7 @@ fn clear(path: &Path) -> Result<(), Error> {
         Ok(_) => (),
     }
     match knock(path) {
-        Ok(pid) => Err(Error::Running { path: path.to_owned(), pid }),
+        Ok(who) => Err(Error::Running { path: path.to_owned(), pid: who.map(|who| who.pid()) }),
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(failed("remove the old file"))
         }
@@ -144,13 +145,13 @@ fn clear(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Who listens at a socket. Does not wait for a daemon that is too busy to accept.
-fn knock(path: &Path) -> io::Result<Option<i32>> {
+/// Who listens at a socket; none for a process that is too busy to accept.
+pub fn knock(path: &Path) -> io::Result<Option<UnixCredentials>> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
     match socket.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
         Err(error) => Err(error),
-        Ok(()) => Ok(Some(getsockopt(&socket, PeerCredentials)?.pid())),
+        Ok(()) => Ok(Some(getsockopt(&socket, PeerCredentials)?)),
     }
 }
 

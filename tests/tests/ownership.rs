@@ -1,10 +1,10 @@
 //! What is ours goes with the daemon, what is not stays as it is; and there is one daemon for each namespace.
-use std::fs;
+use std::fs::{self, File};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
-use tests::daemon::Daemon;
+use tests::daemon::{Daemon, await_that};
 use tests::kernel;
 use tests::running::{Running, goes_on};
 use tests::{Family, Host, Lab, Outage, Scenario};
@@ -85,6 +85,23 @@ fn what_others_change_meanwhile_stays_theirs() -> Result<()> {
     Ok(())
 }
 
+/// A name in no folder can be taken by anybody, before a daemon does.
+#[test]
+fn who_is_no_daemon_and_has_its_lock_does_not_keep_it_from_starting() -> Result<()> {
+    let lab = lab()?;
+    let client = lab.host("client");
+    let squatter = "socket(S, AF_UNIX, SOCK_STREAM, 0) and bind(S, pack_sockaddr_un(\"\\0mptcp-pm\")) and listen(S, 1) \
+                    and print \"there\\n\" and sleep";
+    let said = client.scratch().join("said");
+    let script = format!("$| = 1; {squatter}");
+    let command =
+        client.command("setpriv").args(["--reuid=65534", "--clear-groups", "perl", "-MSocket", "-e"]);
+    let _nobody = command.arg(script).stdout(File::create(&said)?).spawn()?;
+    await_that("the lock in other hands", || Ok(fs::read_to_string(&said)?), |said| said == "there\n")?;
+    let daemon = Daemon::start(client, HEAVY)?;
+    daemon.stop()
+}
+
 #[test]
 fn a_second_daemon_in_the_namespace_refuses_and_does_no_harm() -> Result<()> {
     let run = Running::start("two-providers", Family::V4, HEAVY)?;
@@ -142,7 +159,7 @@ fn mptcpd_is_refused_by_name_in_this_namespace_only() -> Result<()> {
     Daemon::start(lab.host("client"), HEAVY)?.stop()?;
     let rival = mptcpd(lab.host("client"))?;
     let named = || Ok(fs::read_to_string(format!("/proc/{}/comm", rival.id()))?);
-    tests::daemon::await_that("the name of mptcpd", named, |name| name.trim() == "mptcpd")?;
+    await_that("the name of mptcpd", named, |name| name.trim() == "mptcpd")?;
     let (code, said) = Daemon::refusal(lab.host("client"), HEAVY)?;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains(&format!("mptcpd (process {}) manages the paths here", rival.id())), "{said}");

@@ -91,6 +91,20 @@ fn a_wrong_file_keeps_the_old_configuration_whole() -> Result<()> {
     Ok(())
 }
 
+/// The socket is made once.
+#[test]
+fn another_control_socket_is_not_taken_up_in_silence() -> Result<()> {
+    let run = Running::start("two-providers", Family::V4, HEAVY)?;
+    let before = run.await_status("all as wanted", |_| true)?;
+    run.daemon.write_config("profile = \"light\"\n[control]\ngroup = \"daemon\"\n")?;
+    let output = run.daemon.command(&["reload"])?.output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("[control] says something else") && said.contains("restart the daemon"), "{said}");
+    assert_eq!(run.daemon.status()?["profile"], before["profile"]);
+    Ok(())
+}
+
 /// With the default profile, `light`: one path carries, the others stand by.
 #[test]
 fn without_a_file_the_better_access_carries_and_the_other_stands_by() -> Result<()> {

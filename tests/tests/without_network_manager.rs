@@ -21,6 +21,9 @@ const LTE_ELSEWHERE: &str = "10.2.0.7 subflow dev lte0";
 /// How long nothing may happen.
 const REST: Duration = Duration::from_secs(3);
 
+/// How long an address is leased: renewed at half of it.
+const LEASE: Duration = Duration::from_secs(6);
+
 /// Where `/sys` cannot be written to, networkd takes what it finds for a container's, without udev. It gives up root for a
 /// user that Debian's package has made.
 const NETWORKD: &str = "set -e
@@ -31,22 +34,20 @@ cp \"$0\"/*.network /run/systemd/network/
 mount -t sysfs -o ro sysfs /sys
 exec /lib/systemd/systemd-networkd";
 
-/// systemd-networkd inside a host, with these addresses.
+/// systemd-networkd inside a host.
 struct Networkd {
     host: Arc<Host>,
     child: Child,
 }
 
 impl Networkd {
-    fn start(host: &Arc<Host>, addresses: [&str; 2]) -> Result<Self> {
+    /// What it is to do is the text of one `.network` file for each interface.
+    fn start(host: &Arc<Host>, files: &[(&str, String)]) -> Result<Self> {
         let folder = host.scratch().join("networkd");
         fs::create_dir_all(&folder)?;
-        for (place, (interface, address)) in ["wifi0", "lte0"].iter().zip(addresses).enumerate() {
-            let (gateway, metric) = (format!("10.{}.0.1", place + 1), 600 + 100 * place);
-            let text = format!(
-                "[Match]\nName={interface}\n[Network]\nAddress={address}/24\nIPv6AcceptRA=no\nLinkLocalAddressing=no\n\
-                 [Route]\nGateway={gateway}\nMetric={metric}\n"
-            );
+        for (interface, text) in files {
+            let common = "IPv6AcceptRA=no\nLinkLocalAddressing=no\n";
+            let text = format!("[Match]\nName={interface}\n[Network]\n{common}{text}");
             fs::write(folder.join(format!("{interface}.network")), text)?;
         }
         let log = fs::File::create(folder.join("log"))?;
@@ -54,12 +55,42 @@ impl Networkd {
             host.command("unshare").args(["--mount", "--propagation", "private", "sh", "-c", NETWORKD]);
         let command = command.arg(&folder).env("SYSTEMD_LOG_LEVEL", "debug").stdin(Stdio::null());
         let child = command.stdout(log.try_clone()?).stderr(log).spawn()?;
-        let networkd = Self { host: Arc::clone(host), child };
-        let look = || networkd.host.ip("-4 -oneline address show scope global");
+        Ok(Self { host: Arc::clone(host), child })
+    }
+
+    /// The client's, with these addresses.
+    fn with(host: &Arc<Host>, addresses: [&str; 2]) -> Result<Self> {
+        let file = |place: usize, interface: &'static str| {
+            let (gateway, metric) = (format!("10.{}.0.1", place + 1), 600 + 100 * place);
+            let route = format!("[Route]\nGateway={gateway}\nMetric={metric}\n");
+            (interface, format!("Address={}/24\n{route}", addresses[place]))
+        };
+        let networkd = Self::start(host, &[file(0, "wifi0"), file(1, "lte0")])?;
+        networkd.await_addresses(&addresses)?;
+        Ok(networkd)
+    }
+
+    /// The client's, which asks the routers for everything.
+    fn asking(host: &Arc<Host>) -> Result<Self> {
+        let file = |place: usize, interface: &'static str| {
+            let client = format!("ClientIdentifier=mac\nUseDNS=no\nRouteMetric={}\n", 600 + 100 * place);
+            (interface, format!("DHCP=ipv4\n[DHCPv4]\n{client}"))
+        };
+        Self::start(host, &[file(0, "wifi0"), file(1, "lte0")])
+    }
+
+    /// A router's, which leases one address: that with this last number, in network 10.`network`.0.
+    fn leasing(host: &Arc<Host>, network: u8, last: u8) -> Result<Self> {
+        let server = format!("PoolOffset={last}\nPoolSize=1\nDefaultLeaseTimeSec={}\n", LEASE.as_secs());
+        let text = format!("Address=10.{network}.0.1/24\nDHCPServer=yes\n[DHCPServer]\nEmitDNS=no\n{server}");
+        Self::start(host, &[("lan0", text)])
+    }
+
+    fn await_addresses(&self, addresses: &[&str]) -> Result<()> {
+        let look = || self.host.ip("-4 -oneline address show scope global");
         let has_all =
             |seen: &String| addresses.iter().all(|address| seen.contains(&format!("inet {address}/")));
-        await_that("the addresses", look, has_all).with_context(|| networkd.log())?;
-        Ok(networkd)
+        await_that("the addresses", look, has_all).with_context(|| self.log()).map(drop)
     }
 
     fn stop(mut self) -> Result<()> {
@@ -78,7 +109,7 @@ impl Networkd {
 fn beside_systemd_networkd() -> Result<()> {
     let lab = bare(Family::V4)?;
     let client = Arc::clone(lab.host("client"));
-    let networkd = Networkd::start(&client, ["10.1.0.2", "10.2.0.2"])?;
+    let networkd = Networkd::with(&client, ["10.1.0.2", "10.2.0.2"])?;
     let run = Running::in_lab(lab, HEAVY)?;
     run.await_endpoints(&[WIFI, LTE])?;
     let talk = run.talk()?;
@@ -95,7 +126,7 @@ fn beside_systemd_networkd() -> Result<()> {
 
     networkd.stop()?;
     run.await_status("all as wanted", |_| true)?;
-    let networkd = Networkd::start(&client, ["10.1.0.2", "10.2.0.2"])?;
+    let networkd = Networkd::with(&client, ["10.1.0.2", "10.2.0.2"])?;
     let look = || client.ip("rule");
     await_that("the rules", look, |seen| *seen == rules).with_context(|| networkd.log())?;
     run.await_status("all as wanted", |_| true)?;
@@ -105,6 +136,35 @@ fn beside_systemd_networkd() -> Result<()> {
 
     rests(&client, REST)?;
     networkd.stop()
+}
+
+/// Renewed leases change nothing; an address that the provider replaces is followed.
+#[test]
+fn beside_systemd_networkd_with_leased_addresses() -> Result<()> {
+    let lab = bare(Family::V4)?;
+    let client = Arc::clone(lab.host("client"));
+    let [wifi, lte] = ["wifi-router", "lte-router"].map(|name| Arc::clone(lab.host(name)));
+    let leases = [Networkd::leasing(&wifi, 1, 2)?, Networkd::leasing(&lte, 2, 2)?];
+    let networkd = Networkd::asking(&client)?;
+    networkd.await_addresses(&["10.1.0.2", "10.2.0.2"]).with_context(|| leases[0].log())?;
+    let run = Running::in_lab(lab, HEAVY)?;
+    run.await_endpoints(&[WIFI, LTE])?;
+    let talk = run.talk()?;
+    run.await_subflows(&["10.1.0.2", "10.2.0.2"])?;
+    rests(&client, LEASE)?;
+
+    let [at_wifi, at_lte] = leases;
+    at_lte.stop()?;
+    run.lab.link("lte").outage(Outage::Down)?;
+    run.await_endpoints(&[WIFI])?;
+    let at_lte = Networkd::leasing(&lte, 2, 7)?;
+    run.lab.link("lte").outage(Outage::None)?;
+    networkd.await_addresses(&["10.1.0.2", "10.2.0.7"])?;
+    run.await_endpoints(&[WIFI, LTE_ELSEWHERE])?;
+    run.await_subflows(&["10.1.0.2", "10.2.0.7"])?;
+    run.await_status("all as wanted", |_| true)?;
+    goes_on(&talk)?;
+    [networkd, at_wifi, at_lte].into_iter().try_for_each(Networkd::stop)
 }
 
 /// The file with what ifupdown is to do with the interfaces of a host.

@@ -102,7 +102,8 @@ enum Command {
         /// Not optimized, which is built sooner: to try the package out
         #[arg(long)]
         dev: bool,
-        /// Then install, upgrade, remove and purge it in trees of Debian 12 and 13, and have lintian look at it; needs
+        /// Then install, upgrade, remove and purge it in trees of Debian 12 and 13 and of Ubuntu 22.04 and
+        /// 24.04, boot them, and have lintian look at it; needs
         /// root, brings the trees first
         #[arg(long)]
         check: bool,

@@ -42,7 +42,12 @@ impl Feed {
 
     /// Listens from now on; none where too many do already.
     pub fn listen(&self) -> Option<Listener> {
-        (self.0.receiver_count() < MAX_LISTENERS).then(|| Listener(self.0.subscribe()))
+        (self.0.receiver_count() < MAX_LISTENERS).then(|| self.follow())
+    }
+
+    /// Listens from now on, however many do: for who hears on behalf of others.
+    pub fn follow(&self) -> Listener {
+        Listener(self.0.subscribe())
     }
 }
 

@@ -26,6 +26,11 @@ pub enum Request {
         /// The service type.
         service: Option<Service>,
     },
+    /// Which service type has a living connection, and who has decided it?
+    ServiceOf {
+        /// The connection's local token.
+        token: u32,
+    },
     /// NetworkManager's dispatcher says that something has happened: look at what the kernel does not report.
     Hook {
         /// An interface that is a VPN's, whatever its kind, or no longer is.
@@ -40,7 +45,11 @@ impl Request {
     /// Whether it changes something, which only root may.
     pub const fn changes(&self) -> bool {
         match self {
-            Self::Ping {} | Self::Status {} | Self::Metrics {} | Self::Monitor {} => false,
+            Self::Ping {}
+            | Self::Status {}
+            | Self::Metrics {}
+            | Self::Monitor {}
+            | Self::ServiceOf { .. } => false,
             Self::Reload {} | Self::Service { .. } | Self::Hook { .. } => true,
         }
     }

@@ -6,7 +6,7 @@
 //! client ─┘                                           <── Reply (oneshot) ─────────┘
 //!           └─ those that monitor <── Feed (broadcast channel) ── daemon loop
 //! ```
-//! A client can hold its own task for ten seconds, and nothing else; one that monitors as long as it reads what it is
+//! A client can hold its own task, for ten seconds without a request; one that monitors as long as it reads what it is
 //! told. Without clients there is no timer, nor while those that monitor have nothing to be told.
 #[cfg(test)]
 mod tests;

@@ -6,8 +6,8 @@ use super::world::{Endpoint, EndpointFlags};
 use super::{Core, policy};
 use crate::config::{Endpoints, Manager};
 
-const THERE_ARE_NONE: &str = "NetworkManager is to make them and makes none: remove conf.d/mptcp-pm.conf, see \
-    connection.mptcp-flags, or set endpoints = \"ours\"";
+const THERE_ARE_NONE: &str = "NetworkManager is to make them and makes none: put an empty file mptcp-pm.conf into \
+    /etc/NetworkManager/conf.d, see connection.mptcp-flags, or set endpoints = \"ours\"";
 
 const IT_IS_THEIRS: &str = "somebody else has made it, as NetworkManager does, so it stays as it is: put \
     conf.d/mptcp-pm.conf in place and activate the connection again, or set endpoints = \"networkmanager\"";

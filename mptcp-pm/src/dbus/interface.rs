@@ -8,7 +8,7 @@ use zbus::object_server::SignalEmitter;
 use zbus::{Connection, interface};
 
 use super::Subscribers;
-use crate::control::protocol::{Failure, Peer, Reply, Request};
+use crate::control::protocol::{Peer, Reply, Request};
 use crate::control::server::{Call, answer};
 use crate::core::service::Service;
 
@@ -54,15 +54,9 @@ impl Daemon {
     /// A connection's service type, and who has decided it.
     #[zbus(out_args("service", "by"))]
     async fn get_service(&self, token: u32) -> fdo::Result<(String, String)> {
-        let status = self.ask(Request::Status {}, ANYBODY).await?;
-        let listed = status["connections"]["listed"].as_array().into_iter().flatten();
-        let service = listed.filter(|one| one["token"] == token).map(|one| &one["service"]).next();
-        let known = service.and_then(|service| Some((service["type"].as_str()?, service["by"].as_str()?)));
-        let (service, by) = known.ok_or_else(|| {
-            let unknown = format!("the daemon manages no connection with the token {token:#010x}");
-            fdo::Error::Failed(Failure::new(unknown, "GetStatus lists those that there are").to_string())
-        })?;
-        Ok((service.to_owned(), by.to_owned()))
+        let service = self.ask(Request::ServiceOf { token }, ANYBODY).await?;
+        let text = |name: &str| service[name].as_str().unwrap_or_default().to_owned();
+        Ok((text("type"), text("by")))
     }
 
     /// Sets a connection's service type by hand, as `mptcp-pm service set` does; an empty one leaves it to the rules again.

@@ -1,10 +1,12 @@
 //! What the metrics endpoint answers to a request.
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -28,6 +30,9 @@ pub(super) async fn answer<B>(
     scrapes: &mpsc::Sender<Scrape>,
 ) -> Result<Answer, Infallible> {
     let answer = match (request.uri().path(), request.method()) {
+        _ if !is_meant(&request) => {
+            refusal(StatusCode::MISDIRECTED_REQUEST, "Ask for localhost, 127.0.0.1 or [::1].")
+        }
         ("/metrics", &Method::GET | &Method::HEAD) => match timeout(PATIENCE, scrape(scrapes)).await {
             Ok(Some(exposition)) => shown(exposition),
             Ok(None) => refusal(StatusCode::SERVICE_UNAVAILABLE, "The daemon is stopping: start it again."),
@@ -42,6 +47,15 @@ pub(super) async fn answer<B>(
         _ => refusal(StatusCode::NOT_FOUND, "There is nothing but /metrics here."),
     };
     Ok(answer)
+}
+
+/// Whether a request names this machine, or nothing. One that names another has come from a web page, whose name was made to
+/// lead here (DNS rebinding), so that a browser lets the page read the answer.
+fn is_meant<B>(request: &Request<B>) -> bool {
+    let Some(host) = request.headers().get(HOST) else { return true };
+    let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };
+    let host = authority.host().trim_matches(['[', ']']);
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|addr: IpAddr| addr.is_loopback())
 }
 
 async fn scrape(scrapes: &mpsc::Sender<Scrape>) -> Option<Exposition> {

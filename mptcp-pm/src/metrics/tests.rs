@@ -130,6 +130,20 @@ async fn everything_else_is_refused_with_a_sentence() {
 }
 
 #[tokio::test]
+async fn who_asks_for_another_machine_gets_nothing() {
+    let daemon = Daemon::start();
+    let ask = async |host: &str| daemon.say(&GET.replace("localhost", host)).await;
+    for host in ["LOCALHOST:9101", "127.0.0.1", "127.0.0.1:9101", "[::1]:9101"] {
+        assert!(ask(host).await.starts_with("HTTP/1.1 200 OK\r\n"), "{host}");
+    }
+    for host in ["evil.example", "evil.example:9101", "192.0.2.1", "[2001:db8::1]", "localhost.evil.example"]
+    {
+        let answer = ask(host).await;
+        assert!(answer.starts_with("HTTP/1.1 421 Misdirected Request\r\n"), "{host}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn garbage_is_a_bad_request() {
     let daemon = Daemon::start();
     for garbage in ["\0\u{fffd}\r\n\r\n", "{\"request\":\"ping\"}\r\n\r\n", "GET /metrics SMTP/1.1\r\n\r\n"] {

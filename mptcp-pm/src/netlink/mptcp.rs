@@ -178,7 +178,8 @@ impl<S: Datagrams> Mptcp<S> {
         self.get_limits().await.map_err(|fault| Error::new("get", "limits", fault))
     }
 
-    /// Sets the limits per connection, also of those that exist.
+    /// Sets the limits per connection: that of subflows also for those that exist; whether peers may add addresses is
+    /// settled when a socket is made.
     ///
     /// # Errors
     /// `EINVAL` above the kernel's maximum (8; 64 since 7.2).

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use super::initrd;
 use crate::{
-    paths,
+    paths, process,
     setup::{emulator, kernels::Kernel},
 };
 
@@ -22,8 +22,12 @@ const GUEST: &str = include_str!("guest.sh");
 const MEMORY: &str = "2G";
 const PROCESSORS: &str = "2";
 
-/// Not `cx16`: with it, guests of qemu 7.2 fail around cmpxchg16b. Not `la57`: no guest needs pages five levels deep.
-const PROCESSOR: &str = "max,-cx16,-la57";
+/// Not `la57`: no guest needs pages five levels deep.
+const PROCESSOR: &str = "max,-la57";
+
+/// With `cx16`, guests of qemu 7.2 fail around cmpxchg16b. Without it Linux 7 keeps nothing beside sockets for eBPF programs
+/// (`kmalloc_nolock`, mm/slub.c), so this is for who has no newer emulator.
+const OLD_PROCESSOR: &str = "max,-cx16,-la57";
 
 const KERNEL_OPTIONS: &str = "console=ttyS0 quiet loglevel=3 panic=-1 random.trust_cpu=on tsc=reliable \
                               no_timer_check mitigations=off";
@@ -105,7 +109,7 @@ impl Guest<'_> {
         let path = |name: &str| run.join(name).display().to_string();
         let mut command = Command::new("timeout");
         command.args(["--kill-after=5", &self.limit.as_secs().to_string()]).arg(emulator::qemu()?);
-        command.args(["-accel", "tcg,thread=multi", "-cpu", PROCESSOR, "-smp", PROCESSORS, "-m", MEMORY]);
+        command.args(["-accel", "tcg,thread=multi", "-cpu", processor()?, "-smp", PROCESSORS, "-m", MEMORY]);
         command.args(["-object", &format!("memory-backend-memfd,id=memory,size={MEMORY},share=on")]);
         command.args(["-numa", "node,memdev=memory", "-nodefaults", "-display", "none", "-no-reboot"]);
         command.arg("-kernel").arg(&self.kernel.image).arg("-initrd").arg(run.join("initrd"));
@@ -140,6 +144,12 @@ impl Kernel {
             String::from_utf8_lossy(&shown)
         )
     }
+}
+
+/// The processor that a guest sees.
+fn processor() -> Result<&'static str> {
+    let version = process::output(Command::new(emulator::qemu()?).arg("--version"))?;
+    Ok(if version.starts_with("QEMU emulator version 7.") { OLD_PROCESSOR } else { PROCESSOR })
 }
 
 /// A word as a shell reads it.

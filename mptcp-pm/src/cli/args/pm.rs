@@ -138,7 +138,7 @@ pub enum LimitsCommand {
     /// Show the limits
     #[command(after_long_help = LIMITS_JSON)]
     Show(JsonArgs),
-    /// Change the limits, for connections made from now on
+    /// Change the limits: of subflows at once, of accepted addresses for connections made from now on
     Set(SetLimitsArgs),
 }
 

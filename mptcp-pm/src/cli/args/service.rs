@@ -68,7 +68,8 @@ What is not told is not known: no rule about it applies. Needs no daemon.
 
 JSON: an object:
   service      the service type
-  by           \"rule\", \"configuration\" (the key service), or \"profile\"
+  by           \"rule\", \"slice\" (its cgroup is of mptcp-pm slice),
+               \"configuration\" (the key service), or \"profile\"
   rule, line   with \"rule\": the number of its [[application]] and its line
   passed_over  the rules before it that say something about service types, each
                with rule, line, and the first condition that does not hold

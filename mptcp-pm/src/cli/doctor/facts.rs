@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Endpoints};
 use crate::core::observed::World;
 use crate::core::owned::Owned;
 use crate::core::policy::{self, Capacity, Desired};
@@ -62,7 +62,7 @@ pub(super) struct Programs {
     pub(super) unit: Option<Unit>,
     /// The process of mptcpd.
     pub(super) mptcpd: Option<u32>,
-    /// NetworkManager runs, and nobody told it what to do about MPTCP.
+    /// NetworkManager runs, and nobody told it what to do about MPTCP, which is not to be its business.
     pub(super) network_manager: bool,
 }
 
@@ -113,7 +113,9 @@ impl Facts {
                 daemon: instance::is_claimed(),
                 unit: unit(),
                 mptcpd: rivals::mptcpd(),
-                network_manager: rivals::network_manager().is_some() && !rivals::network_manager_is_told(),
+                network_manager: config.endpoints == Endpoints::Ours
+                    && rivals::network_manager().is_some()
+                    && !rivals::network_manager_is_told(),
             },
             rights: rights(),
             misconfigured,

@@ -68,6 +68,12 @@ impl Paths {
         self.connections.iter().map(|(token, connection)| (*token, served(connection)))
     }
 
+    /// The service type of a connection that the daemon manages, and who has decided it.
+    pub fn service(&self, token: Token) -> Option<(Service, Why)> {
+        let connection = self.connections.get(&token)?;
+        Some((service(connection)?, connection.why))
+    }
+
     /// The service type of each connection that the daemon manages.
     pub fn services(&self) -> impl Iterator<Item = (Token, Service)> {
         self.connections.iter().filter_map(|(token, connection)| Some((*token, service(connection)?)))

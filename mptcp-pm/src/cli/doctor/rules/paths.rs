@@ -80,6 +80,11 @@ fn missing_endpoints(facts: &Facts) -> Vec<Finding> {
     let Some(first) = missing.first() else { return Vec::new() };
     let addresses: Vec<String> = missing.iter().map(|wanted| wanted.addr.to_string()).collect();
     let finding = format!("no endpoint makes use of {}", addresses.join(", "));
+    // It may know of more: what costs money, what has fallen silent, what rests on battery.
+    if facts.programs.daemon {
+        let remedy = "mptcp-pm status says what the daemon has against it";
+        return vec![Finding::note("endpoints", finding, remedy)];
+    }
     let flag = if first.flags.contains(EndpointFlags::SIGNAL) { "--signal" } else { "--subflow" };
     let dev = facts.world.links.get(&first.ifindex).map_or("IFACE", |link| link.name.as_str());
     let remedy = format!("start the daemon, or `mptcp-pm endpoint add {} --dev {dev} {flag}`", first.addr);
