@@ -21,6 +21,18 @@ pub fn endpoints(client: &Host) -> Result<String> {
 /// # Errors
 /// With what has happened.
 pub fn rests(client: &Arc<Host>, time: Duration) -> Result<()> {
+    rests_in(client, time, &["rule", "route", "address", "link"])
+}
+
+/// The same, where somebody else says of addresses time and again that they stay.
+///
+/// # Errors
+/// With what has happened.
+pub fn rests_but_for_addresses(client: &Arc<Host>, time: Duration) -> Result<()> {
+    rests_in(client, time, &["rule", "route", "link"])
+}
+
+fn rests_in(client: &Arc<Host>, time: Duration, objects: &[&str]) -> Result<()> {
     let before = (endpoints(client)?, kernel::subflows(client)?);
     let watch = |words: &[&str], name: &str| {
         let file = client.scratch().join(name);
@@ -28,7 +40,7 @@ pub fn rests(client: &Arc<Host>, time: Duration) -> Result<()> {
         anyhow::Ok((command.spawn()?, file))
     };
     let (mut events, told) = watch(&["mptcp", "monitor"], "events")?;
-    let (_routing, changed) = watch(&["monitor", "rule", "route", "address", "link"], "routing")?;
+    let (_routing, changed) = watch(&[&["monitor"], objects].concat(), "routing")?;
     ensure!(events.wait_timeout(time)?.is_none(), "ip mptcp monitor has ended");
     let told = fs::read_to_string(told)? + &fs::read_to_string(changed)?;
     ensure!(told.is_empty(), "while nothing was to happen:\n{told}");
