@@ -138,7 +138,7 @@ fn follow(socket: Socket, tcp: &Structure, way: Established, cookie: u64, adopte
     kept.remote_port = u16::from_be(tcp.read(Field::RemotePort));
     tcp.addresses(kept.family, &mut kept.local, &mut kept.remote);
     // The last figures say all of the first ones: when the daemon lags, the room that is left is theirs.
-    if !(has_room(EVENTS_BYTES / 4 * 3) && report(Tag::Opened, tcp, kept)) {
+    if !(has_room(EVENTS_BYTES / 8 * 7) && report(Tag::Opened, tcp, kept)) {
         count(&COUNTERS, Lost::Opening.index());
     }
     true
@@ -315,9 +315,9 @@ fn put_aside(socket: Socket, tcp: &Structure, kept: &Kept) -> bool {
 }
 
 /// Tells the daemon, which asks for that, the figures of each subflow: an iterator over the sockets that have something in
-/// `SUBFLOWS`. Its context is `bpf_iter__bpf_sk_storage_map` (net/core/bpf_sk_storage.c). Where half of the ring buffer is
-/// taken the iteration stops (1 is EAGAIN), and goes on when the daemon has emptied it. Its own output would be copied
-/// twice more, and stops after 32 KiB (`bpf_seq_read`); to go on takes longer the more has been visited.
+/// `SUBFLOWS`. Its context is `bpf_iter__bpf_sk_storage_map` (net/core/bpf_sk_storage.c). Where three quarters of the
+/// ring buffer are taken the iteration stops (1 is EAGAIN), and goes on when the daemon has emptied it. Its own output
+/// would be copied twice more, and stops after 32 KiB (`bpf_seq_read`); to go on takes longer the more has been visited.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/bpf_sk_storage_map")]
 pub extern "C" fn read(ctx: *mut c_void) -> u32 {
@@ -325,7 +325,7 @@ pub extern "C" fn read(ctx: *mut c_void) -> u32 {
     if let (Some(socket), Some(kept)) = (iteration.socket(2), iteration.value::<Kept>(3))
         && let Some(tcp) = socket.tcp(&OFFSETS)
     {
-        return u32::from(!(has_room(EVENTS_BYTES / 2) && report(Tag::Read, &tcp, kept)));
+        return u32::from(!(has_room(EVENTS_BYTES / 4 * 3) && report(Tag::Read, &tcp, kept)));
     }
     0
 }

@@ -99,7 +99,7 @@ impl Alarms {
         Event::Alarm(Alarm {
             kind,
             token,
-            ends: Ends { local, remote: alarm.remote },
+            ends: Ends::new(local, alarm.remote),
             silence: silent,
             rtt,
             deviation: alarm.deviation,

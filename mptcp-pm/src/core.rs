@@ -419,7 +419,7 @@ impl Core {
         if let (true, Notice::SubflowClosed(ends, Some(loss))) = (by_kernel, &notice)
             && loss.of_the_way
         {
-            self.subflow_failed(ends.local.ip(), loss.reason.clone(), now);
+            self.subflow_failed(ends.local().ip(), loss.reason.clone(), now);
         }
         if self.manages() {
             self.paths.note(token, notice, now);

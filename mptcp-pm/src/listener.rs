@@ -147,7 +147,7 @@ fn notice(event: &event::Event) -> Option<(Token, Notice)> {
 }
 
 fn ends(event: &event::Event) -> Option<Ends> {
-    Some(Ends { local: event.local()?, remote: event.remote()? })
+    Some(Ends::new(event.local()?, event.remote()?))
 }
 
 fn is_failure(notice: &Notice) -> bool {
@@ -215,7 +215,7 @@ mod tests {
     fn a_beginning_says_who_began_and_what_the_peer_refuses() {
         let begun = |kind, more: &[Attribute]| match notice(&event(kind, more)) {
             Some((_, Notice::Begun { server_side, deny_join_id0, established, ends })) => {
-                assert_eq!(ends.local.to_string(), "10.1.0.2:40000");
+                assert_eq!(ends.local().to_string(), "10.1.0.2:40000");
                 (server_side, deny_join_id0, established)
             }
             other => panic!("{other:?}"),

@@ -280,7 +280,7 @@ fn figures_of(sample: &Sample) -> Figures {
     let (live, kept) = (&sample.live, &sample.kept);
     Figures {
         token: kept.token,
-        ends: Ends { local: ends::local(kept), remote: ends::remote(kept) },
+        ends: Ends::new(ends::local(kept), ends::remote(kept)),
         opened: Established::is_active_at(kept.way),
         rtt: (live.rtt_us > 0).then(|| Duration::from_micros(live.rtt_us.into())),
         least: (live.rtt_min_us != u32::MAX).then(|| Duration::from_micros(live.rtt_min_us.into())),

@@ -133,8 +133,9 @@ pub enum Subject {
     Connections,
     /// Whether an uplink is alive, by interface.
     Way(IfIndex),
-    /// Something of one connection: what is done, to which local address, and for subflows where they lead.
-    Part(Token, Deed, IpAddr, Option<SocketAddr>),
+    /// Something of one connection: what is done, to which local address, and for subflows where they lead, in less room than
+    /// a socket address takes: thousands of these are kept.
+    Part(Token, Deed, IpAddr, Option<(IpAddr, u16)>),
 }
 
 /// The kinds of [`Step`].
@@ -163,10 +164,8 @@ impl Step {
     pub fn subject(&self, token: Token) -> Subject {
         match self {
             Self::Create(new) => Self::creation(token, new.local, new.remote),
-            Self::Destroy(ends, _) => Subject::Part(token, Deed::Destroy, ends.local.ip(), Some(ends.remote)),
-            Self::SetBackup(ends, _) => {
-                Subject::Part(token, Deed::SetBackup, ends.local.ip(), Some(ends.remote))
-            }
+            Self::Destroy(ends, _) => Subject::of(token, Deed::Destroy, ends.local().ip(), ends.remote()),
+            Self::SetBackup(ends, _) => Subject::of(token, Deed::SetBackup, ends.local().ip(), ends.remote()),
             Self::Announce(way, _) => Subject::Part(token, Deed::Announce, way.addr, None),
             Self::Withdraw(addr, _) => Subject::Part(token, Deed::Withdraw, *addr, None),
         }
@@ -174,11 +173,15 @@ impl Step {
 
     /// The making of a subflow.
     pub const fn creation(token: Token, local: IpAddr, remote: SocketAddr) -> Subject {
-        Subject::Part(token, Deed::Create, local, Some(remote))
+        Subject::of(token, Deed::Create, local, remote)
     }
 }
 
 impl Subject {
+    const fn of(token: Token, deed: Deed, local: IpAddr, remote: SocketAddr) -> Self {
+        Self::Part(token, deed, local, Some((remote.ip(), remote.port())))
+    }
+
     /// The local address that something of a connection is about.
     pub const fn local(&self) -> Option<IpAddr> {
         match self {
@@ -204,7 +207,7 @@ impl fmt::Display for Subject {
             Self::Way(ifindex) => write!(f, "whether interface {ifindex} is alive"),
             Self::Part(token, deed, local, remote) => {
                 write!(f, "{} {local}", deed.words())?;
-                remote.map_or(Ok(()), |remote| write!(f, " to {remote}"))?;
+                remote.map_or(Ok(()), |remote| write!(f, " to {}", SocketAddr::from(remote)))?;
                 write!(f, " of connection {token:08x}")
             }
         }

@@ -2,30 +2,44 @@
 //! The kernel's events and dumps of its sockets feed it; `subflows` decides on it.
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use super::retry::Retries;
 use super::service::{Owner, Service, Why};
-use super::steering::{Measured, Part, Steering};
+use super::steering::{Measured, Part, Reason, Steering};
 use super::world::EndpointFlags;
 
 /// The local number of a connection.
 pub type Token = u32;
 
-/// The two ends of a subflow.
+/// The two ends of a subflow, in two thirds of the room that socket addresses take: thousands of these are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ends {
-    /// The local end; its port is 0 while it is not known.
-    pub local: SocketAddr,
-    /// The remote end.
-    pub remote: SocketAddr,
+    local: (IpAddr, u16),
+    remote: (IpAddr, u16),
 }
 
 impl Ends {
+    /// Those with these addresses.
+    pub const fn new(local: SocketAddr, remote: SocketAddr) -> Self {
+        Self { local: (local.ip(), local.port()), remote: (remote.ip(), remote.port()) }
+    }
+
+    /// The local end; its port is 0 while it is not known.
+    pub const fn local(&self) -> SocketAddr {
+        SocketAddr::new(self.local.0, self.local.1)
+    }
+
+    /// The remote end.
+    pub const fn remote(&self) -> SocketAddr {
+        SocketAddr::new(self.remote.0, self.remote.1)
+    }
+
     /// Whether both mean the same subflow, as far as the ports are known.
     fn matches(&self, other: &Self) -> bool {
-        let ports = [self.local.port(), other.local.port()];
+        let ports = [self.local.1, other.local.1];
         self.remote == other.remote
-            && self.local.ip() == other.local.ip()
+            && self.local.0 == other.local.0
             && (ports.contains(&0) || ports[0] == ports[1])
     }
 }
@@ -56,7 +70,7 @@ pub struct Subflow {
     /// We made it, and asked for backup from the start; what came of that has not been seen yet.
     pub born_backup: bool,
     /// The part that it plays, and why; none where that is not the daemon's business, or not decided yet.
-    pub part: Option<(Part, &'static str)>,
+    pub part: Option<(Part, Reason)>,
     /// What was last read of it.
     pub measured: Option<Measured>,
 }
@@ -156,8 +170,8 @@ pub struct Connection {
     pub service: Service,
     /// Who has decided that.
     pub why: Why,
-    /// Whose it is, as far as that is known.
-    pub owner: Owner,
+    /// Whose it is, as far as that is known; shared with the others of the same owner.
+    pub owner: Arc<Owner>,
     /// Its subflows, those that are being established included.
     pub subflows: Vec<Subflow>,
     /// What the peer has announced, by id.
@@ -189,7 +203,7 @@ impl Connection {
             ending: false,
             service: Service::default(),
             why: Why::Profile,
-            owner: Owner::default(),
+            owner: Arc::default(),
             subflows,
             peer: BTreeMap::new(),
             ids: Ids::default(),
@@ -210,7 +224,6 @@ impl Connection {
         self.ending = seen.ending;
         let before = std::mem::replace(&mut self.subflows, seen.subflows);
         self.steering.replace(&before, &mut self.subflows);
-        self.owner.complete(seen.owner);
         self.closing.clear();
         for (id, addr, flags) in seen.addresses {
             self.ids.learn(addr, id);
@@ -219,7 +232,7 @@ impl Connection {
             }
         }
         for subflow in &self.subflows {
-            self.ids.learn(subflow.ends.local.ip(), subflow.local_id);
+            self.ids.learn(subflow.ends.local().ip(), subflow.local_id);
         }
     }
 
@@ -261,7 +274,7 @@ impl Ids {
         }
         let id = (0..u8::MAX).map(|step| next(self.last, step)).find(|id| !self.is_taken(*id))?;
         self.last = id;
-        self.known.push((addr, id));
+        self.keep(addr, id);
         Some(id)
     }
 
@@ -274,7 +287,7 @@ impl Ids {
     pub fn learn(&mut self, addr: IpAddr, id: u8) {
         if id != 0 && self.get(addr) != Some(id) {
             self.known.retain(|(known, of)| *known != addr && *of != id);
-            self.known.push((addr, id));
+            self.keep(addr, id);
             self.last = self.last.max(id);
         }
     }
@@ -282,6 +295,12 @@ impl Ids {
     /// Gives back the ids of all addresses but these.
     pub fn retain(&mut self, keep: impl Fn(&IpAddr) -> bool) {
         self.known.retain(|(addr, _)| keep(addr));
+    }
+
+    /// There are never many: the room is worth more than the time.
+    fn keep(&mut self, addr: IpAddr, id: u8) {
+        self.known.reserve_exact(1);
+        self.known.push((addr, id));
     }
 
     fn is_taken(&self, id: u8) -> bool {

@@ -225,7 +225,7 @@ impl Health {
     /// A subflow on a way is silent, or no longer is. Tells whether its silence alone decides on it: nobody answers who
     /// could be asked.
     pub fn alarm(&mut self, way: IpAddr, alarm: &Alarm, now: Duration) -> bool {
-        let remote = alarm.ends.remote.ip();
+        let remote = alarm.ends.remote().ip();
         let counts = self.answers(way, remote, now);
         let Some(known) = self.ways.get_mut(&way) else { return alarm.kind == Kind::Silent };
         match (alarm.kind, known.state) {

@@ -31,6 +31,8 @@ pub struct Paths {
     rules: Rules,
     /// Whose those are that have not begun yet.
     early: services::Early,
+    /// Whose those are that have.
+    owners: services::Owners,
     /// Those whose service type nobody has been told yet, or that have gone.
     untold: BTreeSet<Token>,
     aims: Aims,
@@ -133,6 +135,9 @@ impl Paths {
                 subflow.born_backup =
                     connection.subflow(&subflow.ends).is_some_and(|known| known.born_backup);
             }
+            let mut owner = (*connection.owner).clone();
+            owner.complete(std::mem::take(&mut seen.owner));
+            connection.owner = self.owners.share(owner);
             connection.update(seen);
             self.connections.insert(token, connection);
             self.claim(token);
@@ -251,9 +256,9 @@ impl Paths {
     /// something when nobody does. Of those that the other end has opened it does not: a client may go.
     pub fn overhear(&mut self, read: &Figures, now: Duration) {
         let has_choice = self.aims.ways.iter().any(|way| way.ifindex != self.aims.ways[0].ifindex);
-        let local = read.ends.local.ip();
+        let local = read.ends.local().ip();
         if has_choice && read.opened && self.aims.rank(local).is_some() {
-            let remote = read.ends.remote.ip();
+            let remote = read.ends.remote().ip();
             self.health.meet(self.aims.place(local), remote, health::EXPECTED_FOR / 2, now);
             self.health.moved(now);
         }
@@ -273,7 +278,7 @@ impl Paths {
     /// A subflow is silent, or no longer is. At the end that has accepted the connection it is only set aside: the other
     /// one knows its ways better.
     pub fn alarm(&mut self, alarm: &Alarm, now: Duration) {
-        let local = alarm.ends.local.ip();
+        let local = alarm.ends.local().ip();
         let Some(connection) = self.connections.get_mut(&alarm.token) else {
             // One of the kernel's tells of its way, where it is known who answers there.
             if self.aims.rank(local).is_some() {
@@ -312,7 +317,7 @@ impl Paths {
         if self.health.advance(now) {
             for (way, remote) in self.health.take_alone() {
                 let is_meant =
-                    |ends: &Ends| ends.remote.ip() == remote && self.aims.place(ends.local.ip()) == way;
+                    |ends: &Ends| ends.remote().ip() == remote && self.aims.place(ends.local().ip()) == way;
                 self.connections.values_mut().for_each(|connection| connection.steering.give_up(is_meant));
             }
             self.look_at_all();
@@ -349,7 +354,7 @@ fn meet(connection: &Connection, aims: &Aims, health: &mut Health, every: Durati
         return;
     }
     for subflow in connection.subflows.iter().filter(|subflow| subflow.established) {
-        health.meet(aims.place(subflow.ends.local.ip()), subflow.ends.remote.ip(), every, now);
+        health.meet(aims.place(subflow.ends.local().ip()), subflow.ends.remote().ip(), every, now);
     }
 }
 
@@ -372,7 +377,7 @@ fn happened(
         // A dump has overtaken it, and what that showed is closed again.
         Notice::SubflowEstablished { ends, .. } if connection.closing.contains(&ends) => {}
         Notice::SubflowEstablished { ends, local_id } => {
-            connection.ids.learn(ends.local.ip(), local_id);
+            connection.ids.learn(ends.local().ip(), local_id);
             match connection.subflow_mut(&ends) {
                 Some(known) => {
                     known.backup &= known.established || takes_backup != Some(false);
@@ -405,7 +410,7 @@ fn happened(
 
 /// A subflow that we did not close: the next attempt waits, and there is none where the peer does not want it.
 fn closed(token: Token, connection: &mut Connection, ends: &Ends, loss: Option<Loss>, now: Duration) {
-    let subject = Step::creation(token, ends.local.ip(), ends.remote);
+    let subject = Step::creation(token, ends.local().ip(), ends.remote());
     let refused = loss.as_ref().is_some_and(|loss| !loss.of_the_way);
     let reason = loss.map_or_else(|| "closed by the peer".to_owned(), |loss| loss.reason);
     connection.retries.record(subject.clone(), Some(reason), now);
@@ -422,7 +427,7 @@ const fn is_ending(step: &Step) -> bool {
 fn carried_out(connection: &mut Connection, step: &Step) {
     match step {
         Step::Create(new) => {
-            let ends = Ends { local: (new.local, 0).into(), remote: new.remote };
+            let ends = Ends::new((new.local, 0).into(), new.remote);
             if connection.subflow(&ends).is_none() {
                 let made = Subflow::new(ends, new.id, new.backup, false);
                 connection.subflows.push(Subflow { born_backup: new.backup, ..made });
@@ -432,7 +437,7 @@ fn carried_out(connection: &mut Connection, step: &Step) {
             if connection.remove_subflow(ends).is_some() {
                 connection.closing.push(*ends);
             }
-            connection.announced.remove(&ends.local.ip());
+            connection.announced.remove(&ends.local().ip());
         }
         Step::SetBackup(ends, on) => {
             if let Some(subflow) = connection.subflow_mut(ends) {

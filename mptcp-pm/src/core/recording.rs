@@ -33,7 +33,7 @@ pub fn lines(event: &Event, now: Duration) -> Vec<String> {
         Event::Alarm(alarm) => {
             let Alarm { kind, token, ends, silence, rtt, deviation } = alarm;
             let times = [silence, rtt, deviation].map(|time| time.as_micros().to_string()).join(" ");
-            line(format!("{} {token} {} {} {times}", word(*kind), ends.local, ends.remote))
+            line(format!("{} {token} {} {} {times}", word(*kind), ends.local(), ends.remote()))
         }
         Event::Answered(Probe { local, ifindex, remote }, rtt) => {
             line(format!("answer {local} {ifindex} {remote} {}", rtt.as_micros()))
@@ -47,12 +47,12 @@ fn notice_words(token: Token, notice: &Notice) -> Option<String> {
         Notice::Begun { ends, server_side, established, .. } => {
             let side = if *server_side { "server" } else { "client" };
             let state = if *established { "established" } else { "new" };
-            format!("begun {token} {} {} {side} {state}", ends.local, ends.remote)
+            format!("begun {token} {} {} {side} {state}", ends.local(), ends.remote())
         }
         Notice::SubflowEstablished { ends, local_id } => {
-            format!("joined {token} {} {} {local_id}", ends.local, ends.remote)
+            format!("joined {token} {} {} {local_id}", ends.local(), ends.remote())
         }
-        Notice::SubflowClosed(ends, _) => format!("left {token} {} {}", ends.local, ends.remote),
+        Notice::SubflowClosed(ends, _) => format!("left {token} {} {}", ends.local(), ends.remote()),
         Notice::Closed => format!("closed {token}"),
         Notice::Announced(..) | Notice::Withdrawn(_) => return None,
     })
@@ -63,7 +63,7 @@ fn figures_words(read: &Figures) -> String {
     let Figures { token, ends, acked, received, .. } = read;
     let queue = if read.backlogged { "full" } else { "free" };
     let rtts = [time(read.rtt), time(read.least)].join(" ");
-    format!("read {token} {} {} {rtts} {acked} {received} {queue}", ends.local, ends.remote)
+    format!("read {token} {} {} {rtts} {acked} {received} {queue}", ends.local(), ends.remote())
 }
 
 const fn word(kind: Kind) -> &'static str {

@@ -45,7 +45,7 @@ pub struct Retries {
 struct Attempts {
     count: u32,
     last: Duration,
-    error: Option<String>,
+    error: Option<Box<str>>,
     /// It was wanted when that was last looked at.
     wanted: bool,
 }
@@ -99,7 +99,7 @@ impl Retries {
         let (_, attempts) = &mut self.attempts[place];
         attempts.count += 1;
         attempts.last = now;
-        attempts.error = error;
+        attempts.error = error.map(String::into_boxed_str);
         attempts.wanted = true;
     }
 

@@ -7,6 +7,7 @@ mod gain;
 mod tests;
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,42 @@ pub enum Part {
     SetAside,
 }
 
+/// Why a subflow plays its part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "in words below")]
+pub enum Reason {
+    BestUplink,
+    LowestDelay,
+    OnlyPath,
+    LongTransfer,
+    OtherUplink,
+    HigherDelay,
+    HigherDelaySoFar,
+    AddsTooLittle,
+    BackupUplink,
+    Silent,
+    NoAnswer,
+}
+
+impl Reason {
+    /// In words.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::BestUplink => "the best uplink by the owner's order",
+            Self::LowestDelay => "the lowest delay",
+            Self::OnlyPath => "the only path that was asked for",
+            Self::LongTransfer => "the transfer is long enough for all paths",
+            Self::OtherUplink => "another uplink goes before it",
+            Self::HigherDelay => "another path has a lower delay",
+            Self::HigherDelaySoFar => "another path has a lower delay, and the transfer is short so far",
+            Self::AddsTooLittle => "it would hold up the others more than it adds",
+            Self::BackupUplink => "its uplink is a backup, or costs money",
+            Self::Silent => "nothing comes back on it",
+            Self::NoAnswer => "its uplink does not answer",
+        }
+    }
+}
+
 /// Another path has to be faster by a fifth and by this much before an interactive connection moves to it.
 const MARGIN: Duration = Duration::from_millis(2);
 
@@ -41,29 +78,51 @@ const STAY: Duration = Duration::from_secs(1);
 /// What steers one connection.
 #[derive(Clone, Debug, Default)]
 pub struct Steering {
-    /// Subflows that are silent; and those that were, until when that counts.
-    silent: Vec<(Ends, Option<Duration>)>,
-    /// Of those, the ones that are to be closed.
-    dead: Vec<Ends>,
+    /// Subflows that are silent, and those that were of late.
+    silences: Vec<Silence>,
     /// Which one carries while one carries, and since when.
     carrier: Option<(Ends, Duration)>,
     flow: Flow,
-    gain: Gain,
+    /// What a long transfer gains by each path; boxed, because few transfers are long.
+    gain: Option<Box<Gain>>,
     changes: Changes,
 }
 
-/// What was last read of a subflow, when that was, and when it last moved anything. There are as many as subflows.
+/// The silence of a subflow.
+#[derive(Clone, Debug)]
+struct Silence {
+    ends: Ends,
+    /// It no longer is; until when it counts all the same.
+    until: Option<Duration>,
+    /// It is to be closed.
+    dead: bool,
+}
+
+impl Silence {
+    /// Whether it is still to be known of.
+    fn lasts(&mut self, now: Duration) -> bool {
+        let over = self.until.is_some_and(|at| at <= now);
+        if over && self.dead {
+            // That it is to be closed counts, whatever was heard since.
+            self.until = None;
+        }
+        !over || self.dead
+    }
+}
+
+/// What was last read of a subflow, and when it last moved anything. There are as many as subflows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Measured {
     /// The smoothed round-trip time, microseconds.
-    rtt_us: Option<u32>,
+    rtt_us: Option<NonZeroU32>,
     /// The least one of late, likewise.
-    least_us: Option<u32>,
+    least_us: Option<NonZeroU32>,
     /// Bytes acknowledged and received.
     moved: u64,
-    read: Duration,
     at: Duration,
     backlogged: bool,
+    /// Read since the last reading was complete.
+    fresh: bool,
 }
 
 impl Measured {
@@ -71,23 +130,26 @@ impl Measured {
     pub fn next(before: Option<Self>, figures: &Figures, now: Duration) -> Self {
         let moved = figures.acked + figures.received;
         let at = before.filter(|before| before.moved == moved).map_or(now, |before| before.at);
-        let micros = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        // Less than one counts as one.
+        let micros = |time: Duration| {
+            NonZeroU32::new(u32::try_from(time.as_micros()).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN)
+        };
         Self {
             rtt_us: figures.rtt.map(micros),
             least_us: figures.least.map(micros),
             moved,
-            read: now,
             at,
             backlogged: figures.backlogged,
+            fresh: true,
         }
     }
 
     fn rtt(&self) -> Option<Duration> {
-        self.rtt_us.map(|us| Duration::from_micros(us.into()))
+        self.rtt_us.map(|us| Duration::from_micros(us.get().into()))
     }
 
     fn least(&self) -> Option<Duration> {
-        self.least_us.map(|us| Duration::from_micros(us.into()))
+        self.least_us.map(|us| Duration::from_micros(us.get().into()))
     }
 }
 
@@ -126,47 +188,45 @@ impl Changes {
 
 impl Steering {
     /// A reading of its subflows is complete. Tells whether anything has moved since the last one.
-    pub fn measured(&mut self, subflows: &[Subflow], now: Duration) -> bool {
-        self.silent.retain(|(_, until)| until.is_none_or(|at| now < at));
+    pub fn measured(&mut self, subflows: &mut [Subflow], now: Duration) -> bool {
+        self.silences.retain_mut(|silence| silence.lasts(now));
         let known = || subflows.iter().filter_map(|subflow| subflow.measured.as_ref());
         let moved = known().map(|known| known.moved).sum();
         let slowest = known().filter_map(Measured::least).max().unwrap_or_default();
         let backlogged = known().any(|known| known.backlogged);
         // Of a subflow that has just begun there is a reading of its own, which says nothing of the others.
-        let whole = known().all(|known| known.read == now);
+        let whole = known().all(|known| known.fresh);
         let more = self.flow.advance(moved, Look { backlogged, whole, slowest }, now);
         if !self.flow.is_long() {
-            self.gain.forget();
+            self.gain = None;
         } else if whole {
             let carriers: Vec<Carrier> = subflows.iter().filter_map(Carrier::of).collect();
-            self.gain.advance(&carriers, self.flow.lasts(now), now);
+            self.gain.get_or_insert_default().advance(&carriers, self.flow.lasts(now), now);
         }
+        subflows
+            .iter_mut()
+            .filter_map(|subflow| subflow.measured.as_mut())
+            .for_each(|known| known.fresh = false);
         more
     }
 
     /// A subflow is silent; `gone` when that alone decides on it.
     pub fn silent(&mut self, ends: Ends, gone: bool) {
-        self.silent.retain(|(known, _)| *known != ends);
-        self.silent.push((ends, None));
-        if gone && !self.dead.contains(&ends) {
-            self.dead.push(ends);
-        }
+        let dead = gone || self.is_dead(&ends);
+        self.silences.retain(|known| known.ends != ends);
+        self.silences.push(Silence { ends, until: None, dead });
     }
 
     /// Subflows that are silent are given up, those that this tells.
     pub fn give_up(&mut self, is_meant: impl Fn(&Ends) -> bool) {
-        let silent = self.silent.iter().filter(|(ends, until)| until.is_none() && is_meant(ends));
-        for (ends, _) in silent {
-            if !self.dead.contains(ends) {
-                self.dead.push(*ends);
-            }
-        }
+        let silent = self.silences.iter_mut().filter(|known| known.until.is_none() && is_meant(&known.ends));
+        silent.for_each(|known| known.dead = true);
     }
 
     /// A subflow is no longer silent. It stays aside for a while: what comes and goes is not followed each time.
     pub fn heard(&mut self, ends: &Ends, now: Duration) {
-        if let Some((_, until)) = self.silent.iter_mut().find(|(known, _)| known == ends) {
-            *until = Some(now + STAY);
+        if let Some(known) = self.silences.iter_mut().find(|known| known.ends == *ends) {
+            known.until = Some(now + STAY);
         }
     }
 
@@ -190,14 +250,15 @@ impl Steering {
     }
 
     fn retain(&mut self, exists: impl Fn(&Ends) -> bool) {
-        self.silent.retain(|(known, _)| exists(known));
-        self.dead.retain(|known| exists(known));
-        self.gain.retain(exists);
+        self.silences.retain(|known| exists(&known.ends));
+        if let Some(gain) = &mut self.gain {
+            gain.retain(exists);
+        }
     }
 
     /// Whether a subflow was given up.
     pub fn is_dead(&self, ends: &Ends) -> bool {
-        self.dead.contains(ends)
+        self.silences.iter().any(|known| known.ends == *ends && known.dead)
     }
 
     /// Whether the transfer that is under way is long.
@@ -207,7 +268,7 @@ impl Steering {
 
     /// When something that is decided now is to be decided again; it may be past.
     pub fn deadlines(&self) -> impl Iterator<Item = Duration> {
-        let trusted = self.silent.iter().filter_map(|(_, until)| *until);
+        let trusted = self.silences.iter().filter_map(|known| known.until);
         trusted.chain(self.changes.next())
     }
 
@@ -218,12 +279,12 @@ impl Steering {
 
     /// Whether a subflow was silent and no longer is.
     fn recovers(&self, ends: &Ends) -> bool {
-        self.silent.iter().any(|(known, until)| known == ends && until.is_some())
+        self.silences.iter().any(|known| known.ends == *ends && known.until.is_some())
     }
 
     fn is_silent(&self, ends: &Ends, now: Duration) -> bool {
-        let counts = |until: &Option<Duration>| until.is_none_or(|at| now < at);
-        self.silent.iter().any(|(known, until)| known == ends && counts(until)) || self.is_dead(ends)
+        let counts = |known: &Silence| known.dead || known.until.is_none_or(|at| now < at);
+        self.silences.iter().any(|known| known.ends == *ends && counts(known))
     }
 }
 
@@ -245,7 +306,7 @@ impl Candidate {
     fn new(place: usize, connection: &Connection, surroundings: &Surroundings<'_>) -> Option<Self> {
         let Surroundings { aims, health, now } = *surroundings;
         let (subflow, steering) = (&connection.subflows[place], &connection.steering);
-        let (rank, way) = aims.find(subflow.ends.local.ip()).filter(|_| subflow.established)?;
+        let (rank, way) = aims.find(subflow.ends.local().ip()).filter(|_| subflow.established)?;
         let state = health.state(way.addr);
         Some(Self {
             place,
@@ -272,7 +333,7 @@ impl Candidate {
 /// The delay of a subflow's path: what stands by carries nothing that could be timed, and is as fast as the last answer
 /// over its way. A transfer that fills its own queue is no reason to leave a path that is otherwise shorter.
 fn rtt(subflow: &Subflow, way: IpAddr, service: Service, health: &Health) -> Option<Duration> {
-    let asked = health.rtt(way, subflow.ends.remote.ip());
+    let asked = health.rtt(way, subflow.ends.remote().ip());
     let Some(measured) = &subflow.measured else { return asked.map(|(rtt, _)| rtt) };
     match (service, asked) {
         (Service::Aggregate, asked) => measured.least().into_iter().chain(asked.map(|(rtt, _)| rtt)).min(),
@@ -319,7 +380,7 @@ pub fn decide(token: Token, connection: &mut Connection, surroundings: &Surround
         let carried = subflow.carries() == Some(true);
         let before = subflow.part.replace((part, why)).map(|(part, _)| part);
         if carried != (part == Part::Carries) {
-            connection.steering.gain.restart();
+            connection.steering.gain.iter_mut().for_each(|gain| gain.restart());
         }
         if before != Some(part) {
             connection.retries.forget(&Step::SetBackup(subflow.ends, true).subject(token));
@@ -348,7 +409,7 @@ fn carries(connection: &Connection, place: usize) -> bool {
     subflow.carries().unwrap_or_else(|| !subflow.backup && undecided())
 }
 
-type Decided = (usize, (Part, &'static str));
+type Decided = (usize, (Part, Reason));
 
 fn parts(connection: &mut Connection, surroundings: &Surroundings<'_>) -> Vec<Decided> {
     let all: Vec<Candidate> = (0..connection.subflows.len())
@@ -362,16 +423,16 @@ fn parts(connection: &mut Connection, surroundings: &Surroundings<'_>) -> Vec<De
     connection.steering.carrier = stays.or(Some((carrier, surroundings.now)));
     let steering = &connection.steering;
     let lasts = steering.flow.lasts(surroundings.now);
-    let adds = |candidate: &&Candidate| !steering.gain.is_out(&candidate.ends, lasts);
+    let adds = |candidate: &&Candidate| {
+        !steering.gain.as_ref().is_some_and(|gain| gain.is_out(&candidate.ends, lasts))
+    };
     // Where what delivered most is no more, the others carry.
     let is_choice = best.iter().any(adds);
     let shared = shares(connection, surroundings.aims);
     let best = best.into_iter().map(|candidate| {
         let part = match (shared, candidate.ends == carrier) {
-            (true, _) if is_choice && !adds(&candidate) => {
-                (Part::StandsBy, "it would hold up the others more than it adds")
-            }
-            (true, _) => (Part::Carries, "the transfer is long enough for all paths"),
+            (true, _) if is_choice && !adds(&candidate) => (Part::StandsBy, Reason::AddsTooLittle),
+            (true, _) => (Part::Carries, Reason::LongTransfer),
             (false, true) => (Part::Carries, why(connection.service)),
             (false, false) => (Part::StandsBy, why_not(connection.service)),
         };
@@ -379,9 +440,9 @@ fn parts(connection: &mut Connection, surroundings: &Surroundings<'_>) -> Vec<De
     });
     let others = others.into_iter().map(|candidate| {
         let part = match (candidate.class(), candidate.is_silent) {
-            (SICK, true) => (Part::SetAside, "nothing comes back on it"),
-            (SICK, false) => (Part::SetAside, "its uplink does not answer"),
-            _ => (Part::StandsBy, "its uplink is a backup, or costs money"),
+            (SICK, true) => (Part::SetAside, Reason::Silent),
+            (SICK, false) => (Part::SetAside, Reason::NoAnswer),
+            _ => (Part::StandsBy, Reason::BackupUplink),
         };
         (candidate.place, part)
     });
@@ -393,19 +454,19 @@ const fn shares(connection: &Connection, aims: &Aims) -> bool {
     matches!(connection.service, Service::Aggregate) && (connection.steering.is_long() || !aims.measured)
 }
 
-const fn why(service: Service) -> &'static str {
+const fn why(service: Service) -> Reason {
     match service {
-        Service::Handover => "the best uplink by the owner's order",
-        Service::Interactive | Service::Aggregate => "the lowest delay",
-        Service::Single => "the only path that was asked for",
+        Service::Handover => Reason::BestUplink,
+        Service::Interactive | Service::Aggregate => Reason::LowestDelay,
+        Service::Single => Reason::OnlyPath,
     }
 }
 
-const fn why_not(service: Service) -> &'static str {
+const fn why_not(service: Service) -> Reason {
     match service {
-        Service::Handover | Service::Single => "another uplink goes before it",
-        Service::Interactive => "another path has a lower delay",
-        Service::Aggregate => "another path has a lower delay, and the transfer is short so far",
+        Service::Handover | Service::Single => Reason::OtherUplink,
+        Service::Interactive => Reason::HigherDelay,
+        Service::Aggregate => Reason::HigherDelaySoFar,
     }
 }
 

@@ -94,7 +94,7 @@ pub enum Next {
 /// nothing of it goes.
 pub fn is_ours(connection: &Connection, aims: &Aims) -> bool {
     let managed = connection.manager != Manager::Kernel && connection.established;
-    managed && !aims.elsewhere.contains(&connection.ends.local.ip())
+    managed && !aims.elsewhere.contains(&connection.ends.local().ip())
 }
 
 /// What to do next for a connection. The order: what is dead is closed before anything else, so that its data goes first
@@ -125,7 +125,7 @@ fn with_id(step: Step, connection: &mut Connection) -> Step {
         if connection.ids.of(addr).is_none() {
             let (subflows, announced) = (&connection.subflows, &connection.announced);
             connection.ids.retain(|addr| {
-                announced.contains(addr) || subflows.iter().any(|s| s.ends.local.ip() == *addr)
+                announced.contains(addr) || subflows.iter().any(|s| s.ends.local().ip() == *addr)
             });
         }
         connection.ids.of(addr).unwrap_or(u8::MAX)
@@ -168,7 +168,7 @@ fn connect(connection: &Connection, around: &Surroundings<'_>) -> Vec<Step> {
     if !makes_subflows(connection) || is_full(connection, around) {
         return Vec::new();
     }
-    let locals: Vec<IpAddr> = connection.subflows.iter().map(|s| aims.place(s.ends.local.ip())).collect();
+    let locals: Vec<IpAddr> = connection.subflows.iter().map(|s| aims.place(s.ends.local().ip())).collect();
     let used = |way: &&NewEndpoint| locals.contains(&way.addr);
     let ways = aims.ways.iter().filter(|way| way.flags.contains(EndpointFlags::SUBFLOW));
     let lives = lives_elsewhere(connection, around);
@@ -205,8 +205,8 @@ fn answer(connection: &Connection, around: &Surroundings<'_>) -> Vec<Step> {
         });
         for (place, way) in ways.enumerate() {
             let reached = connection.subflows.iter().any(|subflow| {
-                let from = place == 0 || aims.place(subflow.ends.local.ip()) == way.addr;
-                from && subflow.ends.remote == remote
+                let from = place == 0 || aims.place(subflow.ends.local().ip()) == way.addr;
+                from && subflow.ends.remote() == remote
             });
             if !reached && (place == 0 || way.flags.contains(EndpointFlags::FULLMESH)) {
                 steps.push(create(connection, way, remote, aims));
@@ -220,7 +220,7 @@ fn answer(connection: &Connection, around: &Surroundings<'_>) -> Vec<Step> {
 /// Our addresses that the peer is to know; it knows that of the initial subflow.
 fn announce(connection: &Connection, Surroundings { aims, .. }: &Surroundings<'_>) -> Vec<Step> {
     let ways = aims.ways.iter().filter(|way| way.flags.contains(EndpointFlags::SIGNAL));
-    let initial = aims.place(connection.ends.local.ip());
+    let initial = aims.place(connection.ends.local().ip());
     ways.filter(|way| way.addr != initial && !connection.announced.contains(&way.addr))
         .map(|way| Step::Announce(way.clone(), 0))
         .collect()
@@ -247,7 +247,7 @@ fn lives(connection: &Connection, around: &Surroundings<'_>) -> bool {
 /// Whether a connection has a living subflow on a way that does not rest.
 fn lives_elsewhere(connection: &Connection, around: &Surroundings<'_>) -> bool {
     let awake = |subflow: &Subflow| {
-        let addr = subflow.ends.local.ip();
+        let addr = subflow.ends.local().ip();
         !around.aims.rests(addr) && !is_gone(connection, subflow, around)
     };
     living(connection).any(awake)
@@ -255,7 +255,7 @@ fn lives_elsewhere(connection: &Connection, around: &Surroundings<'_>) -> bool {
 
 /// Whether a subflow is to be closed, where others live.
 fn is_lost(connection: &Connection, subflow: &Subflow, around: &Surroundings<'_>) -> bool {
-    let is_held = around.aims.is_held(subflow.ends.local.ip()) && lives_elsewhere(connection, around);
+    let is_held = around.aims.is_held(subflow.ends.local().ip()) && lives_elsewhere(connection, around);
     let is_superfluous = connection.service == Service::Single && subflow.carries() == Some(false);
     is_gone(connection, subflow, around) || is_held || is_superfluous
 }
@@ -266,7 +266,7 @@ fn is_gone(
     subflow: &Subflow,
     Surroundings { aims, health, .. }: &Surroundings<'_>,
 ) -> bool {
-    let addr = subflow.ends.local.ip();
+    let addr = subflow.ends.local().ip();
     let is_dead = !health.state(aims.place(addr)).is_usable() || connection.steering.is_dead(&subflow.ends);
     aims.is_lost(addr) || is_dead
 }
@@ -284,13 +284,13 @@ fn is_full(connection: &Connection, around: &Surroundings<'_>) -> bool {
 
 /// Where subflows lead: to the address of the initial one, or else to what the peer has announced.
 fn targets<'a>(connection: &'a Connection, aims: &Aims) -> impl Iterator<Item = SocketAddr> + use<'a> {
-    let initial = (!connection.deny_join_id0).then_some(connection.ends.remote);
+    let initial = (!connection.deny_join_id0).then_some(connection.ends.remote());
     initial.into_iter().chain(announced(connection, aims))
 }
 
 /// What the peer has announced beside the address of the initial subflow, as much of it as is accepted.
 fn announced<'a>(connection: &'a Connection, aims: &Aims) -> impl Iterator<Item = SocketAddr> + use<'a> {
-    let initial = connection.ends.remote;
+    let initial = connection.ends.remote();
     let whole = move |told: SocketAddr| match told.port() {
         0 => SocketAddr::new(told.ip(), initial.port()),
         _ => told,

@@ -50,7 +50,7 @@ async fn seen(mptcp: &mut Mptcp, connection: &diag::Connection) -> Option<Seen> 
     Some(Seen {
         token,
         manager,
-        ends: Ends { local: connection.socket.local, remote: connection.socket.remote },
+        ends: Ends::new(connection.socket.local, connection.socket.remote),
         server_side: is_server_side(connection),
         established: flags.clone().any(|flags| flags.contains(SubflowFlags::FULLY_ESTABLISHED)),
         ending: is_ending(connection),
@@ -83,7 +83,7 @@ fn subflow(seen: &diag::Subflow) -> Option<Subflow> {
         false => SocketAddr::new(seen.socket.local.ip(), 0),
     };
     let backup = seen.info.flags.contains(SubflowFlags::BKUP_LOC);
-    let ends = Ends { local, remote: seen.socket.remote };
+    let ends = Ends::new(local, seen.socket.remote);
     Some(Subflow::new(ends, seen.info.id_local, backup, established))
 }
 
@@ -105,11 +105,11 @@ pub async fn perform(mptcp: &mut Mptcp, token: Token, step: &Step) -> Result<(),
             if let Err(error) = mptcp.remove(token, *id).await {
                 tracing::debug!(%error, "not withdrawn");
             }
-            mptcp.subflow_destroy(token, ends.local, ends.remote).await
+            mptcp.subflow_destroy(token, ends.local(), ends.remote()).await
         }
         Step::SetBackup(ends, on) => {
             let flags = if *on { EndpointFlags::BACKUP } else { EndpointFlags::empty() };
-            mptcp.set_flags_of(token, Target::Addr(ends.local), Some(ends.remote), flags).await
+            mptcp.set_flags_of(token, Target::Addr(ends.local()), Some(ends.remote()), flags).await
         }
         Step::Announce(way, id) => {
             mptcp.announce(token, *id, SocketAddr::new(way.addr, 0), Some(way.ifindex)).await

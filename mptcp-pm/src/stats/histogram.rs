@@ -11,49 +11,56 @@ pub(super) const BUCKETS: usize = RttHistogram::BUCKETS;
 /// kept that ever had one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recent {
-    rows: Vec<Row>,
+    rows: Box<[Row]>,
+    /// Which buckets the rows are of, in their order: a bit for each.
+    known: u32,
     /// The unit's logarithm in each slot.
     shifts: [[u8; 2]; WINDOWS],
 }
 
 /// One bucket.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Row {
     /// What the histogram has in it.
     total: u32,
     counts: [[u16; 2]; WINDOWS],
-    bucket: u8,
 }
 
 impl Recent {
     /// Begins to count where a histogram stands.
     pub(super) fn since(origin: &RttHistogram) -> Self {
         let counted = origin.buckets.iter().enumerate().filter(|(_, count)| **count != 0);
-        let rows = counted.map(|(bucket, count)| Row::new(bucket, *count)).collect();
-        Self { rows, ..Self::default() }
+        let known = counted.clone().fold(0, |known, (bucket, _)| known | 1 << bucket);
+        let rows = counted.map(|(_, count)| Row { total: *count, ..Row::default() }).collect();
+        Self { rows, known, ..Self::default() }
     }
 
     /// Takes in the histogram as it is now; tells each bucket that has grown, and by how much. The kernel's counts wrap.
     pub(super) fn follow(&mut self, now: &RttHistogram, mut grown: impl FnMut(usize, u32)) {
-        let mut known = 0_u32;
-        for place in 0..self.rows.len() {
-            let Row { bucket, total, .. } = self.rows[place];
-            known |= 1 << bucket;
-            let count = now.buckets[usize::from(bucket)];
-            if count != total {
-                grown(bucket.into(), count.wrapping_sub(total));
-                self.grow(place, count);
-            }
-        }
+        let mut place = 0;
         for (bucket, count) in now.buckets.iter().enumerate() {
-            if *count != 0 && known >> bucket & 1 == 0 {
-                grown(bucket, *count);
-                // There are never many: the room is worth more than the time.
-                self.rows.reserve_exact(1);
-                self.rows.push(Row::new(bucket, 0));
-                self.grow(self.rows.len() - 1, *count);
+            if self.known >> bucket & 1 == 0 {
+                if *count == 0 {
+                    continue;
+                }
+                self.insert(bucket, place);
             }
+            let total = self.rows[place].total;
+            if *count != total {
+                grown(bucket, count.wrapping_sub(total));
+                self.grow(place, *count);
+            }
+            place += 1;
         }
+    }
+
+    /// Begins to count in one more bucket. There are never many: the room is worth more than the time.
+    fn insert(&mut self, bucket: usize, place: usize) {
+        let mut rows = std::mem::take(&mut self.rows).into_vec();
+        rows.reserve_exact(1);
+        rows.insert(place, Row::default());
+        self.rows = rows.into_boxed_slice();
+        self.known |= 1 << bucket;
     }
 
     /// Adds to a bucket what it grew by. Taken from its own count, not from the difference, so that many small ones are
@@ -87,24 +94,24 @@ impl Recent {
 
     /// How many samples a window has in both slots, about.
     pub(super) fn total(&self, window: usize) -> u64 {
-        [CURRENT, PREVIOUS].into_iter().flat_map(|slot| self.each(window, slot)).map(|(_, count)| count).sum()
+        let sum = |slot: usize| {
+            let counts = self.rows.iter().map(|row| u64::from(row.counts[window][slot]));
+            counts.sum::<u64>() << self.shifts[window][slot]
+        };
+        sum(CURRENT) + sum(PREVIOUS)
     }
 
     /// The buckets of a slot, with their counts in samples.
     pub(super) fn each(&self, window: usize, slot: usize) -> impl Iterator<Item = (usize, u64)> {
         let shift = self.shifts[window][slot];
-        self.rows
-            .iter()
-            .map(move |row| (usize::from(row.bucket), u64::from(row.counts[window][slot]) << shift))
+        let buckets = (0..BUCKETS).filter(|bucket| self.known >> bucket & 1 == 1);
+        buckets
+            .zip(&self.rows)
+            .map(move |(bucket, row)| (bucket, u64::from(row.counts[window][slot]) << shift))
     }
 }
 
 impl Row {
-    const fn new(bucket: usize, total: u32) -> Self {
-        // There are two dozen.
-        Self { total, counts: [[0; 2]; WINDOWS], bucket: bucket as u8 }
-    }
-
     /// The count in a window's current slot together with the growth; none where it does not fit.
     fn sum(&self, window: usize, shift: u8, now: u32) -> Option<u16> {
         let below_unit = (1_u32 << shift) - 1;
@@ -148,8 +155,8 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_takes_as_many_bytes_as_its_counts_and_eight() {
-        assert_eq!(size_of::<Row>(), 2 * 2 * WINDOWS + 8);
+    fn a_bucket_takes_as_many_bytes_as_its_counts_and_four() {
+        assert_eq!(size_of::<Row>(), 2 * 2 * WINDOWS + 4);
     }
 
     #[test]

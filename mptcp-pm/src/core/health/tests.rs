@@ -17,7 +17,7 @@ fn at(millis: u64) -> Duration {
 }
 
 fn alarm(kind: Kind) -> Alarm {
-    let ends = Ends { local: SocketAddr::new(WAY, 40000), remote: SocketAddr::new(PEER, 443) };
+    let ends = Ends::new(SocketAddr::new(WAY, 40000), SocketAddr::new(PEER, 443));
     let silence = Duration::from_millis(50);
     Alarm { kind, token: 1, ends, silence, rtt: RTT, deviation: Duration::from_millis(2) }
 }

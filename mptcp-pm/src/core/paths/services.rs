@@ -1,13 +1,17 @@
 //! The service types of all connections: whose each one is, what the rules say of it, what was set by hand.
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::Paths;
 use crate::core::connections::{Connection, Ends, Manager, Subflow, Token};
 use crate::core::service::{Owner, Rules, Served, Service, Subject, Why};
-use crate::core::steering::Part;
+use crate::core::steering::{Part, Reason};
 
 /// As many owners are kept of connections that have not begun yet; some never do, because the peer does not speak MPTCP.
 const MOST_EARLY: usize = 1024;
+
+/// Up to so many owners nobody looks which of them have no connection any more.
+const FEW_OWNERS: usize = 16;
 
 /// Owners of connections that have not begun yet, the latest last.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +31,34 @@ impl Early {
     }
 }
 
+/// What is known of the owners of connections: a server has thousands of connections, which share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Owners {
+    known: BTreeSet<Arc<Owner>>,
+    /// With so many it is looked who has no connection any more.
+    full: usize,
+}
+
+impl Owners {
+    pub(super) fn share(&mut self, owner: Owner) -> Arc<Owner> {
+        if let Some(known) = self.known.get(&owner) {
+            return known.clone();
+        }
+        if self.known.len() >= self.full {
+            self.known.retain(|known| Arc::strong_count(known) > 1);
+            self.full = 2 * self.known.len() + FEW_OWNERS;
+        }
+        let shared = Arc::new(owner);
+        self.known.insert(shared.clone());
+        shared
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.known.len()
+    }
+}
+
 impl Paths {
     /// What holds from now on, for living connections too.
     pub fn set_rules(&mut self, rules: Rules) {
@@ -39,7 +71,7 @@ impl Paths {
     pub fn owned(&mut self, token: Token, owner: Owner) {
         match self.connections.get_mut(&token) {
             Some(connection) => {
-                connection.owner = owner;
+                connection.owner = self.owners.share(owner);
                 self.classify(token);
             }
             None => self.early.keep(token, owner),
@@ -95,7 +127,7 @@ impl Paths {
         let early = self.early.take(token);
         if let Some(connection) = self.connections.get_mut(&token) {
             if let Some(owner) = early {
-                connection.owner = owner;
+                connection.owner = self.owners.share(owner);
             }
             self.classify(token);
         }
@@ -125,7 +157,7 @@ impl Paths {
 }
 
 /// The part of a subflow that is decided.
-fn part(subflow: &Subflow) -> Option<(Ends, Part, &'static str)> {
+fn part(subflow: &Subflow) -> Option<(Ends, Part, Reason)> {
     subflow.part.map(|(part, why)| (subflow.ends, part, why))
 }
 
@@ -137,7 +169,7 @@ fn service(connection: &Connection) -> Option<Service> {
 fn served(connection: &Connection) -> Served {
     Served {
         service: service(connection).map(|service| (service, connection.why)),
-        owner: connection.owner.clone(),
+        owner: (*connection.owner).clone(),
         parts: connection.subflows.iter().filter_map(part).collect(),
     }
 }

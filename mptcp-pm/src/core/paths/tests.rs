@@ -1,5 +1,6 @@
 //! Service types of living connections: whose they are may be known early or late, rules change, hands decide.
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -33,7 +34,7 @@ fn addr(last: u8, port: u16) -> SocketAddr {
 }
 
 fn ends(port: u16) -> Ends {
-    Ends { local: addr(7, port), remote: addr(9, 443) }
+    Ends::new(addr(7, port), addr(9, 443))
 }
 
 fn begun(ends: Ends) -> Notice {
@@ -96,6 +97,33 @@ fn the_latest_owner_of_a_token_counts_and_those_that_never_began_are_forgotten()
     assert_eq!(service(&paths, 2), BY_PROFILE);
     begin(&mut paths, 2999);
     assert_eq!(service(&paths, 2999), BY_FIRST);
+}
+
+#[test]
+fn connections_of_one_owner_share_what_is_known_of_it_until_they_are_gone() {
+    let mut paths = paths("");
+    for token in [1, 2] {
+        paths.owned(token, ssh());
+        begin(&mut paths, token);
+    }
+    let owner = |paths: &Paths, token| paths.connection(token).expect("is known").owner.clone();
+    assert!(Arc::ptr_eq(&owner(&paths, 1), &owner(&paths, 2)));
+    for pid in 3..1000 {
+        paths.owned(pid, Owner { pid: Some(pid), ..ssh() });
+        begin(&mut paths, pid);
+        paths.note(pid, Notice::Closed, Duration::ZERO);
+    }
+    assert!(paths.owners.count() < 50, "{} owners are kept", paths.owners.count());
+    paths.owned(1000, ssh());
+    begin(&mut paths, 1000);
+    assert!(Arc::ptr_eq(&owner(&paths, 1), &owner(&paths, 1000)));
+}
+
+#[test]
+fn thousands_of_connections_fit() {
+    // Bytes; what an idle one has, beside what is on the heap.
+    assert!(size_of::<Connection>() <= 440, "{}", size_of::<Connection>());
+    assert!(size_of::<Subflow>() <= 88, "{}", size_of::<Subflow>());
 }
 
 #[test]
@@ -176,7 +204,7 @@ fn what_the_kernel_manages_is_not_looked_at_for_what_was_read_of_it() {
         let way =
             |addr: SocketAddr| NewEndpoint { addr: addr.ip(), ifindex: 2, flags: EndpointFlags::SUBFLOW };
         paths.aim(Aims { ways: [addr(7, 0), addr(8, 0)].map(way).into(), ..Aims::default() });
-        let second = Ends { local: addr(8, 40_000), remote: addr(9, 443) };
+        let second = Ends::new(addr(8, 40_000), addr(9, 443));
         let mut known = Seen { manager, ..seen(1, 0) };
         known.subflows.push(Subflow::new(second, 1, false, true));
         paths.replace(vec![known]);

@@ -73,7 +73,7 @@ fn figures_of(words: &[&str]) -> Option<Figures> {
 
 fn subflow(words: &[&str]) -> Option<(Token, Ends)> {
     let [token, local, remote, ..] = words else { return None };
-    Some((token.parse().ok()?, Ends { local: local.parse().ok()?, remote: remote.parse().ok()? }))
+    Some((token.parse().ok()?, Ends::new(local.parse().ok()?, remote.parse().ok()?)))
 }
 
 fn micros(word: &str) -> Option<Duration> {

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::Service;
 use crate::config::{ApplicationRule, Config};
 use crate::core::connections::Ends;
-use crate::core::steering::Part;
+use crate::core::steering::{Part, Reason};
 
 /// Whose a connection is, as far as that is known: who opened it, or who listens for it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Owner {
     /// The name of the process (`/proc/PID/comm`), at most 15 bytes.
     pub process: Option<String>,
@@ -45,8 +45,8 @@ pub struct Subject<'a> {
 impl<'a> Subject<'a> {
     /// A connection.
     pub fn new(owner: &'a Owner, ends: &Ends, server_side: bool) -> Self {
-        let end = if server_side { ends.local } else { ends.remote };
-        Self { owner, remote: Some(ends.remote.ip()), port: Some(end.port()) }
+        let end = if server_side { ends.local() } else { ends.remote() };
+        Self { owner, remote: Some(ends.remote().ip()), port: Some(end.port()) }
     }
 }
 
@@ -79,14 +79,14 @@ pub struct Served {
     /// Whose the connection is.
     pub owner: Owner,
     /// The part that each of its subflows plays, and why, where that is the daemon's business.
-    pub parts: Vec<(Ends, Part, &'static str)>,
+    pub parts: Vec<(Ends, Part, Reason)>,
 }
 
 impl Served {
     /// The part of a subflow, and why.
     pub fn part(&self, local: SocketAddr, remote: SocketAddr) -> Option<(Part, &'static str)> {
-        let found = self.parts.iter().find(|(ends, ..)| *ends == Ends { local, remote });
-        found.map(|(_, part, why)| (*part, *why))
+        let found = self.parts.iter().find(|(ends, ..)| *ends == Ends::new(local, remote));
+        found.map(|(_, part, why)| (*part, why.text()))
     }
 }
 

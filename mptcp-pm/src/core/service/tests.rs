@@ -24,10 +24,7 @@ fn curl() -> Owner {
 }
 
 fn ends() -> Ends {
-    Ends {
-        local: "192.0.2.7:40000".parse().expect("parses"),
-        remote: "203.0.113.9:443".parse().expect("parses"),
-    }
+    Ends::new("192.0.2.7:40000".parse().expect("parses"), "203.0.113.9:443".parse().expect("parses"))
 }
 
 /// What is decided on a connection that curl has opened.
@@ -105,7 +102,7 @@ fn what_is_not_known_matches_no_condition() {
 
 #[test]
 fn where_we_have_accepted_the_port_is_ours_and_the_address_the_peers() {
-    let accepted = Ends { local: ends().remote, remote: ends().local };
+    let accepted = Ends::new(ends().remote(), ends().local());
     let nobody = Owner::default();
     let subject = Subject::new(&nobody, &accepted, true);
     assert_eq!(rules(&rule("port = 443", "single")).decide(&subject).0, Service::Single);

@@ -58,11 +58,6 @@ impl Gain {
         self.window = None;
     }
 
-    /// The transfer is over.
-    pub fn forget(&mut self) {
-        *self = Self::default();
-    }
-
     /// A subflow is no more.
     pub fn retain(&mut self, exists: impl Fn(&Ends) -> bool) {
         self.judged.retain(|known| exists(&known.ends));

@@ -14,7 +14,7 @@ fn address(way: u8) -> IpAddr {
 }
 
 fn ends(way: u8) -> Ends {
-    Ends { local: SocketAddr::new(address(way), 40000 + u16::from(way)), remote: SERVER }
+    Ends::new(SocketAddr::new(address(way), 40000 + u16::from(way)), SERVER)
 }
 
 fn now(millis: u64) -> Duration {
@@ -60,7 +60,7 @@ fn measure(connection: &mut Connection, rtts: [u64; 3], moved: u64, at: Duration
     for (way, rtt) in (0..3).zip(rtts) {
         read(connection, &figures(way, rtt, moved), at);
     }
-    connection.steering.measured(&connection.subflows, at);
+    connection.steering.measured(&mut connection.subflows, at);
 }
 
 fn read(connection: &mut Connection, figures: &Figures, at: Duration) {
@@ -75,7 +75,9 @@ fn carrying(connection: &mut Connection, at: Duration) -> Vec<u8> {
     decide(1, connection, &Surroundings { aims: &aims, health: &health, now: at });
     let carries = |subflow: &&Subflow| subflow.part.is_some_and(|(part, _)| part == Part::Carries);
     let mut ways: Vec<u8> = (0..3)
-        .filter(|way| connection.subflows.iter().filter(carries).any(|s| s.ends.local.ip() == address(*way)))
+        .filter(|way| {
+            connection.subflows.iter().filter(carries).any(|s| s.ends.local().ip() == address(*way))
+        })
         .collect();
     ways.sort_unstable();
     ways
@@ -130,7 +132,7 @@ fn a_long_transfer_gets_every_good_path_and_a_pause_ends_it() {
         let idle = Figures { backlogged: false, ..figures(way, [20, 80, 90][usize::from(way)], 5_000_000) };
         read(&mut connection, &idle, now(2800));
     }
-    connection.steering.measured(&connection.subflows, now(2800));
+    connection.steering.measured(&mut connection.subflows, now(2800));
     assert_eq!(carrying(&mut connection, now(2800)), [0]);
 }
 
@@ -143,7 +145,7 @@ fn a_reading_of_one_subflow_ends_no_transfer() {
         carrying(&mut connection, now(1000 + step * 100));
     }
     read(&mut connection, &Figures { backlogged: false, ..figures(2, 90, 5_000_000) }, now(3000));
-    connection.steering.measured(&connection.subflows, now(3000));
+    connection.steering.measured(&mut connection.subflows, now(3000));
     assert!(connection.steering.is_long());
 }
 

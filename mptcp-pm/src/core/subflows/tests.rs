@@ -10,7 +10,7 @@ fn address(way: u8) -> IpAddr {
 }
 
 fn ends(way: u8) -> Ends {
-    Ends { local: SocketAddr::new(address(way), 40000 + u16::from(way)), remote: SERVER }
+    Ends::new(SocketAddr::new(address(way), 40000 + u16::from(way)), SERVER)
 }
 
 /// Two ways, the second of which rests, or is even held back.

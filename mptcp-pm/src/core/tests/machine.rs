@@ -199,7 +199,7 @@ impl Machine {
     }
 
     pub fn break_subflow(&mut self, addr: IpAddr) {
-        let ends = Ends { local: (addr, 40000).into(), remote: ([192, 0, 2, 1], 443).into() };
+        let ends = Ends::new((addr, 40000).into(), ([192, 0, 2, 1], 443).into());
         let loss = Loss { reason: "no route to host".into(), of_the_way: true };
         self.feed(Event::Connection(1, Notice::SubflowClosed(ends, Some(loss))));
     }

@@ -97,7 +97,7 @@ fn each_way_gets_a_subflow_and_the_worse_one_stands_by() {
     let users = two(true);
     for known in users.connections.values() {
         let roles: Vec<_> =
-            known.subflows.iter().map(|s| (s.ends.local.ip().to_string(), s.backup)).collect();
+            known.subflows.iter().map(|s| (s.ends.local().ip().to_string(), s.backup)).collect();
         assert_eq!(roles, [("10.0.0.2".into(), false), ("10.1.0.2".into(), true)]);
     }
 }

@@ -7,12 +7,11 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::core::action::{NewEndpoint, Step, Token};
 use crate::core::alarm::Kind;
-use crate::core::connections::Notice;
+use crate::core::connections::{Notice, Subflow};
 use crate::core::event::Event;
 use crate::core::paths::Paths;
 use crate::core::recording::reading;
 use crate::core::service::Rules;
-use crate::core::steering::Part;
 use crate::core::subflows::Aims;
 use crate::core::world::EndpointFlags;
 
@@ -95,9 +94,9 @@ impl Played {
 
     fn note_carriers(&mut self, token: Token) {
         let Some(connection) = self.paths.connection(token) else { return };
-        let carries = |part: Option<(Part, &str)>| part.is_some_and(|(part, _)| part == Part::Carries);
-        let carrying = connection.subflows.iter().filter(|s| s.established && carries(s.part));
-        let ways = carrying.map(|subflow| subflow.ends.local.ip()).collect();
+        let carries = |subflow: &&Subflow| subflow.carries() == Some(true);
+        let carrying = connection.subflows.iter().filter(|s| s.established && carries(s));
+        let ways = carrying.map(|subflow| subflow.ends.local().ip()).collect();
         if self.ways_at(token, self.now) != Some(&ways) {
             self.carried.push((self.now, token, ways));
         }
@@ -147,7 +146,7 @@ fn joined(event: &Event) -> bool {
 }
 
 fn leaves_fast(step: &Step) -> bool {
-    matches!(step, Step::Destroy(ends, _) if ends.local.ip() == FAST)
+    matches!(step, Step::Destroy(ends, _) if ends.local().ip() == FAST)
 }
 
 #[test]
@@ -168,7 +167,7 @@ fn a_transfer_leaves_a_silent_path_at_once_and_returns_when_it_answers() {
         let both = BTreeSet::from([FAST, SLOW]);
         assert_eq!(played.ways_at(token, left - millis(1)), Some(&both), "the transfer was long");
         assert_eq!(played.ways_at(token, left), Some(&BTreeSet::from([SLOW])));
-        let grave = |event: &Event| matches!(event, Event::Alarm(alarm) if alarm.kind != Kind::Heard && alarm.ends.local.ip() == FAST);
+        let grave = |event: &Event| matches!(event, Event::Alarm(alarm) if alarm.kind != Kind::Heard && alarm.ends.local().ip() == FAST);
         let alarm = played.told(left.saturating_sub(millis(100)), grave);
         assert!(alarm <= left, "it left at {left:?} without an alarm in the 100 ms before");
         let answers = |event: &Event| matches!(event, Event::Answered(probe, _) if probe.local == FAST);

@@ -18,7 +18,7 @@ fn address(slot: u8) -> IpAddr {
 }
 
 fn ends(slot: u8) -> Ends {
-    Ends { local: SocketAddr::new(address(slot), 40_000), remote: SocketAddr::new(PEER, 443) }
+    Ends::new(SocketAddr::new(address(slot), 40_000), SocketAddr::new(PEER, 443))
 }
 
 /// `eth0` and `wlan0`, both with a subflow, and a peer that answers over both.

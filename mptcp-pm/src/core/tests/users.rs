@@ -208,7 +208,7 @@ impl Users {
         let (token, port) = (self.next_token, self.port());
         self.next_token += 1;
         let local = if uplink < 3 { self.address(uplink) } else { [10, 9, 0, 2].into() };
-        let ends = Ends { local: (local, port).into(), remote: PEER };
+        let ends = Ends::new((local, port).into(), PEER);
         let initial = Subflow::new(ends, 0, false, true);
         self.connections.insert(
             token,
@@ -250,7 +250,7 @@ impl Users {
         let port = self.port();
         let waiting = self.connection(token).subflows.iter_mut().find(|subflow| !subflow.established);
         if let Some(subflow) = waiting {
-            subflow.ends.local.set_port(port);
+            subflow.ends = from_port(subflow.ends, port);
             subflow.established = true;
             let (ends, local_id) = (subflow.ends, subflow.local_id);
             self.told.push_back((token, Notice::SubflowEstablished { ends, local_id }));
@@ -261,8 +261,7 @@ impl Users {
         let port = self.port();
         let subflows = &mut self.connection(token).subflows;
         if let Some(place) = subflows.iter().position(|subflow| !subflow.established) {
-            let mut ends = subflows.remove(place).ends;
-            ends.local.set_port(port);
+            let ends = from_port(subflows.remove(place).ends, port);
             let loss = Loss { reason: "no way".into(), of_the_way };
             self.told.push_back((token, Notice::SubflowClosed(ends, Some(loss))));
         }
@@ -337,9 +336,9 @@ impl Users {
         match step {
             Step::Create(new) => {
                 assert!(known.established && !known.server_side, "connects on its own: {step:?}");
-                assert_ne!(known.ends.local.ip(), IpAddr::from([10, 9, 0, 2]), "leaks beside the VPN");
+                assert_ne!(known.ends.local().ip(), IpAddr::from([10, 9, 0, 2]), "leaks beside the VPN");
                 known.enter(new.id, new.local)?;
-                let ends = Ends { local: (new.local, 0).into(), remote: new.remote };
+                let ends = Ends::new((new.local, 0).into(), new.remote);
                 known.subflows.push(Subflow::new(ends, new.id, new.backup && takes_backup, false));
             }
             Step::Destroy(ends, id) => {
@@ -349,7 +348,7 @@ impl Users {
                 let Some(place) = known.subflows.iter().position(|subflow| subflow.ends == *ends) else {
                     return failure(FailureKind::Gone);
                 };
-                known.entries.retain(|_, addr| *addr != ends.local.ip());
+                known.entries.retain(|_, addr| *addr != ends.local().ip());
                 known.subflows.remove(place);
                 self.told.push_back((token, Notice::SubflowClosed(*ends, None)));
             }
@@ -393,14 +392,15 @@ impl Users {
         let mut faults = Vec::new();
         let aims = self.aims();
         for (token, known) in &self.connections {
-            let ours =
-                known.established && !known.by_kernel && known.ends.local.ip() != IpAddr::from([10, 9, 0, 2]);
+            let ours = known.established
+                && !known.by_kernel
+                && known.ends.local().ip() != IpAddr::from([10, 9, 0, 2]);
             if !ours || aims.ways.is_empty() {
                 continue;
             }
             let on = |way: &NewEndpoint| {
                 let addr = way.addr;
-                known.subflows.iter().filter(move |subflow| subflow.ends.local.ip() == addr)
+                known.subflows.iter().filter(move |subflow| subflow.ends.local().ip() == addr)
             };
             // What the peer announced may not have been heard, and is not told again.
             let reachable = !known.deny;
@@ -418,7 +418,7 @@ impl Users {
                     faults.push(format!("{token}: priority from {}", way.addr));
                 }
             }
-            let is_lost = |s: &&Subflow| !aims.ways.iter().any(|way| way.addr == s.ends.local.ip());
+            let is_lost = |s: &&Subflow| !aims.ways.iter().any(|way| way.addr == s.ends.local().ip());
             let lost = known.subflows.iter().filter(is_lost).count();
             if lost > 0 && lost < known.subflows.len() {
                 faults.push(format!("{token} keeps what is lost: {:?}", known.subflows));
@@ -473,3 +473,8 @@ pub fn moves(length: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Move>>
 
 /// The most attempts at one subflow without a change in the world.
 pub const MOST: usize = MAX_ATTEMPTS as usize;
+
+/// The kernel picks the port of the local end.
+fn from_port(ends: Ends, port: u16) -> Ends {
+    Ends::new(SocketAddr::new(ends.local().ip(), port), ends.remote())
+}

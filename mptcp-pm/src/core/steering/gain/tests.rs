@@ -7,7 +7,7 @@ use super::*;
 
 fn ends(way: u8) -> Ends {
     let local = SocketAddr::from(([10, way, 0, 2], 40000));
-    Ends { local, remote: SocketAddr::from(([192, 0, 2, 1], 443)) }
+    Ends::new(local, SocketAddr::from(([192, 0, 2, 1], 443)))
 }
 
 /// A path: bytes per second, and its round-trip time in milliseconds.
