@@ -148,7 +148,7 @@ fn beside_systemd_networkd_with_leased_addresses() -> Result<()> {
     let [wifi, lte] = ["wifi-router", "lte-router"].map(|name| Arc::clone(lab.host(name)));
     let leases = [Networkd::leasing(&wifi, 1, 2)?, Networkd::leasing(&lte, 2, 2)?];
     let networkd = Networkd::asking(&client)?;
-    networkd.await_addresses(&["10.1.0.2", "10.2.0.2"]).with_context(|| format!("{} {}", leases[0].log(), leases[1].log()))?;
+    networkd.await_addresses(&["10.1.0.2", "10.2.0.2"])?;
     let run = Running::in_lab(lab, HEAVY)?;
     run.await_endpoints(&[WIFI, LTE])?;
     let talk = run.talk()?;
@@ -159,9 +159,9 @@ fn beside_systemd_networkd_with_leased_addresses() -> Result<()> {
     at_lte.stop()?;
     run.lab.link("lte").outage(Outage::Down)?;
     run.await_endpoints(&[WIFI])?;
-    let at_lte = Networkd::leasing(&lte, 2, 7)?;
     run.lab.link("lte").outage(Outage::None)?;
-    networkd.await_addresses(&["10.1.0.2", "10.2.0.7"])?;
+    let at_lte = Networkd::leasing(&lte, 2, 7)?;
+    networkd.await_addresses(&["10.1.0.2", "10.2.0.7"]).with_context(|| at_lte.log())?;
     run.await_endpoints(&[WIFI, LTE_ELSEWHERE])?;
     run.await_subflows(&["10.1.0.2", "10.2.0.7"])?;
     run.await_status("all as wanted", |_| true)?;
