@@ -16,7 +16,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -89,6 +89,8 @@ pub struct Health {
     ways: BTreeMap<IpAddr, Way>,
     /// Who was asked over which way.
     known: Known,
+    /// By interface, as the kernel keeps it: an IPv4 and an IPv6 way may share one, and addresses change.
+    patience: BTreeMap<IfIndex, Patience>,
     requests: VecDeque<Request>,
     /// Ways, and who does not answer over them though others do.
     alone: Vec<(IpAddr, IpAddr)>,
@@ -132,8 +134,13 @@ struct Way {
     failed: u32,
     /// When it is asked again.
     next: Option<(Duration, IpAddr)>,
-    /// The patience that it was given, and when.
-    patience: Option<(Duration, Duration)>,
+}
+
+/// Silence that is borne on an interface.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    pause: Duration,
+    given: Duration,
 }
 
 /// One question that is open.
@@ -194,6 +201,8 @@ impl Health {
         }
         let ways = &self.ways;
         self.known.retain(|(way, _), _| ways.contains_key(way));
+        let there: BTreeSet<IfIndex> = ways.values().map(|way| way.ifindex).collect();
+        self.bear_no_more(|ifindex, _| !there.contains(&ifindex));
     }
 
     /// Somebody is reached over a way: whether he answers, and how long that takes, is found out while it is alive, `every`
@@ -274,7 +283,8 @@ impl Health {
                 known.answers += 1;
                 known.round = None;
                 if known.answers >= 2_u32.pow(known.relapses) {
-                    known.come_back(now, &mut self.requests);
+                    let (ifindex, silence) = (known.ifindex, known.come_back(now));
+                    self.bear(ifindex, silence + silence / 2, now);
                 } else {
                     known.state = State::Probing;
                     known.next = Some((now + BETWEEN_ANSWERS, remote));
@@ -286,6 +296,7 @@ impl Health {
     /// Does what has become due. Tells whether the state of a way is another now.
     pub fn advance(&mut self, now: Duration) -> bool {
         let interest = now < self.moved + INTEREST;
+        self.bear_no_more(|_, patience| patience.given + PATIENCE_FOR <= now);
         let mut changed = false;
         for (addr, way) in &mut self.ways {
             let before = way.state;
@@ -313,6 +324,21 @@ impl Health {
         }
         self.ways.values().filter_map(Way::deadline).min()
     }
+
+    /// A short silence was a pause: the next one is borne. The greatest one counts.
+    fn bear(&mut self, ifindex: IfIndex, pause: Duration, now: Duration) {
+        let is_greater = self.patience.get(&ifindex).is_none_or(|known| known.pause < pause);
+        if pause <= PAUSE && is_greater {
+            self.patience.insert(ifindex, Patience { pause, given: now });
+            self.requests.push_back(Request::Bear(ifindex, pause));
+        }
+    }
+
+    fn bear_no_more(&mut self, is_over: impl Fn(IfIndex, &Patience) -> bool) {
+        for (ifindex, _) in self.patience.extract_if(.., |ifindex, patience| is_over(*ifindex, patience)) {
+            self.requests.push_back(Request::Bear(ifindex, Duration::ZERO));
+        }
+    }
 }
 
 impl Way {
@@ -331,12 +357,6 @@ impl Way {
         requests: &mut VecDeque<Request>,
     ) -> Option<IpAddr> {
         let mut alone = None;
-        if let Some((_, given)) = self.patience
-            && given + PATIENCE_FOR <= now
-        {
-            self.patience = None;
-            requests.push_back(Request::Bear(self.ifindex, Duration::ZERO));
-        }
         if let Some(round) = &mut self.round
             && round.second.is_some_and(|at| at <= now)
         {
@@ -391,17 +411,12 @@ impl Way {
         (ASK_FIRST + ASK_FIRST * self.failed / 4).min(ASK_AT_MOST)
     }
 
-    /// Its subflows may use it again. A short silence was a pause: the next one is borne.
-    fn come_back(&mut self, now: Duration, requests: &mut VecDeque<Request>) {
-        let silence = now.saturating_sub(self.died);
-        let pause = silence + silence / 2;
-        if pause <= PAUSE && self.patience.is_none_or(|(known, _)| known < pause) {
-            self.patience = Some((pause, now));
-            requests.push_back(Request::Bear(self.ifindex, pause));
-        }
+    /// Its subflows may use it again. Tells how long it was silent.
+    fn come_back(&mut self, now: Duration) -> Duration {
         self.state = State::Good;
         self.returned = Some(now);
         (self.answers, self.failed, self.next) = (0, 0, None);
+        now.saturating_sub(self.died)
     }
 }
 

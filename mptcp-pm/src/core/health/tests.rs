@@ -139,6 +139,57 @@ fn a_pause_is_borne_the_next_time_and_a_long_outage_is_not() {
     assert_eq!(health.request(), None);
 }
 
+/// Has a way die, and answer after so long: what is to be borne then.
+fn pauses(health: &mut Health, way: IpAddr, millis: u64, now: &mut Duration) -> Vec<Request> {
+    let probe = Probe { local: way, ..PROBE };
+    health.meet(way, PEER, Duration::ZERO, *now);
+    health.answered(&probe, RTT, *now);
+    let ends = Ends { local: SocketAddr::new(way, 40000), ..alarm(Kind::Silent).ends };
+    health.alarm(way, &Alarm { ends, ..alarm(Kind::Silent) }, *now);
+    let end = *now + at(millis);
+    pass(health, now, end);
+    assert_eq!(health.state(way), State::Dead);
+    health.answered(&probe, RTT, *now);
+    assert_eq!(health.state(way), State::Good);
+    borne(health)
+}
+
+fn borne(health: &mut Health) -> Vec<Request> {
+    std::iter::from_fn(|| health.request()).filter(|request| matches!(request, Request::Bear(..))).collect()
+}
+
+#[test]
+fn the_greatest_pause_of_an_interface_is_borne_for_ten_minutes_whatever_becomes_of_its_addresses() {
+    const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 1, 0, 3));
+    let (mut health, mut now) = (Health::default(), at(1000));
+    health.exist([(WAY, 2), (OTHER, 2)].into_iter());
+    let [Request::Bear(2, greatest)] = pauses(&mut health, WAY, 400, &mut now)[..] else {
+        panic!("is borne")
+    };
+    let until = now + PATIENCE_FOR;
+    now += RELAPSE;
+    assert_eq!(pauses(&mut health, OTHER, 150, &mut now), [], "less than {greatest:?}");
+    // The address changes; the interface is what it was.
+    health.exist([(OTHER, 2)].into_iter());
+    assert_eq!(borne(&mut health), []);
+    health.advance(until - at(1));
+    assert_eq!(borne(&mut health), []);
+    health.advance(until);
+    assert_eq!(borne(&mut health), [Request::Bear(2, Duration::ZERO)]);
+}
+
+#[test]
+fn nothing_is_borne_any_more_on_an_interface_that_is_no_uplink() {
+    let (mut health, mut now) = (Health::default(), at(1000));
+    health.exist([(WAY, 2)].into_iter());
+    assert_eq!(pauses(&mut health, WAY, 400, &mut now).len(), 1);
+    health.exist([(WAY, 3)].into_iter());
+    assert_eq!(borne(&mut health), [Request::Bear(2, Duration::ZERO)]);
+    now += PATIENCE_FOR;
+    health.advance(now);
+    assert_eq!(borne(&mut health), [], "once");
+}
+
 #[test]
 fn a_way_that_dies_again_and_again_has_to_answer_more_often() {
     let (mut health, mut now) = died();
