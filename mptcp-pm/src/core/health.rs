@@ -59,8 +59,11 @@ pub const EXPECTED_FOR: Duration = Duration::from_secs(3600);
 /// Who has not answered is asked again when he is met after this time.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 
-/// No more are remembered at once, but for those who answer.
+/// No more are remembered at once.
 const MOST_KNOWN: usize = 1024;
+
+/// For so long a question is open; later answers are of no use to anybody.
+pub const OPEN_FOR: Duration = Duration::from_secs(3);
 
 /// How often a dead way is asked at first, and at most while somebody would use it, and while nobody would.
 const ASK_FIRST: Duration = Duration::from_millis(200);
@@ -167,6 +170,22 @@ fn witness(known: &Known, way: IpAddr, besides: IpAddr, now: Duration) -> Option
     answering.filter(|(at, _)| now < *at + EXPECTED_FOR).max().map(|(_, remote)| remote)
 }
 
+/// Who is forgotten for somebody, if there is no room for him: who has been asked and has answered longest ago, and when
+/// that was.
+fn oldest(known: &Known, newcomer: (IpAddr, IpAddr)) -> Option<((IpAddr, IpAddr), Duration)> {
+    if known.len() < MOST_KNOWN || known.contains_key(&newcomer) {
+        return None;
+    }
+    let latest = known.iter().map(|(who, known)| (*who, known.asked.max(known.answered.unwrap_or_default())));
+    latest.min_by_key(|(_, at)| *at)
+}
+
+fn make_room(known: &mut Known, newcomer: (IpAddr, IpAddr)) {
+    if let Some((who, _)) = oldest(known, newcomer) {
+        known.remove(&who);
+    }
+}
+
 impl Round {
     /// When it is decided without an answer. A mere suspicion is forgotten when nothing confirms it.
     fn end(&self) -> Duration {
@@ -206,7 +225,8 @@ impl Health {
     }
 
     /// Somebody is reached over a way: whether he answers, and how long that takes, is found out while it is alive, `every`
-    /// so often.
+    /// so often. That can wait, unlike what decides on a way: while as many questions are open as can be remembered, nobody
+    /// else is met, and his silence says nothing.
     pub fn meet(&mut self, way: IpAddr, remote: IpAddr, every: Duration, now: Duration) {
         let of_late = |known: &Acquaintance| {
             now < known.asked + if known.answered.is_some() { every } else { every.max(ASK_AGAIN) }
@@ -215,9 +235,10 @@ impl Health {
         if self.known.get(&(way, remote)).is_some_and(of_late) {
             return;
         }
-        if self.known.len() >= MOST_KNOWN {
-            self.known.retain(|_, known| of_late(known) && known.answered.is_some());
+        if oldest(&self.known, (way, remote)).is_some_and(|(_, at)| now < at + OPEN_FOR) {
+            return;
         }
+        make_room(&mut self.known, (way, remote));
         self.known.entry((way, remote)).or_default().asked = now;
         self.requests.push_back(ask(way, *ifindex, remote));
     }
@@ -268,6 +289,7 @@ impl Health {
     pub fn answered(&mut self, probe: &Probe, rtt: Duration, now: Duration) {
         let Probe { local: way, remote, .. } = *probe;
         let Some(known) = self.ways.get_mut(&way) else { return };
+        make_room(&mut self.known, (way, remote));
         let acquaintance = self.known.entry((way, remote)).or_default();
         (acquaintance.answered, acquaintance.rtt) = (Some(now), Some(rtt));
         match known.state {

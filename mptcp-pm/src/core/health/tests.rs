@@ -106,6 +106,54 @@ fn who_does_not_answer_while_others_do_is_alone() {
     assert_eq!(health.state(WAY), State::Good);
 }
 
+fn server(number: u32) -> IpAddr {
+    IpAddr::V4((0x0a0a_0000 + number).into())
+}
+
+fn asked(health: &mut Health) -> Vec<IpAddr> {
+    let requests = std::iter::from_fn(|| health.request());
+    requests
+        .filter_map(|request| match request {
+            Request::Ask(probe) => Some(probe.remote),
+            Request::Bear(..) => None,
+        })
+        .collect()
+}
+
+/// Many that do not answer cost no more than so many open questions, and never those that decide on a way.
+#[test]
+fn who_would_be_asked_beside_too_many_waits_and_a_suspicion_does_not() {
+    let mut health = known();
+    let now = at(5000);
+    for number in 0..5000 {
+        health.meet(WAY, server(number), EXPECTED_FOR, now);
+    }
+    assert_eq!(asked(&mut health).len(), MOST_KNOWN, "the one who was known is forgotten");
+    health.answered(&PROBE, RTT, now);
+    health.alarm(WAY, &alarm(Kind::Silent), now);
+    assert_eq!(asked(&mut health), [PEER]);
+    health.meet(WAY, server(4999), EXPECTED_FOR, now + OPEN_FOR);
+    assert_eq!((asked(&mut health), health.state(WAY)), (vec![], State::Suspect), "a suspect meets nobody");
+    health.answered(&PROBE, RTT, now + OPEN_FOR);
+    health.meet(WAY, server(4999), EXPECTED_FOR, now + OPEN_FOR);
+    assert_eq!(asked(&mut health), [server(4999)]);
+}
+
+#[test]
+fn of_those_who_answer_the_oldest_is_forgotten_first() {
+    let (mut health, mut now) = (known(), at(5000));
+    for number in 0..3000 {
+        now += at(10);
+        let probe = Probe { remote: server(number), ..PROBE };
+        health.meet(WAY, probe.remote, EXPECTED_FOR, now);
+        health.answered(&probe, RTT, now);
+    }
+    let answers = |number| health.answers(WAY, server(number), now);
+    let first = 3000 - MOST_KNOWN as u32;
+    assert_eq!([0, first - 1, first, 2999].map(answers), [false, false, true, true]);
+    assert_eq!(health.known.len(), MOST_KNOWN);
+}
+
 #[test]
 fn being_late_alone_is_no_death() {
     let (mut health, mut now) = (known(), at(2000));
