@@ -221,6 +221,13 @@ async fn a_missing_privilege_is_named() {
 }
 
 #[tokio::test]
+async fn a_connection_is_named_as_the_command_line_takes_it() {
+    let mut mptcp = Mptcp::over(client([family(), give(error(2, libc::ESRCH))])).await.unwrap();
+    let error = mptcp.remove(0x1234_5678, 1).await.unwrap_err();
+    assert!(error.to_string().contains("connection 0x12345678"), "{error}");
+}
+
+#[tokio::test]
 async fn a_loss_of_events_is_told_when_the_others_have_been_read() {
     let closed = message(KIND, 0, 0, 0, &[3, 1, 0, 0, 8, 0, 1, 0, 1, 0, 0, 0]);
     let steps = [
