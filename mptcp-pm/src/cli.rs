@@ -9,6 +9,7 @@ mod generate;
 mod hook;
 mod monitor;
 mod pm;
+mod program;
 mod service;
 pub mod show;
 mod slice;
