@@ -11,9 +11,9 @@ pub mod lia;
 pub mod olia;
 pub mod reno;
 
-/// How many subflows of a connection are coupled. Those beyond behave as if they were alone: the kernel's path managers
-/// open at most eight.
-pub const MAX_SUBFLOWS: usize = 8;
+/// How many subflows of a connection are coupled. Those beyond behave as if they were alone. The kernel adds at most
+/// eight to the first one up to Linux 6.18, and 64 from 7.x on, where each look at the others would take that much longer.
+pub const MAX_SUBFLOWS: usize = 16;
 
 /// One packet, in the unit that increases and credits are in. Less than one part of it is lost with each increase.
 pub const PACKET: i64 = 1 << PACKET_BITS;
@@ -32,7 +32,7 @@ pub const MAX_WINDOW: u32 = 1 << 20;
 pub const MIN_RTT: u32 = 8;
 
 /// The bits after the point of a rate. With this many, the least one (one packet in 10 s) has 13 bits, and the sum of the
-/// greatest ones 60.
+/// greatest ones 61.
 const RATE_BITS: u32 = 40;
 
 /// One of the algorithms.

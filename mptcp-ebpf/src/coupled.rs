@@ -284,8 +284,10 @@ fn tell(place: &Place, figures: Figures) -> Option<&'static Paths> {
     let told = match Element::of(&CONNECTIONS, &place.of) {
         Some(told) => told,
         None => {
+            // The stack has no room for a copy.
+            let nothing: &Paths = &NOTHING;
             // Another may have done so in between.
-            let _ = CONNECTIONS.insert(place.of, NOTHING, u64::from(BPF_NOEXIST));
+            let _ = CONNECTIONS.insert(place.of, nothing, u64::from(BPF_NOEXIST));
             Element::of(&CONNECTIONS, &place.of)?
         }
     };

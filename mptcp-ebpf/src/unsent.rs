@@ -59,9 +59,9 @@ static BOUNDS: SkStorage<Bound> = SkStorage::new();
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 4] = *b"GPL\0";
 
-/// A connection has no more subflows on any kernel that is known (`MPTCP_SUBFLOWS_MAX` up to 6.18, and the first one);
-/// those beyond are not looked at.
-const MOST_SUBFLOWS: usize = 9;
+/// Those beyond are not looked at. The kernel adds at most eight to the first one up to Linux 6.18
+/// (`MPTCP_SUBFLOWS_MAX`), and 64 from 7.x on.
+const MOST_SUBFLOWS: usize = 16;
 
 /// Runs at a TCP socket's events; its verdict changes nothing.
 #[sock_ops]

@@ -1,6 +1,5 @@
 //! A connection to the system's bus, whenever there is one. Where its socket is missing, the folder tells when it comes
 //! (inotify(7)); where it is there and nobody answers, it is tried again at growing intervals, and no more after ten.
-use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +8,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep};
 use zbus::address::transport::{Transport, UnixSocket};
 use zbus::{Address, MessageStream, connection};
+
+use crate::readable::{self, Owned};
 
 /// The first pause; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -93,17 +94,9 @@ fn socket_of(address: &Address) -> Option<PathBuf> {
 
 /// Where a file is to appear: its folder, or the nearest one above that there is.
 struct Folder {
-    watch: AsyncFd<Watch>,
+    watch: AsyncFd<Owned<Inotify>>,
     /// What is to appear in it.
     next: PathBuf,
-}
-
-struct Watch(Inotify);
-
-impl AsRawFd for Watch {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
 }
 
 impl Folder {
@@ -113,12 +106,7 @@ impl Folder {
         let (next, folder) = found.ok_or(std::io::ErrorKind::NotFound)?;
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
         inotify.add_watch(folder, AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO)?;
-        #[expect(
-            deprecated,
-            reason = "its successor is unsafe; the watch is owned, and closed after it is deregistered"
-        )]
-        let watch = AsyncFd::new(Watch(inotify))?;
-        Ok(Self { watch, next })
+        Ok(Self { watch: readable::watch(inotify)?, next })
     }
 
     /// Waits until what is to appear does.

@@ -10,6 +10,7 @@ mod hook;
 mod log;
 mod monitor;
 mod pm;
+mod program;
 mod service;
 pub mod show;
 mod slice;

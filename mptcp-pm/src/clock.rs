@@ -1,6 +1,5 @@
 //! The system's clocks: what the monotonic one says, and when the realtime one jumps, as it does when a suspended
 //! machine wakes up.
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
@@ -8,6 +7,8 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
+
+use crate::readable::{self, Owned};
 
 /// The time of `CLOCK_MONOTONIC`, nanoseconds, as eBPF programs have it (`bpf_ktime_get_ns`).
 pub fn monotonic_ns() -> u64 {
@@ -33,22 +34,7 @@ pub async fn sleep_until(deadline: Option<Instant>) {
 /// (`TFD_TIMER_CANCEL_ON_SET`, timerfd_create(2)). Waking up sets the clock. While it does not jump, nothing wakes.
 #[derive(Debug)]
 pub struct Jumps {
-    timer: AsyncFd<Timer>,
-}
-
-#[derive(Debug)]
-struct Timer(TimerFd);
-
-impl AsRawFd for Timer {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
-}
-
-impl AsFd for Timer {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
+    timer: AsyncFd<Owned<TimerFd>>,
 }
 
 impl Jumps {
@@ -59,12 +45,7 @@ impl Jumps {
     pub fn watch() -> std::io::Result<Self> {
         let timer =
             TimerFd::new(ClockId::CLOCK_REALTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
-        #[expect(
-            deprecated,
-            reason = "its successor is unsafe; the timer is owned, and closed after it is deregistered"
-        )]
-        let timer = AsyncFd::new(Timer(timer))?;
-        let jumps = Self { timer };
+        let jumps = Self { timer: readable::watch(timer)? };
         jumps.arm()?;
         Ok(jumps)
     }

@@ -24,6 +24,7 @@ mod privileges;
 pub mod probe;
 mod prober;
 mod queues;
+mod readable;
 mod rivals;
 pub mod socket_file;
 mod source;

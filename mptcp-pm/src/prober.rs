@@ -1,7 +1,8 @@
 //! Asks the other ends of ways whether they are there: ICMP echo requests, each over one uplink.
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use surge_ping::{Client, Config, ICMP, IcmpPacket, PingIdentifier, PingSequence, SurgeError};
@@ -9,18 +10,16 @@ use tokio::sync::mpsc;
 
 use crate::core::alarm::Probe;
 use crate::core::event::Event;
+use crate::core::health::OPEN_FOR;
 use crate::core::world::IfIndex;
 
-/// Later answers are of no use to anybody.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-/// Asks, and hears the answers. A question has a socket of its own, which goes with it: between questions nothing
-/// that comes from the network wakes the daemon.
-#[derive(Debug)]
+/// Asks, and hears the answers. The questions that are open over a way have a socket together, which goes with the last of
+/// them: between questions nothing that comes from the network wakes the daemon.
 pub struct Prober {
     sender: mpsc::UnboundedSender<(Probe, Duration)>,
     answers: mpsc::UnboundedReceiver<(Probe, Duration)>,
     asked: u16,
+    sockets: BTreeMap<(IpAddr, IfIndex), Weak<Client>>,
     /// The uplinks over which nobody can be asked at present, and why.
     mute: BTreeMap<IfIndex, String>,
 }
@@ -28,7 +27,7 @@ pub struct Prober {
 impl Default for Prober {
     fn default() -> Self {
         let (sender, answers) = mpsc::unbounded_channel();
-        Self { sender, answers, asked: 0, mute: BTreeMap::new() }
+        Self { sender, answers, asked: 0, sockets: BTreeMap::new(), mute: BTreeMap::new() }
     }
 }
 
@@ -50,18 +49,13 @@ impl Prober {
     }
 
     fn send(&mut self, probe: Probe) -> std::io::Result<()> {
-        let kind = if probe.local.is_ipv4() { ICMP::V4 } else { ICMP::V6 };
-        let mut config = Config::builder().kind(kind).bind(SocketAddr::new(probe.local, 0));
-        if let Some(ifindex) = NonZeroU32::new(probe.ifindex) {
-            config = config.interface_index(ifindex);
-        }
-        let client = Client::new(&config.build())?;
+        let client = self.socket(probe.local, probe.ifindex)?;
         self.asked = self.asked.wrapping_add(1);
         let sequence = PingSequence(self.asked);
         let sender = self.sender.clone();
         tokio::spawn(async move {
             let mut pinger = client.pinger(probe.remote, PingIdentifier(sequence.0)).await;
-            match pinger.timeout(PATIENCE).ping(sequence, &[]).await {
+            match pinger.timeout(OPEN_FOR).ping(sequence, &[]).await {
                 // At the end there is nobody who wants to know.
                 Ok((packet, rtt)) if is_from(&packet, &probe) => drop(sender.send((probe, rtt))),
                 Ok(_) | Err(SurgeError::Timeout { .. }) => {}
@@ -69,6 +63,21 @@ impl Prober {
             }
         });
         Ok(())
+    }
+
+    fn socket(&mut self, local: IpAddr, ifindex: IfIndex) -> std::io::Result<Arc<Client>> {
+        self.sockets.retain(|_, socket| socket.strong_count() > 0);
+        if let Some(socket) = self.sockets.get(&(local, ifindex)).and_then(Weak::upgrade) {
+            return Ok(socket);
+        }
+        let kind = if local.is_ipv4() { ICMP::V4 } else { ICMP::V6 };
+        let mut config = Config::builder().kind(kind).bind(SocketAddr::new(local, 0));
+        if let Some(ifindex) = NonZeroU32::new(ifindex) {
+            config = config.interface_index(ifindex);
+        }
+        let socket = Arc::new(Client::new(&config.build())?);
+        self.sockets.insert((local, ifindex), Arc::downgrade(&socket));
+        Ok(socket)
     }
 
     /// The next answer. Cancelling it loses nothing.
@@ -86,5 +95,41 @@ fn is_from(packet: &IcmpPacket, probe: &Probe) -> bool {
     match packet {
         IcmpPacket::V4(packet) => packet.get_source() == probe.remote,
         IcmpPacket::V6(packet) => packet.get_source() == probe.remote,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, net::Ipv4Addr, thread};
+
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+
+    /// Those of this thread's network namespace, whichever of the two kinds there may be.
+    fn sockets() -> usize {
+        let lines = |file: &str| fs::read_to_string(file).expect("is there").lines().count() - 1;
+        lines("/proc/thread-self/net/icmp") + lines("/proc/thread-self/net/raw")
+    }
+
+    #[test]
+    fn questions_over_a_way_share_a_socket_that_goes_with_them() {
+        let ask = || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("as root");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let mut prober = Prober::default();
+                for number in 0..600 {
+                    let remote = Ipv4Addr::from(0x0a00_0000 + number).into();
+                    prober.ask(Probe { local: Ipv4Addr::UNSPECIFIED.into(), ifindex: 0, remote });
+                }
+                assert_eq!(sockets(), 1);
+                // There is no route: each question fails at once.
+                while sockets() > 0 {
+                    tokio::task::yield_now().await;
+                }
+            });
+        };
+        thread::spawn(ask).join().expect("the thread");
     }
 }

@@ -20,6 +20,9 @@ match = { name = "lte0" }
 provider = "Beta"
 "#;
 
+/// What gives the client of the scenario `two-providers` its way over the Wi-Fi, as a DHCP client does it.
+pub const WIFI_ROUTE: &str = "route add default via 10.1.0.1 dev wifi0 proto dhcp metric 600";
+
 /// A lab, the daemon on its host `client`, and an MPTCP server on its host `server`.
 pub struct Running {
     /// Ends before the network does.
@@ -53,6 +56,15 @@ impl Running {
     /// The host with the daemon.
     pub fn client(&self) -> &Arc<Host> {
         self.lab.host("client")
+    }
+
+    /// Another address for the Wi-Fi interface, as a DHCP client does it: the old one goes, and the routes with it.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn renew(&self) -> Result<()> {
+        let lines = ["address del 10.1.0.2/24 dev wifi0", "address add 10.1.0.77/24 dev wifi0", WIFI_ROUTE];
+        self.client().ip_batch(&[], &lines.map(str::to_owned))
     }
 
     /// Opens a connection that exchanges messages until it is dropped.

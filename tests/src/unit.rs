@@ -17,7 +17,7 @@ pub use identity::UID;
 
 /// The settings of `[Service]` that are not done here: what systemd does itself (types, commands, restarts, folders, which
 /// the caller makes), and hardening that takes namespaces of other kinds or concerns what the call filter forbids anyway.
-pub const ELSEWHERE: [&str; 24] = [
+pub const ELSEWHERE: [&str; 23] = [
     "Type",
     "ExecStart",
     "ExecReload",
@@ -41,11 +41,10 @@ pub const ELSEWHERE: [&str; 24] = [
     "RestrictSUIDSGID",
     "SystemCallArchitectures",
     "SystemCallErrorNumber",
-    "PrivateMounts",
 ];
 
 /// Those that are.
-const HERE: [&str; 18] = [
+const HERE: [&str; 17] = [
     "User",
     "Group",
     "UMask",
@@ -63,7 +62,6 @@ const HERE: [&str; 18] = [
     "RestrictAddressFamilies",
     "RestrictNamespaces",
     "SystemCallFilter",
-    "InaccessiblePaths",
 ];
 
 /// The section `[Service]` of a unit; of a setting that is there several times, all values.

@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tests::congestion::turn;
+use tests::daemon::await_that;
 use tests::traffic::{self, Job, Options, Server, Spoken};
 use tests::{Family, Lab, Scenario};
 
@@ -131,6 +132,33 @@ fn two_subflows_share_what_they_know_and_the_data_arrives() -> Result<()> {
         println!("{}: {} windows put right by now, {lost} packets lost", algorithm.name(), coupled.mended()?);
     }
     Ok(())
+}
+
+/// Up to Linux 6.18 the kernel adds at most eight to the first one.
+#[test]
+fn all_subflows_are_coupled_that_the_kernel_opens() -> Result<()> {
+    const ADDED: usize = 8;
+    let _turn = turn()?;
+    let coupled = Coupled::register(&Kernel::default())?;
+    let lab = Lab::start(&Scenario::load("two-providers")?, Family::V4)?;
+    let client = lab.host("client");
+    for host in ["client", "server"] {
+        lab.host(host).ip(&format!("mptcp limits set subflows {ADDED}"))?;
+    }
+    for number in 11..11 + ADDED {
+        client.ip(&format!("address add 10.1.0.{number}/24 dev wifi0"))?;
+        client.ip(&format!("mptcp endpoint add 10.1.0.{number} dev wifi0 subflow"))?;
+    }
+    let server = Server::start(lab.host("server"), traffic::Protocol::Mptcp)?;
+    let options = Options { congestion: Some("balia".to_owned()), ..Options::bytes(12 << 20) };
+    let transfer = traffic::start(client, &server, Job::BulkUp, options)?;
+    let know_each_other = |connections: &Vec<(u32, Vec<Figures>)>| {
+        connections.iter().any(|(_, subflows)| subflows.len() == ADDED + 1)
+    };
+    await_that("subflows that know each other", || Ok(coupled.connections()?), know_each_other)?;
+    assert!(transfer.join()?.intact());
+    drop(server);
+    await_nothing(&coupled)
 }
 
 /// A connection both of whose subflows have sent something; nothing that could be waited for tells when.

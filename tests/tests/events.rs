@@ -3,7 +3,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use tests::daemon::await_that;
 use tests::kernel::{self, Subflow};
-use tests::running::{Running, goes_on, uplink};
+use tests::running::{Running, WIFI_ROUTE, goes_on, uplink};
 use tests::{Family, Host, Lab, Outage, Scenario};
 
 const HEAVY: &str = "profile = \"heavy\"\n";
@@ -13,7 +13,6 @@ const WIFI_ONLY: &str = "[[uplink]]\nmatch = { name = \"lte0\" }\nrole = \"off\"
 
 const WIFI: &str = "10.1.0.2 subflow dev wifi0";
 const LTE: &str = "10.2.0.2 subflow dev lte0";
-const WIFI_ROUTE: &str = "route add default via 10.1.0.1 dev wifi0 proto dhcp metric 600";
 
 #[test]
 fn a_link_that_is_set_down_is_left_and_used_again() -> Result<()> {
@@ -97,7 +96,7 @@ fn a_renewed_address_takes_the_place_of_the_old_one() -> Result<()> {
     let run = Running::start("two-providers", Family::V4, HEAVY)?;
     let talk = run.talk()?;
     run.await_subflows(&["10.1.0.2", "10.2.0.2"])?;
-    renew(run.client())?;
+    run.renew()?;
     run.await_endpoints(&["10.1.0.77 subflow dev wifi0", LTE])?;
     run.await_subflows(&["10.1.0.77", "10.2.0.2"])?;
     goes_on(&talk)
@@ -108,7 +107,7 @@ fn a_connection_survives_the_renewal_of_its_only_address() -> Result<()> {
     let run = Running::start("two-providers", Family::V4, WIFI_ONLY)?;
     let talk = run.talk()?;
     run.await_endpoints(&[WIFI])?;
-    renew(run.client())?;
+    run.renew()?;
     run.await_endpoints(&["10.1.0.77 subflow dev wifi0"])?;
     run.await_subflows(&["10.1.0.77"])?;
     goes_on(&talk)
@@ -185,7 +184,7 @@ fn what_changed_while_the_daemon_slept_is_seen_right_afterwards() -> Result<()> 
         [format!("address add {address}"), format!("address del {address}")]
     });
     run.client().ip_batch(&[], &churn.collect::<Vec<_>>())?;
-    renew(run.client())?;
+    run.renew()?;
     run.daemon.signal(Signal::SIGCONT)?;
     run.await_endpoints(&["10.1.0.77 subflow dev wifi0"])?;
     run.await_subflows(&["10.1.0.77"])?;
@@ -298,12 +297,6 @@ fn wifi_address() -> std::net::IpAddr {
 
 fn ports(subflows: &[Subflow]) -> Vec<std::net::SocketAddr> {
     subflows.iter().map(|subflow| subflow.local).collect()
-}
-
-/// Another address for the Wi-Fi interface, as a DHCP client does it: the old one goes, and the routes with it.
-fn renew(client: &Host) -> Result<()> {
-    let lines = ["address del 10.1.0.2/24 dev wifi0", "address add 10.1.0.77/24 dev wifi0", WIFI_ROUTE];
-    client.ip_batch(&[], &lines.map(str::to_owned))
 }
 
 fn index(host: &Host, interface: &str) -> Result<u32> {

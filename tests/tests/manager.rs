@@ -3,7 +3,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use tests::daemon::{Daemon, await_that};
 use tests::kernel::{self, Subflow};
-use tests::running::{Running, goes_on};
+use tests::running::{Running, WIFI_ROUTE, goes_on};
 use tests::traffic::{Job, Options, Protocol, Server, Transfer, start};
 use tests::{Family, Host, Lab, Outage, Scenario};
 
@@ -13,7 +13,6 @@ const SITE: &str = "profile = \"site\"\nmanager = \"daemon\"\n";
 
 const WIFI: &str = "10.1.0.2";
 const LTE: &str = "10.2.0.2";
-const WIFI_ROUTE: &str = "route add default via 10.1.0.1 dev wifi0 proto dhcp metric 600";
 
 /// Two accesses, and a daemon that manages the connections.
 fn running(family: Family, config: &str) -> Result<Running> {
@@ -154,14 +153,9 @@ fn a_renewed_address_takes_the_place_of_the_old_one() -> Result<()> {
     let run = running(Family::V4, HEAVY)?;
     let talk = run.talk()?;
     await_roles(&run, &[(WIFI, false), (LTE, true)])?;
-    renew(run.client())?;
+    run.renew()?;
     await_roles(&run, &[("10.1.0.77", false), (LTE, true)])?;
     goes_on(&talk)
-}
-
-fn renew(client: &Host) -> Result<()> {
-    let lines = ["address del 10.1.0.2/24 dev wifi0", "address add 10.1.0.77/24 dev wifi0", WIFI_ROUTE];
-    client.ip_batch(&[], &lines.map(str::to_owned))
 }
 
 #[test]

@@ -7,7 +7,8 @@ mod net;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use mptcp_pm::bpf::silence::{Kind, Silence};
+use mptcp_common::silence::MAX_WATCHED;
+use mptcp_pm::bpf::silence::Kind;
 use net::{Net, Unwatched, pairs, say};
 use tests::Outage;
 use tests::daemon::await_that;
@@ -199,13 +200,13 @@ fn what_there_is_no_room_for_is_counted() -> Result<()> {
     net::allow_files(6000)?;
     // Both ends are here.
     let mut open = net.lab.host("client").run(|| pairs(2500))?;
-    assert_eq!(net.silence.watched()?, Silence::capacity());
-    assert_eq!(net.silence.counts()?.not_watched, 5000 - Silence::capacity() as u64);
+    assert_eq!(net.silence.watched()?, MAX_WATCHED);
+    assert_eq!(net.silence.counts()?.not_watched, 5000 - MAX_WATCHED as u64);
     open.truncate(1000);
     await_that("room", || Ok(net.silence.watched()?), |watched| *watched <= 2000)?;
     let _more = net.lab.host("client").run(|| pairs(100))?;
     assert!(net.silence.watched()? >= 200);
-    assert_eq!(net.silence.counts()?.not_watched, 5000 - Silence::capacity() as u64);
+    assert_eq!(net.silence.counts()?.not_watched, 5000 - MAX_WATCHED as u64);
     Ok(())
 }
 

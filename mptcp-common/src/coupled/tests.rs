@@ -32,7 +32,7 @@ fn spread(from: u32, to: u32) -> impl Strategy<Value = u32> {
     (0.0..=1.0f64).prop_map(move |part| (2f64.powf(low + part * (high - low)) as u32).clamp(from, to))
 }
 
-/// Connections with 1 to 8 subflows, windows of 1 to 2^20 packets, and times from 10 µs to 10 s.
+/// Connections with 1 to 16 subflows, windows of 1 to 2^20 packets, and times from 10 µs to 10 s.
 fn connections() -> impl Strategy<Value = Vec<Flow>> {
     let flow = (spread(1, MAX_WINDOW), spread(10, 10_000_000), spread(1, u32::MAX))
         .prop_map(|(window, rtt_us, bytes)| Flow { window, rtt_us, between_losses: u64::from(bytes) * 16 });
@@ -160,15 +160,15 @@ proptest! {
 
     #[test]
     fn nothing_overflows_whatever_the_kernel_says(
-        raw in prop::array::uniform8((any::<u32>(), any::<u32>(), any::<u64>())),
+        raw in prop::array::uniform((any::<u32>(), any::<u32>(), any::<u64>())),
         torn in any::<(u64, u64, u32, u64)>(),
         credit in 0..PACKET, acked in any::<u32>(),
     ) {
         let mut paths: Paths = raw.map(|(window, rtt, bytes)| Figures::new(1, window, rtt, bytes));
         // Figures of another subflow may be read while they are written.
         let (rate, quality, window, one) = torn;
-        paths[7] = Figures { rate, quality, window, token: 1, one };
-        for own in &paths[..7] {
+        paths[MAX_SUBFLOWS - 1] = Figures { rate, quality, window, token: 1, one };
+        for own in &paths[..MAX_SUBFLOWS - 1] {
             for increase in [lia::increase, olia::increase, balia::increase] {
                 let increase = increase(&paths, own);
                 prop_assert!(increase.abs() <= 2 * PACKET);

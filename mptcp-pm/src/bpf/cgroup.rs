@@ -70,17 +70,34 @@ impl Names {
         if let Some(path) = self.known.get(&id) {
             return path.clone();
         }
-        if self.known.len() >= MOST_KNOWN {
-            self.known.clear();
-        }
+        self.make_room();
         if let Some(path) = process.and_then(cgroup_of).filter(|path| self.id(path) == Some(id)) {
             self.known.insert(id, Some(path));
         } else {
-            let mut found = Vec::new();
-            look(&self.root, &self.root, &mut found);
-            self.known.extend(found.into_iter().map(|(id, path)| (id, Some(path))));
+            self.look_at_all();
         }
         self.known.entry(id).or_default().clone()
+    }
+
+    /// The paths of those that are there, with their ids. One look at all cgroups does for any number of them.
+    pub fn paths(&mut self, ids: &[u64]) -> Vec<(u64, String)> {
+        self.make_room();
+        if ids.iter().any(|id| !self.known.contains_key(id)) {
+            self.look_at_all();
+        }
+        ids.iter().filter_map(|id| Some((*id, self.known.entry(*id).or_default().clone()?))).collect()
+    }
+
+    fn make_room(&mut self) {
+        if self.known.len() >= MOST_KNOWN {
+            self.known.clear();
+        }
+    }
+
+    fn look_at_all(&mut self) {
+        let mut found = Vec::new();
+        look(&self.root, &self.root, &mut found);
+        self.known.extend(found.into_iter().map(|(id, path)| (id, Some(path))));
     }
 
     /// The id of a cgroup.
@@ -124,6 +141,8 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
     use super::*;
 
     #[test]
@@ -143,6 +162,29 @@ mod tests {
         fs::remove_dir(folder.join("inner")).and_then(|()| fs::remove_dir(&folder)).expect("removes them");
         assert_eq!(names.path(inside, None), Some(inner));
         assert_eq!(Names::open().expect("as before").path(inside, None), None);
+    }
+
+    /// Anybody who has cgroups of his own can have as many begin and end as he likes.
+    #[test]
+    fn one_look_does_for_all_that_are_gone() {
+        let root = tempfile::tempdir().expect("a folder");
+        fs::create_dir(root.path().join("here")).expect("made");
+        let mut names = Names { root: root.path().to_owned(), known: HashMap::new() };
+        let here = names.id("/here").expect("is there");
+        // Both, since what happens twice in a row is told once (inotify(7)).
+        let looks = Inotify::init(InitFlags::IN_NONBLOCK).expect("a watch");
+        let flags = AddWatchFlags::IN_OPEN | AddWatchFlags::IN_CLOSE_NOWRITE | AddWatchFlags::IN_ONLYDIR;
+        looks.add_watch(root.path(), flags).expect("watched");
+        let look = || {
+            let events = looks.read_events().unwrap_or_default();
+            let of_root = events.iter().filter(|event| event.name.is_none());
+            of_root.filter(|event| event.mask.contains(AddWatchFlags::IN_OPEN)).count()
+        };
+        let gone = [u64::MAX - 1, u64::MAX];
+        assert_eq!(names.paths(&[gone[0], here, gone[1]]), [(here, "/here".to_owned())]);
+        assert_eq!(look(), 1);
+        assert_eq!(names.paths(&gone), []);
+        assert_eq!(look(), 0, "who is gone is gone for good");
     }
 
     #[test]

@@ -107,6 +107,10 @@ fn map_error(map: &'static str, source: MapError) -> Error {
     Error::Map { object: OBJECT, map, source: Box::new(source) }
 }
 
+/// No more cgroups that have begun are taken in before others have their turn: any user who has cgroups of his own can have
+/// them begin without end.
+const MOST_AT_ONCE: usize = 1024;
+
 /// All cgroups, as they come.
 struct Cgroups {
     plan: Plan,
@@ -160,19 +164,25 @@ impl Cgroups {
 
     async fn follow(&mut self) -> Result<(), Error> {
         let mut ready = self.begun.readable_mut().await.map_err(Error::Ring)?;
-        // Cleared before the look, so that what comes in between is not missed.
-        ready.clear_ready();
+        let ids = std::iter::from_fn(|| next_begun(ready.get_inner_mut()));
+        let ids: Vec<u64> = ids.take(MOST_AT_ONCE).collect();
+        let is_all = ids.len() < MOST_AT_ONCE;
+        if is_all {
+            // What has come since the look is told by epoll yet.
+            ready.clear_ready();
+        }
         drop(ready);
-        while let Some(id) = self.next_begun() {
-            if let Some(path) = self.names.path(id, None) {
-                self.take_in(id, &path)?;
-            }
+        for (id, path) in self.names.paths(&ids) {
+            self.take_in(id, &path)?;
+        }
+        if !is_all {
+            // The rest is still there, also for who comes back after he was cancelled here.
+            tokio::task::yield_now().await;
         }
         Ok(())
     }
+}
 
-    fn next_begun(&mut self) -> Option<u64> {
-        let told = self.begun.get_mut().next()?;
-        <[u8; 8]>::try_from(&told[..]).ok().map(u64::from_ne_bytes)
-    }
+fn next_begun(told: &mut RingBuf<MapData>) -> Option<u64> {
+    <[u8; 8]>::try_from(&told.next()?[..]).ok().map(u64::from_ne_bytes)
 }

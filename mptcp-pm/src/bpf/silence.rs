@@ -7,7 +7,7 @@ use std::time::Duration;
 use aya::maps::{Array, HashMap, MapData, MapError, RingBuf};
 use aya::programs::sock_ops::SockOpsLink;
 use mptcp_common::fields::Field;
-use mptcp_common::silence::{Counter, MAX_WATCHED, Watched};
+use mptcp_common::silence::{Counter, Watched};
 use tokio::io::unix::AsyncFd;
 
 use super::attach::{self, Object};
@@ -47,7 +47,8 @@ pub(super) const NEEDED: [Field; 21] = [
 /// What it could not do so far, and what it took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Subflows that are not watched: there was no room for them, see [`Silence::capacity`], or no memory.
+    /// Subflows that are not watched: there was no room for them, see
+    /// [`MAX_WATCHED`](mptcp_common::silence::MAX_WATCHED), or no memory.
     pub not_watched: u64,
     /// Alarms that were not told: the ring buffer was full.
     pub untold: u64,
@@ -70,11 +71,6 @@ pub struct Silence {
 }
 
 impl Silence {
-    /// How many subflows can be watched at a time.
-    pub const fn capacity() -> usize {
-        MAX_WATCHED
-    }
-
     /// Loads the object for the network namespace of this thread, attaches it, and begins to watch the subflows that are
     /// there. Needs a tokio runtime around it.
     ///

@@ -2,16 +2,14 @@
 use std::convert::Infallible;
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::args::ExecArgs;
+use super::program::become_program;
 
 /// The library that is loaded into the program; `mptcp-preload` is its source.
 const LIBRARY: &str = "libmptcp_preload.so";
@@ -28,24 +26,10 @@ pub(super) fn run(args: &ExecArgs) -> Result<Infallible> {
     if let Err(error) = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP)) {
         eprintln!("mptcp-pm: there is no MPTCP here, the program gets TCP: {error}: see `mptcp-pm doctor`");
     }
-    become_program(&library, &args.command)
-}
-
-/// Executes it with the library, and with what Go wants.
-fn become_program(library: &Path, command: &[OsString]) -> Result<Infallible> {
-    let (program, rest) = command.split_first().context("no command: write one behind --")?;
-    let error = Command::new(program)
-        .args(rest)
-        .env("LD_PRELOAD", with_former("LD_PRELOAD", library.as_os_str(), b':'))
-        .env("GODEBUG", with_former("GODEBUG", OsStr::new("multipathtcp=1"), b','))
-        .exec();
-    let program = program.display();
-    Err(match error.kind() {
-        ErrorKind::NotFound => {
-            anyhow::anyhow!("no program is called {program}: check its name, or give its path")
-        }
-        _ => anyhow::Error::new(error).context(format!("cannot start {program}")),
-    })
+    // What Go wants, too.
+    let go = with_former("GODEBUG", OsStr::new("multipathtcp=1"), b',');
+    let preload = with_former("LD_PRELOAD", library.as_os_str(), b':');
+    become_program(&args.command, |command| command.env("LD_PRELOAD", preload).env("GODEBUG", go))
 }
 
 /// A variable's value with one more word; the former ones come after it, so that in GODEBUG the owner's choice holds.

@@ -4,7 +4,7 @@ mod units;
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Write as _};
+use std::io::Write as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +15,7 @@ use nix::unistd::geteuid;
 use serde::Serialize;
 
 use super::args::slice::{RootArgs, SliceCommand};
+use super::program::become_program;
 use super::show;
 use crate::bpf;
 use crate::core::service::{SLICE, Service};
@@ -57,13 +58,7 @@ fn run_in(service: Service, cgroup_root: Option<&Path>, command: &[OsString]) ->
         return Err(error).context("cannot start systemd-run");
     }
     enter(&hierarchy(cgroup_root)?.join(SLICE).join(service.slice()))?;
-    let (program, rest) = command.split_first().context("no command: write one behind --")?;
-    let error = Command::new(program).args(rest).exec();
-    let program = program.display();
-    match error.kind() {
-        ErrorKind::NotFound => bail!("no program is called {program}: check its name, or give its path"),
-        _ => Err(error).with_context(|| format!("cannot start {program}")),
-    }
+    become_program(command, |command| command)
 }
 
 /// How systemd-run is told to run a command in a scope of its own; others than root have a manager of their own.

@@ -88,6 +88,7 @@ pub(super) fn systemd_service(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::action::Step;
 
     #[test]
     fn tokens_are_decimal_or_hexadecimal() {
@@ -96,6 +97,16 @@ mod tests {
         assert_eq!(token("0xffffffff"), Ok(u32::MAX));
         for wrong in ["", "0x", "4294967296", "0x100000000", "-1", "12ab"] {
             assert!(token(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    /// What is copied from a finding names the connection that it is about, also where the token has no letters.
+    #[test]
+    fn tokens_are_read_as_they_are_written() {
+        for number in [0x1234_5678, 0x0234_abcd] {
+            let way = [192, 0, 2, 1].into();
+            let finding = Step::creation(number, way, (way, 443).into()).to_string();
+            assert_eq!(token(finding.rsplit(' ').next().expect("a word")), Ok(number), "{finding}");
         }
     }
 

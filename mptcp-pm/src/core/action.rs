@@ -208,7 +208,7 @@ impl fmt::Display for Subject {
             Self::Part(token, deed, local, remote) => {
                 write!(f, "{} {local}", deed.words())?;
                 remote.map_or(Ok(()), |remote| write!(f, " to {}", SocketAddr::from(remote)))?;
-                write!(f, " of connection {token:08x}")
+                write!(f, " of connection {token:#010x}")
             }
         }
     }

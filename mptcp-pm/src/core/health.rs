@@ -16,7 +16,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -59,8 +59,11 @@ pub const EXPECTED_FOR: Duration = Duration::from_secs(3600);
 /// Who has not answered is asked again when he is met after this time.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 
-/// No more are remembered at once, but for those who answer.
+/// No more are remembered at once.
 const MOST_KNOWN: usize = 1024;
+
+/// For so long a question is open; later answers are of no use to anybody.
+pub const OPEN_FOR: Duration = Duration::from_secs(3);
 
 /// How often a dead way is asked at first, and at most while somebody would use it, and while nobody would.
 const ASK_FIRST: Duration = Duration::from_millis(200);
@@ -89,6 +92,8 @@ pub struct Health {
     ways: BTreeMap<IpAddr, Way>,
     /// Who was asked over which way.
     known: Known,
+    /// By interface, as the kernel keeps it: an IPv4 and an IPv6 way may share one, and addresses change.
+    patience: BTreeMap<IfIndex, Patience>,
     requests: VecDeque<Request>,
     /// Ways, and who does not answer over them though others do.
     alone: Vec<(IpAddr, IpAddr)>,
@@ -132,8 +137,13 @@ struct Way {
     failed: u32,
     /// When it is asked again.
     next: Option<(Duration, IpAddr)>,
-    /// The patience that it was given, and when.
-    patience: Option<(Duration, Duration)>,
+}
+
+/// Silence that is borne on an interface.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    pause: Duration,
+    given: Duration,
 }
 
 /// One question that is open.
@@ -158,6 +168,22 @@ fn witness(known: &Known, way: IpAddr, besides: IpAddr, now: Duration) -> Option
     let others = known.iter().filter(|((over, remote), _)| *over == way && *remote != besides);
     let answering = others.filter_map(|((_, remote), known)| Some((known.answered?, *remote)));
     answering.filter(|(at, _)| now < *at + EXPECTED_FOR).max().map(|(_, remote)| remote)
+}
+
+/// Who is forgotten for somebody, if there is no room for him: who has been asked and has answered longest ago, and when
+/// that was.
+fn oldest(known: &Known, newcomer: (IpAddr, IpAddr)) -> Option<((IpAddr, IpAddr), Duration)> {
+    if known.len() < MOST_KNOWN || known.contains_key(&newcomer) {
+        return None;
+    }
+    let latest = known.iter().map(|(who, known)| (*who, known.asked.max(known.answered.unwrap_or_default())));
+    latest.min_by_key(|(_, at)| *at)
+}
+
+fn make_room(known: &mut Known, newcomer: (IpAddr, IpAddr)) {
+    if let Some((who, _)) = oldest(known, newcomer) {
+        known.remove(&who);
+    }
 }
 
 impl Round {
@@ -194,10 +220,13 @@ impl Health {
         }
         let ways = &self.ways;
         self.known.retain(|(way, _), _| ways.contains_key(way));
+        let there: BTreeSet<IfIndex> = ways.values().map(|way| way.ifindex).collect();
+        self.bear_no_more(|ifindex, _| !there.contains(&ifindex));
     }
 
     /// Somebody is reached over a way: whether he answers, and how long that takes, is found out while it is alive, `every`
-    /// so often.
+    /// so often. That can wait, unlike what decides on a way: while as many questions are open as can be remembered, nobody
+    /// else is met, and his silence says nothing.
     pub fn meet(&mut self, way: IpAddr, remote: IpAddr, every: Duration, now: Duration) {
         let of_late = |known: &Acquaintance| {
             now < known.asked + if known.answered.is_some() { every } else { every.max(ASK_AGAIN) }
@@ -206,9 +235,10 @@ impl Health {
         if self.known.get(&(way, remote)).is_some_and(of_late) {
             return;
         }
-        if self.known.len() >= MOST_KNOWN {
-            self.known.retain(|_, known| of_late(known) && known.answered.is_some());
+        if oldest(&self.known, (way, remote)).is_some_and(|(_, at)| now < at + OPEN_FOR) {
+            return;
         }
+        make_room(&mut self.known, (way, remote));
         self.known.entry((way, remote)).or_default().asked = now;
         self.requests.push_back(ask(way, *ifindex, remote));
     }
@@ -259,6 +289,7 @@ impl Health {
     pub fn answered(&mut self, probe: &Probe, rtt: Duration, now: Duration) {
         let Probe { local: way, remote, .. } = *probe;
         let Some(known) = self.ways.get_mut(&way) else { return };
+        make_room(&mut self.known, (way, remote));
         let acquaintance = self.known.entry((way, remote)).or_default();
         (acquaintance.answered, acquaintance.rtt) = (Some(now), Some(rtt));
         match known.state {
@@ -274,7 +305,8 @@ impl Health {
                 known.answers += 1;
                 known.round = None;
                 if known.answers >= 2_u32.pow(known.relapses) {
-                    known.come_back(now, &mut self.requests);
+                    let (ifindex, silence) = (known.ifindex, known.come_back(now));
+                    self.bear(ifindex, silence + silence / 2, now);
                 } else {
                     known.state = State::Probing;
                     known.next = Some((now + BETWEEN_ANSWERS, remote));
@@ -286,6 +318,7 @@ impl Health {
     /// Does what has become due. Tells whether the state of a way is another now.
     pub fn advance(&mut self, now: Duration) -> bool {
         let interest = now < self.moved + INTEREST;
+        self.bear_no_more(|_, patience| patience.given + PATIENCE_FOR <= now);
         let mut changed = false;
         for (addr, way) in &mut self.ways {
             let before = way.state;
@@ -313,6 +346,21 @@ impl Health {
         }
         self.ways.values().filter_map(Way::deadline).min()
     }
+
+    /// A short silence was a pause: the next one is borne. The greatest one counts.
+    fn bear(&mut self, ifindex: IfIndex, pause: Duration, now: Duration) {
+        let is_greater = self.patience.get(&ifindex).is_none_or(|known| known.pause < pause);
+        if pause <= PAUSE && is_greater {
+            self.patience.insert(ifindex, Patience { pause, given: now });
+            self.requests.push_back(Request::Bear(ifindex, pause));
+        }
+    }
+
+    fn bear_no_more(&mut self, is_over: impl Fn(IfIndex, &Patience) -> bool) {
+        for (ifindex, _) in self.patience.extract_if(.., |ifindex, patience| is_over(*ifindex, patience)) {
+            self.requests.push_back(Request::Bear(ifindex, Duration::ZERO));
+        }
+    }
 }
 
 impl Way {
@@ -331,12 +379,6 @@ impl Way {
         requests: &mut VecDeque<Request>,
     ) -> Option<IpAddr> {
         let mut alone = None;
-        if let Some((_, given)) = self.patience
-            && given + PATIENCE_FOR <= now
-        {
-            self.patience = None;
-            requests.push_back(Request::Bear(self.ifindex, Duration::ZERO));
-        }
         if let Some(round) = &mut self.round
             && round.second.is_some_and(|at| at <= now)
         {
@@ -391,17 +433,12 @@ impl Way {
         (ASK_FIRST + ASK_FIRST * self.failed / 4).min(ASK_AT_MOST)
     }
 
-    /// Its subflows may use it again. A short silence was a pause: the next one is borne.
-    fn come_back(&mut self, now: Duration, requests: &mut VecDeque<Request>) {
-        let silence = now.saturating_sub(self.died);
-        let pause = silence + silence / 2;
-        if pause <= PAUSE && self.patience.is_none_or(|(known, _)| known < pause) {
-            self.patience = Some((pause, now));
-            requests.push_back(Request::Bear(self.ifindex, pause));
-        }
+    /// Its subflows may use it again. Tells how long it was silent.
+    fn come_back(&mut self, now: Duration) -> Duration {
         self.state = State::Good;
         self.returned = Some(now);
         (self.answers, self.failed, self.next) = (0, 0, None);
+        now.saturating_sub(self.died)
     }
 }
 

@@ -38,13 +38,6 @@ pub struct Subflow {
     pub congestion: Option<String>,
 }
 
-/// An MPTCP listener. One that the path manager has made for an endpoint's port shows no address; the event does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Its socket.
-    pub socket: Socket,
-}
-
 /// All connections, and what belongs to none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Connections {
@@ -87,16 +80,6 @@ impl<S: Datagrams> Diag<S> {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| failed("MPTCP", error.into()))?;
         Ok(join(known, self.subflows().await?))
-    }
-
-    /// All MPTCP listeners.
-    ///
-    /// # Errors
-    /// A kernel without `mptcp_diag`.
-    pub async fn listeners(&mut self) -> Result<Vec<Listener>, Error> {
-        let messages = self.dump(Protocol::Mptcp, State::Listen.bit()).await;
-        let messages = messages.map_err(|fault| failed("MPTCP listening", fault))?;
-        Ok(messages.into_iter().map(|message| Listener { socket: message.socket }).collect())
     }
 
     /// The subflows of all connections, with their local tokens. Needs CAP_NET_ADMIN.

@@ -165,11 +165,6 @@ impl Error {
     pub fn is_full(&self) -> bool {
         self.errno() == Some(Errno::ERANGE)
     }
-
-    /// The privilege is missing (`EPERM`).
-    pub fn is_denied(&self) -> bool {
-        self.errno() == Some(Errno::EPERM)
-    }
 }
 
 /// A message without its header.

@@ -38,9 +38,6 @@ pub(super) fn enter(unit: &Unit) -> Result<()> {
     for path in ["/home", "/root", "/run/user"].iter().filter(|_| unit.is_on("ProtectHome")) {
         hide(Path::new(path), "mode=000,ro")?;
     }
-    for path in unit.words("InaccessiblePaths") {
-        hide(Path::new(path), "mode=000,ro")?;
-    }
     if unit.is_on("PrivateTmp") {
         hide(Path::new("/tmp"), "mode=1777")?;
         hide(Path::new("/var/tmp"), "mode=1777")?;

@@ -179,6 +179,28 @@ fn each_condition_counts_for_each_table() {
     assert!(!Trial::with(&offsets(), &rules).becomes_mptcp());
 }
 
+#[tokio::test]
+async fn cgroups_that_begin_without_end_are_taken_in_by_turns() {
+    let types = Types::of_this_kernel().expect("a kernel with BTF");
+    let plan = Plan::of(&[one("cgroup = \"/mptcp-pm-begun-*\"", true)]);
+    let mut object = open(&offsets(), &plan).expect("makes the maps");
+    let link = struct_ops::at_tracepoint(&object, types.btf(), TRACEPOINT, "begun").expect("as root");
+    let mut cgroups = Cgroups::begin(&mut object, plan, link).expect("cgroup2");
+    let folder = cgroup::root().expect("cgroup2").join(format!("mptcp-pm-begun-{}", std::process::id()));
+    for _ in 0..MOST_AT_ONCE {
+        fs::create_dir(&folder).and_then(|()| fs::remove_dir(&folder)).expect("begins and ends");
+    }
+    fs::create_dir(&folder).expect("begins");
+    let id = fs::metadata(&folder).expect("is there").ino();
+    cgroups.follow().await.expect("takes in");
+    assert!(cgroups.map.get(&id, 0).is_err(), "the last one waits for its turn");
+    // Nothing more is told: what is left over is remembered.
+    while cgroups.map.get(&id, 0).is_err() {
+        cgroups.follow().await.expect("takes in");
+    }
+    fs::remove_dir(&folder).expect("ends");
+}
+
 /// Nanoseconds that a run takes by the kernel's statistics: the least of five means over 10,000 runs, since the machine
 /// may be doing other things.
 fn cost(trial: &Trial, family: u64) -> u64 {

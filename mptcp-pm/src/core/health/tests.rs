@@ -106,6 +106,54 @@ fn who_does_not_answer_while_others_do_is_alone() {
     assert_eq!(health.state(WAY), State::Good);
 }
 
+fn server(number: u32) -> IpAddr {
+    IpAddr::V4((0x0a0a_0000 + number).into())
+}
+
+fn asked(health: &mut Health) -> Vec<IpAddr> {
+    let requests = std::iter::from_fn(|| health.request());
+    requests
+        .filter_map(|request| match request {
+            Request::Ask(probe) => Some(probe.remote),
+            Request::Bear(..) => None,
+        })
+        .collect()
+}
+
+/// Many that do not answer cost no more than so many open questions, and never those that decide on a way.
+#[test]
+fn who_would_be_asked_beside_too_many_waits_and_a_suspicion_does_not() {
+    let mut health = known();
+    let now = at(5000);
+    for number in 0..5000 {
+        health.meet(WAY, server(number), EXPECTED_FOR, now);
+    }
+    assert_eq!(asked(&mut health).len(), MOST_KNOWN, "the one who was known is forgotten");
+    health.answered(&PROBE, RTT, now);
+    health.alarm(WAY, &alarm(Kind::Silent), now);
+    assert_eq!(asked(&mut health), [PEER]);
+    health.meet(WAY, server(4999), EXPECTED_FOR, now + OPEN_FOR);
+    assert_eq!((asked(&mut health), health.state(WAY)), (vec![], State::Suspect), "a suspect meets nobody");
+    health.answered(&PROBE, RTT, now + OPEN_FOR);
+    health.meet(WAY, server(4999), EXPECTED_FOR, now + OPEN_FOR);
+    assert_eq!(asked(&mut health), [server(4999)]);
+}
+
+#[test]
+fn of_those_who_answer_the_oldest_is_forgotten_first() {
+    let (mut health, mut now) = (known(), at(5000));
+    for number in 0..3000 {
+        now += at(10);
+        let probe = Probe { remote: server(number), ..PROBE };
+        health.meet(WAY, probe.remote, EXPECTED_FOR, now);
+        health.answered(&probe, RTT, now);
+    }
+    let answers = |number| health.answers(WAY, server(number), now);
+    let first = 3000 - MOST_KNOWN as u32;
+    assert_eq!([0, first - 1, first, 2999].map(answers), [false, false, true, true]);
+    assert_eq!(health.known.len(), MOST_KNOWN);
+}
+
 #[test]
 fn being_late_alone_is_no_death() {
     let (mut health, mut now) = (known(), at(2000));
@@ -137,6 +185,57 @@ fn a_pause_is_borne_the_next_time_and_a_long_outage_is_not() {
     pass(&mut health, &mut now, at(9000));
     health.answered(&PROBE, RTT, at(9000));
     assert_eq!(health.request(), None);
+}
+
+/// Has a way die, and answer after so long: what is to be borne then.
+fn pauses(health: &mut Health, way: IpAddr, millis: u64, now: &mut Duration) -> Vec<Request> {
+    let probe = Probe { local: way, ..PROBE };
+    health.meet(way, PEER, Duration::ZERO, *now);
+    health.answered(&probe, RTT, *now);
+    let ends = Ends { local: SocketAddr::new(way, 40000), ..alarm(Kind::Silent).ends };
+    health.alarm(way, &Alarm { ends, ..alarm(Kind::Silent) }, *now);
+    let end = *now + at(millis);
+    pass(health, now, end);
+    assert_eq!(health.state(way), State::Dead);
+    health.answered(&probe, RTT, *now);
+    assert_eq!(health.state(way), State::Good);
+    borne(health)
+}
+
+fn borne(health: &mut Health) -> Vec<Request> {
+    std::iter::from_fn(|| health.request()).filter(|request| matches!(request, Request::Bear(..))).collect()
+}
+
+#[test]
+fn the_greatest_pause_of_an_interface_is_borne_for_ten_minutes_whatever_becomes_of_its_addresses() {
+    const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 1, 0, 3));
+    let (mut health, mut now) = (Health::default(), at(1000));
+    health.exist([(WAY, 2), (OTHER, 2)].into_iter());
+    let [Request::Bear(2, greatest)] = pauses(&mut health, WAY, 400, &mut now)[..] else {
+        panic!("is borne")
+    };
+    let until = now + PATIENCE_FOR;
+    now += RELAPSE;
+    assert_eq!(pauses(&mut health, OTHER, 150, &mut now), [], "less than {greatest:?}");
+    // The address changes; the interface is what it was.
+    health.exist([(OTHER, 2)].into_iter());
+    assert_eq!(borne(&mut health), []);
+    health.advance(until - at(1));
+    assert_eq!(borne(&mut health), []);
+    health.advance(until);
+    assert_eq!(borne(&mut health), [Request::Bear(2, Duration::ZERO)]);
+}
+
+#[test]
+fn nothing_is_borne_any_more_on_an_interface_that_is_no_uplink() {
+    let (mut health, mut now) = (Health::default(), at(1000));
+    health.exist([(WAY, 2)].into_iter());
+    assert_eq!(pauses(&mut health, WAY, 400, &mut now).len(), 1);
+    health.exist([(WAY, 3)].into_iter());
+    assert_eq!(borne(&mut health), [Request::Bear(2, Duration::ZERO)]);
+    now += PATIENCE_FOR;
+    health.advance(now);
+    assert_eq!(borne(&mut health), [], "once");
 }
 
 #[test]

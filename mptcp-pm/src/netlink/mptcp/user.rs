@@ -162,9 +162,9 @@ fn path(token: Token, local: &AddrSpec, remote: SocketAddr) -> [Attribute; 3] {
     ]
 }
 
-/// Tokens are written as `ss` writes them.
+/// The token as everywhere: the command line takes it from here.
 fn connection(token: Token) -> String {
-    format!("connection {token:08x}")
+    format!("connection {token:#010x}")
 }
 
 fn mapped(addr: SocketAddr) -> Option<SocketAddr> {

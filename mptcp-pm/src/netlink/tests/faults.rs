@@ -217,7 +217,15 @@ async fn a_kernel_without_mptcp_is_named() {
 async fn a_missing_privilege_is_named() {
     let mut mptcp = Mptcp::over(client([family(), give(error(2, libc::EPERM))])).await.unwrap();
     let error = mptcp.set_limits(Limits { subflows: 2, add_addr_accepted: 0 }).await.unwrap_err();
-    assert!(error.is_denied() && error.to_string().contains("CAP_NET_ADMIN"), "{error}");
+    assert_eq!(error.errno(), Some(Errno::EPERM));
+    assert!(error.to_string().contains("CAP_NET_ADMIN"), "{error}");
+}
+
+#[tokio::test]
+async fn a_connection_is_named_as_the_command_line_takes_it() {
+    let mut mptcp = Mptcp::over(client([family(), give(error(2, libc::ESRCH))])).await.unwrap();
+    let error = mptcp.remove(0x1234_5678, 1).await.unwrap_err();
+    assert!(error.to_string().contains("connection 0x12345678"), "{error}");
 }
 
 #[tokio::test]
