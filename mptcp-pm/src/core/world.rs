@@ -145,6 +145,9 @@ pub struct Route {
     pub hops: Vec<Hop>,
     /// The source address that it suggests (`RTA_PREFSRC`).
     pub source: Option<IpAddr>,
+    /// How many segments connections over it begin with (`RTAX_INITCWND`); none leaves that to the kernel.
+    #[serde(default)]
+    pub initial_window: Option<u32>,
 }
 
 impl Route {

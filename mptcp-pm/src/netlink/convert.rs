@@ -10,8 +10,8 @@ use netlink_packet_route::{
     address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
     link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
     route::{
-        RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop, RouteNextHopFlags,
-        RouteScope, RouteType, RouteVia,
+        RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteNextHop,
+        RouteNextHopFlags, RouteScope, RouteType, RouteVia,
     },
     rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage},
 };
@@ -130,13 +130,19 @@ pub fn route(message: &RouteMessage) -> Option<Route> {
     let (header, attributes) = (&message.header, &message.attributes);
     let family = family(header.address_family)?;
     let mut dst = unspecified(family);
-    let (mut table, mut metric, mut source) = (header.table.into(), 0, None);
+    let (mut table, mut metric, mut source, mut initial_window) = (header.table.into(), 0, None, None);
     for attribute in attributes {
         match attribute {
             RouteAttribute::Destination(addr) => dst = ip(addr)?,
             RouteAttribute::Table(id) => table = *id,
             RouteAttribute::Priority(priority) => metric = *priority,
             RouteAttribute::PrefSource(addr) => source = ip(addr),
+            RouteAttribute::Metrics(metrics) => {
+                initial_window = metrics.iter().find_map(|metric| match metric {
+                    RouteMetric::InitCwnd(segments) => Some(*segments),
+                    _ => None,
+                });
+            }
             _ => {}
         }
     }
@@ -157,6 +163,7 @@ pub fn route(message: &RouteMessage) -> Option<Route> {
         // IPv6 gives the loopback device as the next hop of a route that refuses.
         hops: if refuses { Vec::new() } else { hops(message) },
         source,
+        initial_window,
     })
 }
 
@@ -205,6 +212,8 @@ pub fn route_message(route: &Route) -> RouteMessage {
         attributes.push(RouteAttribute::Destination(route.dst.network().into()));
     }
     attributes.extend(route.source.map(|source| RouteAttribute::PrefSource(source.into())));
+    let initial = route.initial_window.map(|segments| vec![RouteMetric::InitCwnd(segments)]);
+    attributes.extend(initial.map(RouteAttribute::Metrics));
     match route.hops.as_slice() {
         [] => {}
         [hop] => {

@@ -209,6 +209,9 @@ impl fmt::Display for RouteText<'_> {
         if let Some(source) = route.source {
             write!(f, " src {source}")?;
         }
+        if let Some(segments) = route.initial_window {
+            write!(f, " initcwnd {segments}")?;
+        }
         write!(f, " metric {} table {}", route.metric, route.table)
     }
 }

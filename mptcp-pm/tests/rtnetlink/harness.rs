@@ -159,7 +159,16 @@ pub fn cable() -> IfIndex {
 
 pub fn route(dst: &str, hops: Vec<Hop>) -> Route {
     let dst = dst.parse().unwrap();
-    Route { table: MAIN_TABLE, dst, metric: 0, protocol: BOOT, kind: RouteKind::Unicast, hops, source: None }
+    Route {
+        table: MAIN_TABLE,
+        dst,
+        metric: 0,
+        protocol: BOOT,
+        kind: RouteKind::Unicast,
+        hops,
+        source: None,
+        initial_window: None,
+    }
 }
 
 pub fn hop(ifindex: IfIndex, gateway: &str) -> Hop {

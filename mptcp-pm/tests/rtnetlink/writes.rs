@@ -32,6 +32,8 @@ fn our_routes_round_trip() {
                 source: Some("2001:db8:7::2".parse().unwrap()),
                 ..route("::/0", vec![hop(east, "2001:db8:7::1")])
             },
+            Route { initial_window: Some(45), ..route("0.0.0.0/0", vec![hop(east, "10.7.0.1")]) },
+            Route { initial_window: Some(45), ..route("::/0", vec![hop(east, "2001:db8:7::1")]) },
             route("10.7.0.0/24", vec![direct.clone()]),
             route("2001:db8:7::/64", vec![direct]),
             route("0.0.0.0/0", vec![onlink]),

@@ -54,6 +54,7 @@ fn default_route(ifindex: IfIndex, metric: u32, gateway: &str) -> Route {
         kind: RouteKind::Unicast,
         hops: vec![Hop { ifindex, gateway: Some(ip(gateway)), onlink: false }],
         source: None,
+        initial_window: None,
     }
 }
 

@@ -138,6 +138,32 @@ fn the_reverse_path_filter_is_loosened_where_it_is_strict() {
 }
 
 #[test]
+fn what_stands_by_begins_with_what_the_scheduler_hands_over() {
+    let access = |metric| FamilyAccess {
+        family: Family::V4,
+        metric,
+        hop: Hop { ifindex: 2, gateway: None, onlink: false },
+        addresses: Vec::new(),
+        connectivity: Connectivity::Unknown,
+        idle: false,
+    };
+    let one = |ifindex, metric| Uplink { ifindex, families: vec![access(metric)], ..uplink(None, false) };
+    let all = [one(2, 100), one(3, 600)];
+    let windows = |config: &Config| {
+        let of = |uplink: &Uplink| {
+            let routes =
+                routes(uplink, &World::default(), |family| initial_window(uplink, family, &all, config));
+            routes.iter().map(|route| route.initial_window).collect::<Vec<_>>()
+        };
+        all.iter().flat_map(of).collect::<Vec<_>>()
+    };
+    let light = Config::default();
+    assert_eq!(windows(&light), [None, Some(INITIAL_WINDOW)]);
+    assert_eq!(windows(&Config { buffers: Buffers::Keep, ..light.clone() }), [None, None]);
+    assert_eq!(windows(&Config { profile: Profile::Heavy, ..light }), [None, None]);
+}
+
+#[test]
 fn networks_of_every_link_are_not_a_vpn_s() {
     let is = |text: &str| is_link_scoped(&text.parse().unwrap());
     assert!(is("fe80::/64") && is("ff00::/8") && is("169.254.0.0/16") && is("224.0.0.0/4"));

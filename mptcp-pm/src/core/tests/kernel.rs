@@ -419,7 +419,7 @@ fn connected(address: &Address) -> Option<Route> {
     // Two links in one network: a metric of its own keeps the keys apart.
     let metric = metric + address.ifindex;
     let (table, protocol, kind) = (MAIN_TABLE, BY_KERNEL, RouteKind::Unicast);
-    Some(Route { table, dst, metric, protocol, kind, hops, source: None })
+    Some(Route { table, dst, metric, protocol, kind, hops, source: None, initial_window: None })
 }
 
 fn failure(kind: FailureKind, text: &str) -> Result<(), Failure> {

@@ -97,6 +97,7 @@ pub fn default_route(slot: usize, ifindex: IfIndex, family: Family, metric: u32,
         kind: RouteKind::Unicast,
         hops: vec![Hop { ifindex, gateway: Some(gateway), onlink: false }],
         source: None,
+        initial_window: None,
     }
 }
 
@@ -255,6 +256,7 @@ fn vpn_route(kernel: &mut Kernel, dst: &str, on: bool) {
         kind: RouteKind::Unicast,
         hops: vec![Hop { ifindex, gateway: None, onlink: false }],
         source: None,
+        initial_window: None,
     };
     if on { drop(kernel.add_route(route)) } else { kernel.delete_route(&route) }
 }

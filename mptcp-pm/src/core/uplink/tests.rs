@@ -45,6 +45,7 @@ fn default_route(ifindexes: &[IfIndex]) -> Route {
         kind: RouteKind::Unicast,
         hops: ifindexes.iter().map(hop).collect(),
         source: None,
+        initial_window: None,
     }
 }
 

@@ -42,7 +42,16 @@ fn hop(gateway: &str) -> Hop {
 
 fn unicast(dst: &str, hops: Vec<Hop>) -> Route {
     let dst = dst.parse().unwrap();
-    Route { table: MAIN_TABLE, dst, metric: 0, protocol: 3, kind: RouteKind::Unicast, hops, source: None }
+    Route {
+        table: MAIN_TABLE,
+        dst,
+        metric: 0,
+        protocol: 3,
+        kind: RouteKind::Unicast,
+        hops,
+        source: None,
+        initial_window: None,
+    }
 }
 
 #[test]
@@ -287,12 +296,13 @@ fn any_hop() -> impl Strategy<Value = Hop> {
 
 fn any_route() -> impl Strategy<Value = Route> {
     let numbers = any::<(u32, u32, u8)>();
-    let parts = any_family()
-        .prop_flat_map(move |f| (any_net(f), prop::option::of(any_ip(f)), vec(any_hop(), 0..4), numbers));
-    parts.prop_map(|(dst, source, mut hops, (table, metric, protocol))| {
+    let parts = any_family().prop_flat_map(move |f| {
+        (any_net(f), prop::option::of(any_ip(f)), vec(any_hop(), 0..4), numbers, prop::option::of(1_u32..))
+    });
+    parts.prop_map(|(dst, source, mut hops, (table, metric, protocol), initial_window)| {
         hops.sort_unstable_by_key(|hop| (hop.ifindex, hop.gateway));
         let kind = if hops.is_empty() { RouteKind::Unreachable } else { RouteKind::Unicast };
-        Route { table, dst, metric, protocol, kind, hops, source }
+        Route { table, dst, metric, protocol, kind, hops, source, initial_window }
     })
 }
 

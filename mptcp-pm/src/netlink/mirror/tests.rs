@@ -100,6 +100,7 @@ fn any_route() -> impl Strategy<Value = Route> {
                 .map(|(ifindex, last)| Hop { ifindex, gateway: Some(addr(family, last)), onlink: false })
                 .collect(),
             source: source.map(|last| addr(family, last)),
+            initial_window: None,
         },
     )
 }
