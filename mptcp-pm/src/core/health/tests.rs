@@ -192,7 +192,7 @@ fn pauses(health: &mut Health, way: IpAddr, millis: u64, now: &mut Duration) -> 
     let probe = Probe { local: way, ..PROBE };
     health.meet(way, PEER, Duration::ZERO, *now);
     health.answered(&probe, RTT, *now);
-    let ends = Ends { local: (way, 40000), ..alarm(Kind::Silent).ends };
+    let ends = Ends::new(SocketAddr::new(way, 40000), alarm(Kind::Silent).ends.remote());
     health.alarm(way, &Alarm { ends, ..alarm(Kind::Silent) }, *now);
     let end = *now + at(millis);
     pass(health, now, end);
