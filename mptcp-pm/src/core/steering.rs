@@ -358,22 +358,26 @@ pub struct Surroundings<'a> {
 
 /// Whether a subflow would get another part than it has: what was measured is no reason to look at a connection again
 /// where it changes nothing.
-pub fn would_decide(connection: &mut Connection, surroundings: &Surroundings<'_>) -> bool {
-    let parts = parts(connection, surroundings);
-    parts.into_iter().any(|(place, decided)| connection.subflows[place].part != Some(decided))
+pub fn would_decide(connection: &Connection, surroundings: &Surroundings<'_>) -> bool {
+    let decision = decision(connection, surroundings);
+    decision.parts.into_iter().any(|(place, decided)| connection.subflows[place].part != Some(decided))
 }
 
 /// Gives each established subflow its part. What carries changes at most once a second, but for what is hurt.
 pub fn decide(token: Token, connection: &mut Connection, surroundings: &Surroundings<'_>) {
     let now = surroundings.now;
     connection.steering.changes.begun.get_or_insert(now);
-    let parts = parts(connection, surroundings);
+    let Decision { carrier, parts } = decision(connection, surroundings);
     if parts.iter().any(|decided| changes(connection, decided)) {
         // What is hurt is left in any case: that happens no more often than it falls silent.
         if !connection.steering.may_change(now) && !is_hurt(connection, &parts) {
             return;
         }
         connection.steering.changes.note(now);
+    }
+    let known = connection.steering.carrier.map(|(ends, _)| ends);
+    if let Some(carrier) = carrier.filter(|carrier| Some(*carrier) != known) {
+        connection.steering.carrier = Some((carrier, now));
     }
     for (place, (part, why)) in parts {
         let subflow = &mut connection.subflows[place];
@@ -411,16 +415,22 @@ fn carries(connection: &Connection, place: usize) -> bool {
 
 type Decided = (usize, (Part, Reason));
 
-fn parts(connection: &mut Connection, surroundings: &Surroundings<'_>) -> Vec<Decided> {
+/// What each subflow is to do.
+#[derive(Default)]
+struct Decision {
+    /// The one that carries while one carries.
+    carrier: Option<Ends>,
+    parts: Vec<Decided>,
+}
+
+fn decision(connection: &Connection, surroundings: &Surroundings<'_>) -> Decision {
     let all: Vec<Candidate> = (0..connection.subflows.len())
         .filter_map(|place| Candidate::new(place, connection, surroundings))
         .collect();
     let class = all.iter().map(Candidate::class).min();
     let (best, others): (Vec<&Candidate>, Vec<&Candidate>) =
         all.iter().partition(|candidate| Some(candidate.class()) == class);
-    let Some(carrier) = carrier(connection, &best, surroundings) else { return Vec::new() };
-    let stays = connection.steering.carrier.filter(|(known, _)| *known == carrier);
-    connection.steering.carrier = stays.or(Some((carrier, surroundings.now)));
+    let Some(carrier) = carrier(connection, &best, surroundings) else { return Decision::default() };
     let steering = &connection.steering;
     let lasts = steering.flow.lasts(surroundings.now);
     let adds = |candidate: &&Candidate| {
@@ -446,7 +456,7 @@ fn parts(connection: &mut Connection, surroundings: &Surroundings<'_>) -> Vec<De
         };
         (candidate.place, part)
     });
-    best.chain(others).collect()
+    Decision { carrier: Some(carrier), parts: best.chain(others).collect() }
 }
 
 /// Whether all good paths carry. Where nothing is measured there is no telling when a transfer is long.
