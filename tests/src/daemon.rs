@@ -17,9 +17,14 @@ use crate::{Child, Command, Host};
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A configuration that says who manages: unless the test does, the kernel, whose subflows are there as soon as their
-/// endpoints are, and are the same on every kernel. What the daemon does by default is for those that name no file.
+/// endpoints are, and are the same on every kernel; or who this variable names. What the daemon does by default is for those
+/// that name no file.
 fn managed(config: &str) -> String {
-    if config.contains("manager = ") { config.to_owned() } else { format!("manager = \"kernel\"\n{config}") }
+    if config.contains("manager = ") {
+        return config.to_owned();
+    }
+    let manager = std::env::var("TEST_MANAGER").unwrap_or_else(|_| "kernel".to_owned());
+    format!("manager = \"{manager}\"\n{config}")
 }
 
 /// A way to start it as on a kernel without types (BTF), so that it does without its eBPF programs, whose verification takes

@@ -72,7 +72,7 @@ fn the_kernel_s_reason_and_a_remedy_are_told() {
             ("delete 7 192.0.2.1", "no endpoint id 7", "endpoint list"),
             ("delete 1 192.0.2.2", "endpoint 1 is 192.0.2.1, not 192.0.2.2", "nothing is deleted"),
             ("delete 0 192.0.2.1", "no connection has its initial subflow from 192.0.2.1", "ss -Ma"),
-            ("list --token 5", "cannot list addresses of connection 00000005: ", "show the tokens"),
+            ("list --token 5", "cannot list addresses of connection 0x00000005: ", "show the tokens"),
         ] {
             let message = refused(&format!("endpoint {arguments}"));
             assert!(message.starts_with(reason) && message.contains(remedy), "{arguments}: {message}");

@@ -170,7 +170,7 @@ fn an_unknown_connection_is_not_found() {
         assert!(mptcp.subflow_destroy(1, somewhere, somewhere).await.unwrap_err().is_not_found());
         let error = mptcp.subflow_create(1, &subflow("127.0.0.3", somewhere)).await.unwrap_err();
         assert!(error.is_not_found(), "{error}");
-        assert!(error.to_string().contains("connection 00000001"), "{error}");
+        assert!(error.to_string().contains("connection 0x00000001"), "{error}");
     });
 }
 
