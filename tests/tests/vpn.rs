@@ -234,6 +234,11 @@ fn a_connection_into_a_split_tunnel_gets_no_subflow_beside_it() -> Result<()> {
         run.daemon.await_that("refusals", table, |seen| seen.matches(network).count() == 2)?;
         run.daemon.await_that("endpoints", || kernel::endpoints(run.client()), |seen| seen.len() == 2)?;
         stays_inside(&run)?;
+        if run.daemon.status()?["manager"] == "daemon" {
+            // It knows that there is nothing to be tried.
+            assert_eq!(kernel::counter(run.client(), "MPJoinSynTx")?, 0);
+            continue;
+        }
         // IPv4 refuses before there is a packet, IPv6 sends it to this machine.
         let counter = of(family, "MPJoinSynTxConnectErr", "MPJoinSynTx");
         assert!(kernel::counter(run.client(), counter)? > 0, "no subflow was tried");

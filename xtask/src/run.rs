@@ -12,6 +12,12 @@ use crate::{
 /// The crate whose tests work on the running kernel, one at a time.
 const KERNEL_TESTS: &str = "tests";
 
+/// Those of them that are run a second time: what they ask for is the same whoever manages.
+const AGAIN: [&str; 2] = ["events", "vpn"];
+
+/// Who manages then.
+const MANAGER: (&str, &str) = ("TEST_MANAGER", "daemon");
+
 /// Builds, then runs all tests or those whose names contain a filter.
 pub fn test(filters: &[String]) -> Result<()> {
     require_root("the tests")?;
@@ -20,9 +26,13 @@ pub fn test(filters: &[String]) -> Result<()> {
     if process::attempt(process::cargo().args(["nextest", "--version"]))?.status.success() {
         // The documentation's examples first, so that the last lines are those of the tests.
         process::run(process::cargo().args(["test", "--quiet", "--doc", "--"]).args(filters))?;
-        let mut all = process::cargo();
+        let [mut all, mut again] = [process::cargo(), process::cargo()];
         tell_programs(&mut all)?;
-        return process::run(all.args(["nextest", "run", "--no-fail-fast"]).args(filters));
+        all.args(["nextest", "run", "--no-fail-fast"]).args(filters);
+        let chosen = AGAIN.map(|name| format!("binary({name})")).join("+");
+        again.args(["nextest", "run", "--no-fail-fast", "--no-tests=pass", "-E", &chosen]).args(filters);
+        let results = [process::run(&mut all), process::run(again.env(MANAGER.0, MANAGER.1))];
+        return results.into_iter().collect();
     }
     let mut pure = process::cargo();
     pure.args(["test", "--no-fail-fast", "--workspace", "--exclude", KERNEL_TESTS, "--"]).args(filters);
@@ -31,7 +41,11 @@ pub fn test(filters: &[String]) -> Result<()> {
     kernel
         .args(["test", "--no-fail-fast", "--package", KERNEL_TESTS, "--", "--test-threads=1"])
         .args(filters);
-    let results = [process::run(&mut pure), process::run(&mut kernel)];
+    let mut again = process::cargo();
+    again.args(["test", "--no-fail-fast", "--package", KERNEL_TESTS]);
+    again.args(AGAIN.iter().flat_map(|name| ["--test", name])).args(["--", "--test-threads=1"]).args(filters);
+    let again = again.env(MANAGER.0, MANAGER.1);
+    let results = [process::run(&mut pure), process::run(&mut kernel), process::run(again)];
     results.into_iter().collect()
 }
 
