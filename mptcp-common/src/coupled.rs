@@ -11,9 +11,7 @@ pub mod lia;
 pub mod olia;
 pub mod reno;
 
-/// How many subflows of a connection are coupled. Those beyond behave as if they were alone. The kernel adds at most
-/// eight to the first one up to Linux 6.18, and 64 from 7.x on, where each look at the others would take that much longer.
-pub const MAX_SUBFLOWS: usize = 16;
+use crate::MAX_SUBFLOWS;
 
 /// One packet, in the unit that increases and credits are in. Less than one part of it is lost with each increase.
 pub const PACKET: i64 = 1 << PACKET_BITS;

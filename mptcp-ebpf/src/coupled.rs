@@ -19,10 +19,8 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use mptcp_common::{
-    coupled::{
-        self, Connection, Figures, MAX_SUBFLOWS, Paths, Place, balia, bound::Known, lia, olia, reno,
-        reno::Window,
-    },
+    MAX_SUBFLOWS,
+    coupled::{self, Connection, Figures, Paths, Place, balia, bound::Known, lia, olia, reno, reno::Window},
     fields::{ABSENT, COUNT, Field},
 };
 use mptcp_ebpf::kernel::{Element, Offsets, Structure, argument, count};

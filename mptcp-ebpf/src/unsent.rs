@@ -24,6 +24,7 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use mptcp_common::{
+    MAX_SUBFLOWS,
     fields::{ABSENT, COUNT, Field},
     unsent,
 };
@@ -58,10 +59,6 @@ static BOUNDS: SkStorage<Bound> = SkStorage::new();
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 4] = *b"GPL\0";
-
-/// Those beyond are not looked at. The kernel adds at most eight to the first one up to Linux 6.18
-/// (`MPTCP_SUBFLOWS_MAX`), and 64 from 7.x on.
-const MOST_SUBFLOWS: usize = 16;
 
 /// Runs at a TCP socket's events; its verdict changes nothing.
 #[sock_ops]
@@ -120,7 +117,7 @@ fn slowest(subflow: Context) -> u32 {
     let Some(head) = subflow.connection_member(Field::Subflows) else { return 0 };
     let mut slowest = 0;
     let mut node = head;
-    for _ in 0..MOST_SUBFLOWS {
+    for _ in 0..MAX_SUBFLOWS {
         // The first member of `list_head` is `next`.
         node = Context::at(node, &OFFSETS).map_or(0, Context::first);
         if node == head {

@@ -2,21 +2,17 @@
 use std::convert::Infallible;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 use tokio::time::sleep;
 
 use crate::rivals;
-use crate::socket_file::knock;
+use crate::socket_file::{ACCEPT_REST, knock};
 
 /// An abstract Unix socket (unix(7)) belongs to its network namespace, and the kernel gives the name back when the
 /// process ends, however it ends.
 const NAME: &str = "\0mptcp-pm";
-
-/// How long accepting rests when the system has no more file descriptors.
-const ACCEPT_REST: Duration = Duration::from_secs(1);
 
 /// What keeps the daemon from being the only one.
 #[derive(Debug, thiserror::Error)]

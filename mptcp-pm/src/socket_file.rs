@@ -4,11 +4,15 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::sys::socket::{UnixCredentials, getsockopt, sockopt::PeerCredentials};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Group, getegid};
 use socket2::{Domain, SockAddr, Socket, Type};
+
+/// How long accepting rests when the system has no more file descriptors.
+pub const ACCEPT_REST: Duration = Duration::from_secs(1);
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use mptcp_common::coupled::{Figures, MAX_SUBFLOWS};
+use mptcp_common::{MAX_SUBFLOWS, coupled::Figures};
 use mptcp_pm::bpf::Kernel;
 use mptcp_pm::bpf::coupled::{Algorithm, Coupled};
 use nix::errno::Errno;

@@ -103,8 +103,7 @@ enum Command {
         #[arg(long)]
         dev: bool,
         /// Then install, upgrade, remove and purge it in trees of Debian 12 and 13 and of Ubuntu 22.04 and
-        /// 24.04, boot them, and have lintian look at it; needs
-        /// root, brings the trees first
+        /// 24.04, boot them, and have lintian look at it; needs root, brings the trees first
         #[arg(long)]
         check: bool,
     },

@@ -24,14 +24,12 @@ use tokio::time::timeout;
 use super::feed::{Feed, MAX_LISTENERS};
 use super::protocol::{Failure, MAX_REQUEST, Peer, Reply, Request};
 use crate::config::Control;
-use crate::socket_file::{Error, SocketFile};
+use crate::socket_file::{ACCEPT_REST, Error, SocketFile};
 
 /// How many clients are served at once.
 pub const MAX_CLIENTS: usize = 16;
 /// How long a client may take to send one request or to take one reply, and the daemon to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long accepting rests when the system has no more file descriptors.
-const ACCEPT_REST: Duration = Duration::from_secs(1);
 
 /// A request that the daemon must answer.
 #[derive(Debug)]

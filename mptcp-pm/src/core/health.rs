@@ -180,12 +180,6 @@ fn oldest(known: &Known, newcomer: (IpAddr, IpAddr)) -> Option<((IpAddr, IpAddr)
     latest.min_by_key(|(_, at)| *at)
 }
 
-fn make_room(known: &mut Known, newcomer: (IpAddr, IpAddr)) {
-    if let Some((who, _)) = oldest(known, newcomer) {
-        known.remove(&who);
-    }
-}
-
 impl Round {
     /// When it is decided without an answer. A mere suspicion is forgotten when nothing confirms it.
     fn end(&self) -> Duration {
@@ -235,10 +229,11 @@ impl Health {
         if self.known.get(&(way, remote)).is_some_and(of_late) {
             return;
         }
-        if oldest(&self.known, (way, remote)).is_some_and(|(_, at)| now < at + OPEN_FOR) {
-            return;
+        match oldest(&self.known, (way, remote)) {
+            Some((_, at)) if now < at + OPEN_FOR => return,
+            Some((who, _)) => drop(self.known.remove(&who)),
+            None => {}
         }
-        make_room(&mut self.known, (way, remote));
         self.known.entry((way, remote)).or_default().asked = now;
         self.requests.push_back(ask(way, *ifindex, remote));
     }
@@ -289,7 +284,9 @@ impl Health {
     pub fn answered(&mut self, probe: &Probe, rtt: Duration, now: Duration) {
         let Probe { local: way, remote, .. } = *probe;
         let Some(known) = self.ways.get_mut(&way) else { return };
-        make_room(&mut self.known, (way, remote));
+        if let Some((who, _)) = oldest(&self.known, (way, remote)) {
+            self.known.remove(&who);
+        }
         let acquaintance = self.known.entry((way, remote)).or_default();
         (acquaintance.answered, acquaintance.rtt) = (Some(now), Some(rtt));
         match known.state {

@@ -135,9 +135,7 @@ impl Paths {
                 subflow.born_backup =
                     connection.subflow(&subflow.ends).is_some_and(|known| known.born_backup);
             }
-            let mut owner = (*connection.owner).clone();
-            owner.complete(std::mem::take(&mut seen.owner));
-            connection.owner = self.owners.share(owner);
+            self.owners.complete(&mut connection.owner, std::mem::take(&mut seen.owner));
             connection.update(seen);
             self.connections.insert(token, connection);
             self.claim(token);

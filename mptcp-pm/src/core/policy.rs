@@ -96,19 +96,17 @@ pub fn desire(world: &World, config: &Config, owned: &Owned, capacity: Capacity)
         false => capacity.endpoints.saturating_sub(others.len() + stranded.len() + retiring.len()),
         true => 0,
     };
-    let endpoints = endpoints(&places, &uplinks, &others, config, room);
+    let flags = flags_by_order(&uplinks, config);
+    let endpoints = endpoints(&places, &uplinks, &others, config, room, &flags);
     let used: Vec<&Uplink> = uplinks.iter().filter(|uplink| uplink.unused.is_none()).collect();
-    let initial = |uplink: &Uplink, family| initial_window(uplink, family, &uplinks, config);
+    let routes = used.iter().flat_map(|uplink| routes(uplink, world, config, &flags)).collect();
     let limits = Some(limits(endpoints.len() + made_by_others(&others), world, config, owned, capacity));
     Desired {
         room: capacity.endpoints,
         aims: aims(&places, &uplinks, world, config, limits),
         limits,
         rules: places.iter().flat_map(rules).collect(),
-        routes: used
-            .iter()
-            .flat_map(|uplink| routes(uplink, world, |family| initial(uplink, family)))
-            .collect(),
+        routes,
         sysctls: sysctls(&used, world, config),
         endpoints,
         stranded,
@@ -241,12 +239,9 @@ fn endpoints(
     others: &[&Endpoint],
     config: &Config,
     room: usize,
+    flags: impl Fn(&Uplink, Family) -> EndpointFlags,
 ) -> Vec<NewEndpoint> {
     let free = |place: &&NewEndpoint| !others.iter().any(|other| other.addr == place.addr && other.port == 0);
-    let best = Family::BOTH.map(|family| (family, best(uplinks, family)));
-    let flags = |uplink: &Uplink, family| {
-        flags(uplink, family, best.contains(&(family, Some(uplink.ifindex))), config)
-    };
     let has_none =
         |ifindex| uplinks.iter().any(|uplink| uplink.ifindex == ifindex && has_no_endpoint(uplink, config));
     let wanted = ways(places, uplinks, flags).into_iter().filter(|way| !has_none(way.ifindex));
@@ -381,6 +376,12 @@ fn flags(uplink: &Uplink, family: Family, best: bool, config: &Config) -> Endpoi
     if stands_by { base | EndpointFlags::BACKUP } else { base }
 }
 
+/// The flags of the uplinks in each family, by the order that they have now.
+fn flags_by_order(uplinks: &[Uplink], config: &Config) -> impl Fn(&Uplink, Family) -> EndpointFlags {
+    let best = Family::BOTH.map(|family| (family, best(uplinks, family)));
+    move |uplink, family| flags(uplink, family, best.contains(&(family, Some(uplink.ifindex))), config)
+}
+
 const fn base(config: &Config) -> EndpointFlags {
     match config.profile {
         Profile::Light | Profile::Heavy => EndpointFlags::SUBFLOW,
@@ -450,7 +451,12 @@ fn rules(place: &Place) -> [Rule; 2] {
 
 /// The uplink's table: its default route, and a refusal for every network that a VPN leads to, so that no subflow
 /// that is bound to the uplink goes there beside the VPN.
-fn routes(uplink: &Uplink, world: &World, initial_window: impl Fn(Family) -> Option<u32>) -> Vec<Route> {
+fn routes(
+    uplink: &Uplink,
+    world: &World,
+    config: &Config,
+    flags: impl Fn(&Uplink, Family) -> EndpointFlags,
+) -> Vec<Route> {
     uplink
         .families
         .iter()
@@ -463,7 +469,7 @@ fn routes(uplink: &Uplink, world: &World, initial_window: impl Fn(Family) -> Opt
                 kind: RouteKind::Unicast,
                 hops: vec![access.hop.clone()],
                 source: None,
-                initial_window: initial_window(access.family),
+                initial_window: initial_window(flags(uplink, access.family), config),
             };
             let refusals = vpn_networks(uplink, access.family, world).into_iter().map(|dst| Route {
                 dst,
@@ -561,9 +567,8 @@ fn sysctls(used: &[&Uplink], world: &World, config: &Config) -> BTreeMap<Sysctl,
 const INITIAL_WINDOW: u32 = 45;
 
 /// Only where the owner has paths stand by: whatever else begins from an uplink's address finds the route too.
-fn initial_window(uplink: &Uplink, family: Family, uplinks: &[Uplink], config: &Config) -> Option<u32> {
-    let is_best = best(uplinks, family) == Some(uplink.ifindex);
-    let stands_by = flags(uplink, family, is_best, config).contains(EndpointFlags::BACKUP);
+fn initial_window(flags: EndpointFlags, config: &Config) -> Option<u32> {
+    let stands_by = flags.contains(EndpointFlags::BACKUP);
     (config.buffers == Buffers::Fit && stands_by).then_some(INITIAL_WINDOW)
 }
 

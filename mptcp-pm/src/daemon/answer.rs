@@ -4,8 +4,8 @@ use serde::Serialize;
 use super::Daemon;
 use crate::control::{Call, Failure, Reply, Request};
 use crate::core::action::Token;
-use crate::core::connections::Manager;
 use crate::core::event::Event;
+use crate::core::service::{Service, Why};
 use crate::measure::Measure;
 use crate::view::connections::{Connections, Decided};
 use crate::view::openmetrics::{self, Exposition};
@@ -33,8 +33,8 @@ impl Daemon {
             },
             // The server does the rest.
             Request::Monitor {} => Reply::Ok(serde_json::json!({ "ebpf": self.features() })),
-            Request::Service { token, service } => match self.may_serve(token).await {
-                Ok(()) => {
+            Request::Service { token, service } => match self.service_of(token).await {
+                Ok(_) => {
                     self.feed(Event::Service(token, service));
                     self.act().await;
                     self.tell_services(true);
@@ -42,11 +42,8 @@ impl Daemon {
                 }
                 Err(failure) => Reply::Error(failure),
             },
-            Request::ServiceOf { token } => match self.may_serve(token).await {
-                Ok(()) => match self.core.connections().service(token) {
-                    Some((service, why)) => shown(&Decided { service, why }),
-                    None => Reply::Error(unserved(token)),
-                },
+            Request::ServiceOf { token } => match self.service_of(token).await {
+                Ok((service, why)) => shown(&Decided { service, why }),
                 Err(failure) => Reply::Error(failure),
             },
             Request::Hook { vpn } => {
@@ -74,10 +71,14 @@ impl Daemon {
         let _ = call.reply.send(reply);
     }
 
-    /// Whether a service type acts on a connection.
-    async fn may_serve(&self, token: Token) -> Result<(), Failure> {
-        if let Some(manager) = self.core.connections().manager(token) {
-            return if manager == Manager::Kernel { Err(unserved(token)) } else { Ok(()) };
+    /// The service type that acts on a connection, and who has decided it.
+    async fn service_of(&self, token: Token) -> Result<(Service, Why), Failure> {
+        let connections = self.core.connections();
+        if let Some(found) = connections.service(token) {
+            return Ok(found);
+        }
+        if connections.is_the_kernels(token) {
+            return Err(unserved(token));
         }
         Err(match Connections::has_fallen_back(token).await {
             Ok(Some(false)) => unserved(token),

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::{Scrape, http};
+use crate::socket_file::ACCEPT_REST;
 
 /// How many clients are served at once.
 pub(super) const MAX_CLIENTS: usize = 8;
@@ -19,8 +20,6 @@ pub(super) const MAX_CLIENTS: usize = 8;
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest head of a request, in bytes.
 pub(super) const MAX_HEAD: usize = 16 * 1024;
-/// How long accepting rests when the system has no more file descriptors.
-const ACCEPT_REST: Duration = Duration::from_secs(1);
 
 /// Where clients come from.
 pub(super) trait Listening {

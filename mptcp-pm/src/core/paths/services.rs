@@ -53,6 +53,15 @@ impl Owners {
         shared
     }
 
+    /// Takes over what is not known of an owner.
+    pub(super) fn complete(&mut self, owner: &mut Arc<Owner>, more: Owner) {
+        if owner.lacks(&more) {
+            let mut known = (**owner).clone();
+            known.complete(more);
+            *owner = self.share(known);
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
         self.known.len()
@@ -88,11 +97,6 @@ impl Paths {
                 self.classify(token);
             }
         }
-    }
-
-    /// Who manages a connection; none for one that is not known.
-    pub fn manager(&self, token: Token) -> Option<Manager> {
-        self.connections.get(&token).map(|connection| connection.manager)
     }
 
     /// What is known of each connection's service type.

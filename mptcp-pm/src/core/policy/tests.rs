@@ -24,6 +24,19 @@ fn uplink(role: Option<Role>, metered: bool) -> Uplink {
     }
 }
 
+/// The same with an access of this metric.
+fn reaching(metric: u32, uplink: Uplink) -> Uplink {
+    let access = FamilyAccess {
+        family: Family::V4,
+        metric,
+        hop: Hop { ifindex: 2, gateway: None, onlink: false },
+        addresses: Vec::new(),
+        connectivity: Connectivity::Unknown,
+        idle: false,
+    };
+    Uplink { families: vec![access], ..uplink }
+}
+
 #[test]
 fn flags_by_profile_role_and_cost() {
     use Profile::{Heavy, Light, Site};
@@ -64,19 +77,7 @@ fn configured_flags_overrule_all() {
 
 #[test]
 fn the_better_uplink_comes_first() {
-    let access = |metric| FamilyAccess {
-        family: Family::V4,
-        metric,
-        hop: Hop { ifindex: 2, gateway: None, onlink: false },
-        addresses: Vec::new(),
-        connectivity: Connectivity::Unknown,
-        idle: false,
-    };
-    let one = |ifindex, role, metered, metric| Uplink {
-        ifindex,
-        families: vec![access(metric)],
-        ..uplink(role, metered)
-    };
+    let one = |ifindex, role, metered, metric| Uplink { ifindex, ..reaching(metric, uplink(role, metered)) };
     let all = [
         one(6, Some(Role::Backup), false, 1),
         one(5, None, true, 10),
@@ -139,23 +140,12 @@ fn the_reverse_path_filter_is_loosened_where_it_is_strict() {
 
 #[test]
 fn what_stands_by_begins_with_what_the_scheduler_hands_over() {
-    let access = |metric| FamilyAccess {
-        family: Family::V4,
-        metric,
-        hop: Hop { ifindex: 2, gateway: None, onlink: false },
-        addresses: Vec::new(),
-        connectivity: Connectivity::Unknown,
-        idle: false,
-    };
-    let one = |ifindex, metric| Uplink { ifindex, families: vec![access(metric)], ..uplink(None, false) };
+    let one = |ifindex, metric| Uplink { ifindex, ..reaching(metric, uplink(None, false)) };
     let all = [one(2, 100), one(3, 600)];
     let windows = |config: &Config| {
-        let of = |uplink: &Uplink| {
-            let routes =
-                routes(uplink, &World::default(), |family| initial_window(uplink, family, &all, config));
-            routes.iter().map(|route| route.initial_window).collect::<Vec<_>>()
-        };
-        all.iter().flat_map(of).collect::<Vec<_>>()
+        let flags = flags_by_order(&all, config);
+        let routes = all.iter().flat_map(|uplink| routes(uplink, &World::default(), config, &flags));
+        routes.map(|route| route.initial_window).collect::<Vec<_>>()
     };
     let light = Config::default();
     assert_eq!(windows(&light), [None, Some(INITIAL_WINDOW)]);

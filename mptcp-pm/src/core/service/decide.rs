@@ -22,6 +22,14 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// Whether another one tells something that is not known here.
+    pub const fn lacks(&self, other: &Self) -> bool {
+        self.process.is_none() && other.process.is_some()
+            || self.pid.is_none() && other.pid.is_some()
+            || self.uid.is_none() && other.uid.is_some()
+            || self.cgroup.is_none() && other.cgroup.is_some()
+    }
+
     /// Takes over what is not known here.
     pub fn complete(&mut self, other: Self) {
         self.process = self.process.take().or(other.process);

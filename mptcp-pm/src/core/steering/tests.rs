@@ -73,12 +73,9 @@ fn read(connection: &mut Connection, figures: &Figures, at: Duration) {
 fn carrying(connection: &mut Connection, at: Duration) -> Vec<u8> {
     let (aims, health) = (aims(), Health::default());
     decide(1, connection, &Surroundings { aims: &aims, health: &health, now: at });
-    let carries = |subflow: &&Subflow| subflow.part.is_some_and(|(part, _)| part == Part::Carries);
-    let mut ways: Vec<u8> = (0..3)
-        .filter(|way| {
-            connection.subflows.iter().filter(carries).any(|s| s.ends.local().ip() == address(*way))
-        })
-        .collect();
+    let carries =
+        |way: u8| move |s: &Subflow| s.carries() == Some(true) && s.ends.local().ip() == address(way);
+    let mut ways: Vec<u8> = (0..3).filter(|way| connection.subflows.iter().any(carries(*way))).collect();
     ways.sort_unstable();
     ways
 }
@@ -164,9 +161,7 @@ fn where_nothing_is_measured_an_aggregate_uses_all() {
     let aims = Aims { measured: false, ..aims() };
     let health = Health::default();
     decide(1, &mut connection, &Surroundings { aims: &aims, health: &health, now: now(1) });
-    let carrying =
-        connection.subflows.iter().filter(|s| s.part.is_some_and(|(part, _)| part == Part::Carries));
-    assert_eq!(carrying.count(), 2);
+    assert_eq!(connection.subflows.iter().filter(|s| s.carries() == Some(true)).count(), 2);
 }
 
 #[test]
