@@ -69,6 +69,8 @@ pub struct Subflow {
     pub established: bool,
     /// We made it, and asked for backup from the start; what came of that has not been seen yet.
     pub born_backup: bool,
+    /// It carries while one carries.
+    pub leads: bool,
     /// The part that it plays, and why; none where that is not the daemon's business, or not decided yet.
     pub part: Option<(Part, Reason)>,
     /// What was last read of it.
@@ -78,7 +80,16 @@ pub struct Subflow {
 impl Subflow {
     /// One that nothing was decided about yet.
     pub const fn new(ends: Ends, local_id: u8, backup: bool, established: bool) -> Self {
-        Self { ends, local_id, backup, established, born_backup: false, part: None, measured: None }
+        Self {
+            ends,
+            local_id,
+            backup,
+            established,
+            born_backup: false,
+            leads: false,
+            part: None,
+            measured: None,
+        }
     }
 
     /// Whether it was decided that it carries data, or that it does not; none before that.

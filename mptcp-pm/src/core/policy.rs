@@ -377,7 +377,10 @@ fn flags(uplink: &Uplink, family: Family, best: bool, config: &Config) -> Endpoi
 }
 
 /// The flags of the uplinks in each family, by the order that they have now.
-fn flags_by_order(uplinks: &[Uplink], config: &Config) -> impl Fn(&Uplink, Family) -> EndpointFlags {
+fn flags_by_order<'a>(
+    uplinks: &[Uplink],
+    config: &'a Config,
+) -> impl Fn(&Uplink, Family) -> EndpointFlags + use<'a> {
     let best = Family::BOTH.map(|family| (family, best(uplinks, family)));
     move |uplink, family| flags(uplink, family, best.contains(&(family, Some(uplink.ifindex))), config)
 }

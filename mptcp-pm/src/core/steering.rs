@@ -80,8 +80,8 @@ const STAY: Duration = Duration::from_secs(1);
 pub struct Steering {
     /// Subflows that are silent, and those that were of late.
     silences: Vec<Silence>,
-    /// Which one carries while one carries, and since when.
-    carrier: Option<(Ends, Duration)>,
+    /// Since when the one leads that does ([`Subflow::leads`]).
+    led_since: Duration,
     flow: Flow,
     /// What a long transfer gains by each path; boxed, because few transfers are long.
     gain: Option<Box<Gain>>,
@@ -162,27 +162,42 @@ impl Carrier {
 }
 
 /// When what carries has changed: whatever is measured or decided wrongly, the kernel and the peer have to bear it.
-#[derive(Clone, Debug, Default)]
-struct Changes {
-    /// When the connection was first decided on.
-    begun: Option<Duration>,
-    /// It has found its place: a connection may begin on any way, and leaves it for the right one once without waiting.
-    settled: bool,
-    last: Option<Duration>,
+#[derive(Clone, Copy, Debug, Default)]
+enum Changes {
+    /// Nothing was decided yet.
+    #[default]
+    Undecided,
+    /// The connection was first decided on at this time. It may begin on any way, and leaves it for the right one once
+    /// without waiting.
+    Begun(Duration),
+    /// It has found its place.
+    Settled,
+    /// That was changed last at this time.
+    Changed(Duration),
 }
 
 impl Changes {
     /// When the next one may be made; none when that was so all the time.
-    fn next(&self) -> Option<Duration> {
-        self.last.map(|at| at + STAY)
+    fn next(self) -> Option<Duration> {
+        match self {
+            Self::Changed(at) => Some(at + STAY),
+            _ => None,
+        }
+    }
+
+    /// The connection is decided on.
+    const fn begin(&mut self, now: Duration) {
+        if matches!(self, Self::Undecided) {
+            *self = Self::Begun(now);
+        }
     }
 
     /// One is made.
     fn note(&mut self, now: Duration) {
-        let begins = self.begun.is_none_or(|begun| now < begun + STAY);
-        if std::mem::replace(&mut self.settled, true) || !begins {
-            self.last = Some(now);
-        }
+        *self = match *self {
+            Self::Begun(begun) if now < begun + STAY => Self::Settled,
+            _ => Self::Changed(now),
+        };
     }
 }
 
@@ -239,9 +254,9 @@ impl Steering {
     /// The subflows are others: what is known of those that stay is kept.
     pub fn replace(&mut self, before: &[Subflow], after: &mut [Subflow]) {
         let mut lost = 0;
-        for subflow in before.iter().filter(|subflow| subflow.measured.is_some()) {
+        for subflow in before {
             match after.iter_mut().find(|known| known.ends == subflow.ends) {
-                Some(known) => known.measured = subflow.measured,
+                Some(known) => (known.measured, known.leads) = (subflow.measured, subflow.leads),
                 None => lost += subflow.measured.map_or(0, |known| known.moved),
             }
         }
@@ -366,7 +381,7 @@ pub fn would_decide(connection: &Connection, surroundings: &Surroundings<'_>) ->
 /// Gives each established subflow its part. What carries changes at most once a second, but for what is hurt.
 pub fn decide(token: Token, connection: &mut Connection, surroundings: &Surroundings<'_>) {
     let now = surroundings.now;
-    connection.steering.changes.begun.get_or_insert(now);
+    connection.steering.changes.begin(now);
     let Decision { carrier, parts } = decision(connection, surroundings);
     if parts.iter().any(|decided| changes(connection, decided)) {
         // What is hurt is left in any case: that happens no more often than it falls silent.
@@ -375,9 +390,11 @@ pub fn decide(token: Token, connection: &mut Connection, surroundings: &Surround
         }
         connection.steering.changes.note(now);
     }
-    let known = connection.steering.carrier.map(|(ends, _)| ends);
-    if let Some(carrier) = carrier.filter(|carrier| Some(*carrier) != known) {
-        connection.steering.carrier = Some((carrier, now));
+    if let Some(carrier) = carrier
+        && !connection.subflows.iter().any(|subflow| subflow.leads && subflow.ends == carrier)
+    {
+        connection.steering.led_since = now;
+        connection.subflows.iter_mut().for_each(|subflow| subflow.leads = subflow.ends == carrier);
     }
     for (place, (part, why)) in parts {
         let subflow = &mut connection.subflows[place];
@@ -492,12 +509,10 @@ fn carrier(connection: &Connection, best: &[&Candidate], surroundings: &Surround
     let Some((rtt, fastest)) = timed.min_by_key(|(rtt, candidate)| (*rtt, tie(candidate))) else {
         return Some(by_order.ends);
     };
-    let present = connection.steering.carrier.and_then(|(ends, since)| {
-        let known = best.iter().find(|candidate| candidate.ends == ends)?;
-        Some((known, surroundings.now.saturating_sub(since)))
-    });
+    let stayed = surroundings.now.saturating_sub(connection.steering.led_since);
+    let present = best.iter().find(|candidate| connection.subflows[candidate.place].leads);
     Some(match present {
-        Some((known, stayed)) if !gains(known.rtt, rtt, stayed) => known.ends,
+        Some(known) if !gains(known.rtt, rtt, stayed) => known.ends,
         _ => fastest.ends,
     })
 }

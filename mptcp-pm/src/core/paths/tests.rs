@@ -122,7 +122,7 @@ fn connections_of_one_owner_share_what_is_known_of_it_until_they_are_gone() {
 #[test]
 fn thousands_of_connections_fit() {
     // Bytes; what an idle one has, beside what is on the heap.
-    assert!(size_of::<Connection>() <= 440, "{}", size_of::<Connection>());
+    assert!(size_of::<Connection>() <= 368, "{}", size_of::<Connection>());
     assert!(size_of::<Subflow>() <= 88, "{}", size_of::<Subflow>());
 }
 
