@@ -17,6 +17,13 @@ pub fn monotonic_ns() -> u64 {
     now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// What this thread has taken of a processor's time so far.
+pub fn processor_time() -> Duration {
+    // It is on every Linux.
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .map_or(Duration::ZERO, Duration::from)
+}
+
 /// When it was so late by `CLOCK_MONOTONIC`, nanoseconds, as the wall clock is set now.
 pub fn realtime(ns: u64) -> SystemTime {
     SystemTime::now() - Duration::from_nanos(monotonic_ns().saturating_sub(ns))

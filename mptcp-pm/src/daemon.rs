@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use crate::alarms::Alarms;
 use crate::applications::Applications;
 use crate::bpf::Kernel;
-use crate::clock::{Jumps, sleep_until};
+use crate::clock::{Jumps, processor_time, sleep_until};
 use crate::config::{self, Config, Control};
 use crate::control::{Call, Server};
 use crate::core::Core;
@@ -374,10 +374,10 @@ impl Daemon {
 
     fn measured(&mut self, due: Due) {
         self.tell_places();
-        let (begun, is_reading) = (Instant::now(), matches!(due, Due::Reading));
+        let (begun, is_reading) = (processor_time(), matches!(due, Due::Reading));
         self.measure(|measure, steer| measure.take(due, steer));
         if is_reading {
-            self.measure.took(begun.elapsed());
+            self.measure.took(processor_time().saturating_sub(begun));
         }
     }
 

@@ -26,6 +26,12 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// The same while transfers may be about to become long.
 const OFTEN: Duration = Duration::from_millis(50);
 
+/// The same where so much is to be read that it would take more than [`SHARE`] of the time, and at most.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// The part of a processor that readings may take: one in so many.
+const SHARE: u32 = 50;
+
 /// The measurements of this network namespace.
 pub struct Measure {
     /// Absent before the programs are loaded, and on kernels that lack what they need.
@@ -40,7 +46,7 @@ pub struct Measure {
     steers: bool,
     /// Readings come often: transfers are growing.
     often: bool,
-    /// How long the last one took, with what was decided on it.
+    /// How much of a processor's time the last one took, with what was decided on it.
     cost: Duration,
 }
 
@@ -136,7 +142,7 @@ impl Measure {
         }
     }
 
-    /// How long a reading has taken, with what was decided on it.
+    /// How much of a processor's time a reading has taken, with what was decided on it.
     pub const fn took(&mut self, cost: Duration) {
         self.cost = cost;
     }
@@ -152,7 +158,7 @@ impl Measure {
         self.read_once(steer);
     }
 
-    /// Reads all subflows unless that was done within the last second anyway: for those who come often.
+    /// Reads all subflows unless that is done anyway while data flows: for those who come often.
     pub fn refresh(&mut self, steer: Steer<'_>) {
         if self.next_reading.is_none() {
             self.look(steer);
@@ -269,9 +275,8 @@ impl Measure {
         stats.end(monotonic_ns());
     }
 
-    /// Where there is much to read, it is not read so often that this would take more than a fiftieth of the time.
     fn period(&self) -> Duration {
-        if self.often { (self.cost * 50).clamp(OFTEN, PERIOD) } else { PERIOD }
+        (self.cost * SHARE).clamp(if self.often { OFTEN } else { PERIOD }, LONGEST)
     }
 }
 
