@@ -39,9 +39,8 @@ const fn is_ending(connection: &diag::Connection) -> bool {
 async fn seen(mptcp: &mut Mptcp, connection: &diag::Connection) -> Option<Seen> {
     let token = connection.info.token;
     let (manager, addresses) = match mptcp.endpoints_of(token).await {
-        // 6.1 never has any.
-        Ok(addresses) if addresses.is_empty() => (Manager::Unknown, addresses),
-        Ok(addresses) => (Manager::Daemon, addresses),
+        Ok(Some(addresses)) if !addresses.is_empty() => (Manager::Daemon, addresses),
+        Ok(_) => (Manager::Unknown, Vec::new()),
         Err(error) if error.is_not_found() => return None,
         Err(error) if error.errno() == Some(Errno::EINVAL) => (Manager::Kernel, Vec::new()),
         Err(_) => (Manager::Unknown, Vec::new()),

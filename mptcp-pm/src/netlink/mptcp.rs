@@ -79,6 +79,8 @@ impl Target {
 pub struct Mptcp<S = KernelSocket> {
     client: Client<S>,
     family: u16,
+    /// Whether the kernel tells the addresses of one connection, once that was found out.
+    tells_endpoints: Option<bool>,
 }
 
 impl Mptcp {
@@ -97,7 +99,7 @@ impl<S: Datagrams> Mptcp<S> {
     /// Speaks over another transport; looks the family up first.
     pub async fn over(mut client: Client<S>) -> Result<Self, Error> {
         let family = look_up(&mut client).await?.id;
-        Ok(Self { client, family })
+        Ok(Self { client, family, tells_endpoints: None })
     }
 
     /// All endpoints.

@@ -1,5 +1,5 @@
 //! A thread in a network namespace of its own, with loopback up, that runs one test.
-use std::{fs, net::SocketAddr, path::Path, time::Duration};
+use std::{fs, net::SocketAddr, time::Duration};
 
 use mptcp_pm::netlink::{
     mptcp::{Events, Notice},
@@ -28,15 +28,17 @@ pub fn set_mptcp(name: &str, value: &str) {
 
 /// Leaves new connections to the userspace path manager.
 pub fn leave_to_userspace() {
-    match is_before_6_15() {
+    match is_before(6, 15) {
         true => set_mptcp("pm_type", "1"),
         false => set_mptcp("path_manager", "userspace"),
     }
 }
 
-/// Whether this kernel has the older name of the setting, as kernels have that say less of what they refuse.
-pub fn is_before_6_15() -> bool {
-    !Path::new("/proc/sys/net/mptcp/path_manager").exists()
+/// Whether this kernel is older than that: what a kernel is known to lack it is not asked for.
+pub fn is_before(major: u32, minor: u32) -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().expect("a version"));
+    (numbers.next(), numbers.next()) < (Some(major), Some(minor))
 }
 
 /// A socket that speaks MPTCP.

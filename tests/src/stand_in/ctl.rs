@@ -106,7 +106,7 @@ async fn get(mptcp: &mut Mptcp, words: &mut Words<'_>) -> Result<()> {
 async fn dump(mptcp: &mut Mptcp, words: &mut Words<'_>) -> Result<()> {
     let endpoints = match Named::read(words)?.token {
         // The original has no error for a dump.
-        Some(token) => mptcp.endpoints_of(token).await.unwrap_or_default(),
+        Some(token) => mptcp.endpoints_of(token).await.ok().flatten().unwrap_or_default(),
         None => mptcp.endpoints().await?,
     };
     endpoints.iter().for_each(|endpoint| println!("{}", line(endpoint)));

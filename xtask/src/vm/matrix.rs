@@ -41,10 +41,9 @@ struct Suite {
 /// Together they take a few minutes under emulation, which is about thirty times as slow: too slow for tests that start the
 /// daemon with its programs, which wait half a minute for it and no longer. What is ignored elsewhere because a guest alone
 /// may do it is run here.
-const SUITES: [Suite; 9] = [
+const SUITES: [Suite; 8] = [
     Suite { program: "rtnetlink", tests: &[], needs: None },
     Suite { program: "mptcp_netlink", tests: &[], needs: None },
-    Suite { program: "cli_netlink", tests: &[], needs: None },
     Suite { program: "clock", tests: &[], needs: None },
     Suite { program: "ebpf", tests: &[], needs: Some("path_stats") },
     Suite {

@@ -17,7 +17,9 @@ const LIST: &str = "`mptcp-pm endpoint list` shows those that exist";
 
 pub(super) async fn list(mptcp: &mut Mptcp, token: Option<Token>, as_json: bool) -> Result<String> {
     let endpoints = match token {
-        Some(token) => mptcp.endpoints_of(token).await.map_err(explained)?,
+        Some(token) => mptcp.endpoints_of(token).await.map_err(explained)?.context(
+            "this kernel does not tell the addresses of one connection: it takes Linux 6.10 or later",
+        )?,
         None => mptcp.endpoints().await.map_err(explained)?,
     };
     Ok(if as_json { show::json(&show::endpoints_json(&endpoints)) } else { show::endpoints(&endpoints) })

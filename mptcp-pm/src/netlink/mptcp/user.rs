@@ -28,29 +28,43 @@ pub struct NewSubflow {
 }
 
 impl<S: Datagrams> Mptcp<S> {
-    /// The local addresses that the userspace path manager uses for a connection (6.1: none, whatever is true).
+    /// The local addresses that the userspace path manager uses for a connection; none where the kernel does not tell
+    /// them ([`Self::tells_endpoints`]).
     ///
     /// # Errors
     /// [`Error::is_not_found`] when there is no such connection, `EINVAL` when it is not the userspace path
     /// manager's.
-    pub async fn endpoints_of(&mut self, token: Token) -> Result<Vec<Endpoint>, Error> {
-        self.dump(&[Attribute::Token(token)])
-            .await
-            .map_err(|fault| Error::new("list addresses of", connection(token), fault))
+    pub async fn endpoints_of(&mut self, token: Token) -> Result<Option<Vec<Endpoint>>, Error> {
+        if !self.tells_endpoints().await? {
+            return Ok(None);
+        }
+        self.dump_of(token).await.map(Some)
     }
 
-    /// Whether the kernel tells these addresses (from 6.10): found out by asking for a connection that cannot be, since
-    /// no token is 0 (`mptcp_token_new_connect`, net/mptcp/token.c).
+    /// Whether the kernel tells these addresses (from 6.10): others list the endpoints of the kernel's path manager,
+    /// whatever the token. Found out, once, by asking for a connection that cannot be, since no token is 0
+    /// (`mptcp_token_new_connect`, net/mptcp/token.c).
     ///
     /// # Errors
     /// When the kernel answers otherwise.
     pub async fn tells_endpoints(&mut self) -> Result<bool, Error> {
-        match self.endpoints_of(0).await {
-            Ok(_) => Ok(false),
-            // Older kernels call the token invalid (`mptcp_userspace_pm_dump_addr`, net/mptcp/pm_userspace.c).
-            Err(error) if error.is_not_found() || error.errno() == Some(Errno::EINVAL) => Ok(true),
-            Err(error) => Err(error),
+        if let Some(known) = self.tells_endpoints {
+            return Ok(known);
         }
+        let tells = match self.dump_of(0).await {
+            Ok(_) => false,
+            // Older kernels call the token invalid (`mptcp_userspace_pm_dump_addr`, net/mptcp/pm_userspace.c).
+            Err(error) if error.is_not_found() || error.errno() == Some(Errno::EINVAL) => true,
+            Err(error) => return Err(error),
+        };
+        self.tells_endpoints = Some(tells);
+        Ok(tells)
+    }
+
+    async fn dump_of(&mut self, token: Token) -> Result<Vec<Endpoint>, Error> {
+        self.dump(&[Attribute::Token(token)])
+            .await
+            .map_err(|fault| Error::new("list addresses of", connection(token), fault))
     }
 
     /// One of the local addresses that the userspace path manager uses for a connection.
