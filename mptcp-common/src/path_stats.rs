@@ -84,8 +84,11 @@ pub enum Lost {
 /// The index of the counter of last figures that were put aside, because the ring buffer was full.
 pub const PUT_ASIDE: u32 = 8;
 
+/// The index of the counter of subflows that were there before the program, at whose events the kernel does not call it.
+pub const UNHEARD: u32 = 9;
+
 /// The number of counters in the map.
-pub const COUNTERS: u32 = 9;
+pub const COUNTERS: u32 = 10;
 
 impl Lost {
     /// The index in the map.
@@ -293,7 +296,7 @@ mod tests {
         assert_eq!(indices.len(), Established::COUNT as usize);
         let lost = [Lost::Subflow, Lost::Opening, Lost::Closing, Lost::Alarm].map(Lost::index);
         assert_eq!(lost, [4, 5, 6, 7]);
-        assert!(lost.iter().all(|index| *index < PUT_ASIDE) && PUT_ASIDE < COUNTERS);
+        assert!(lost.iter().all(|index| *index < PUT_ASIDE) && PUT_ASIDE < UNHEARD && UNHEARD < COUNTERS);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use mptcp_common::{
     fields::{ABSENT, COUNT, Field},
     path_stats::{
         AsideKey, COUNTERS as COUNTERS_END, Established, Kept, Live, Lost, PUT_ASIDE, RttHistogram, Sample,
-        Tag, Timeout,
+        Tag, Timeout, UNHEARD,
     },
 };
 use mptcp_ebpf::kernel::{
@@ -343,8 +343,9 @@ pub extern "C" fn adopt(ctx: *mut c_void) -> u32 {
         let active = subflow.flag(Field::RequestMptcp) || subflow.flag(Field::RequestJoin);
         if let Some(way) = way(subflow, active)
             && follow(socket, &tcp, way, socket.cookie(), true)
+            && !socket.call_also_at(&tcp, CALLS)
         {
-            socket.call_also_at(&tcp, CALLS);
+            count(&COUNTERS, UNHEARD);
         }
     }
     0

@@ -52,6 +52,8 @@ pub struct Stats {
     reading: u32,
     /// Something happened since the last one ended.
     stirred: bool,
+    /// The living subflows of each account as the last reading left them; none where one was heard of since.
+    counted: Option<Vec<Living>>,
     /// The end of the last one that saw something happen.
     flowed_ns: Option<u64>,
     lost: Losses,
@@ -71,6 +73,7 @@ impl Stats {
             ended: BTreeMap::new(),
             reading: 0,
             stirred: false,
+            counted: None,
             flowed_ns: None,
             lost: Losses::default(),
             coupled: BTreeMap::new(),
@@ -144,6 +147,7 @@ impl Stats {
         for (account, living) in self.accounts.iter_mut().zip(&living) {
             account.turn(turned, &self.clock, living);
         }
+        self.counted = Some(living);
     }
 
     /// Whether anything got through, began or ended, since the last reading or in those of the last second: then there
@@ -155,7 +159,7 @@ impl Stats {
 
     /// What each uplink and each provider delivers, up to the last reading.
     pub fn paths(&self) -> Paths {
-        let living = self.living_by_account();
+        let living = self.counted.clone().unwrap_or_else(|| self.living_by_account());
         let mut accounts: Vec<(&Account, &Living)> = self.accounts.iter().zip(&living).collect();
         accounts.sort_by_key(|(account, _)| (&account.place.name, &account.place.provider));
         let mut providers: BTreeMap<&str, Group> = BTreeMap::new();
@@ -188,6 +192,7 @@ impl Stats {
 
     /// Takes in what is told of a subflow, by whomever.
     fn hear(&mut self, sample: &Sample) {
+        self.counted = None;
         let id = Id::of(&sample.kept);
         if let Some(heard) = self.ended.get_mut(&id) {
             *heard = self.reading;

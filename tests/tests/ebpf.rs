@@ -148,7 +148,12 @@ fn what_is_older_than_the_program_is_adopted() {
         assert_eq!(end(&living, &far)?.kept.way, Established::CapablePassive.index());
         send(&near, &far, 50_000)?;
         let measured: u32 = end(&read(&mut stats)?, &near)?.kept.rtt.buckets.iter().sum();
-        assert!(measured > 0, "the program does not run at its events");
+        let is_told = !is_before_6_12()?;
+        assert_eq!(stats.absent().is_empty(), is_told, "{:?}", stats.absent());
+        assert_eq!(measured > 0, is_told, "whether the program runs at its events");
+        if !is_told {
+            return Ok(());
+        }
         drop((near, far));
         let told = await_closed(runtime, &mut stats, 2)?;
         let sent: u64 = told.iter().filter_map(closing).map(|last| last.live.bytes_sent).sum();
@@ -273,6 +278,13 @@ fn my_turn() -> MutexGuard<'static, ()> {
 fn enter_a_namespace() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace: these tests need root")?;
     ip("link set lo up")
+}
+
+/// Whether the kernel calls programs only at the events of sockets that are younger than they are.
+fn is_before_6_12() -> Result<bool> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("reading the kernel's release")?;
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().expect("a number"));
+    Ok((numbers.next(), numbers.next()) < (Some(6), Some(12)))
 }
 
 fn ip(arguments: &str) -> Result<()> {

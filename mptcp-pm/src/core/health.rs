@@ -312,16 +312,18 @@ impl Health {
         }
     }
 
-    /// Does what has become due. Tells whether the state of a way is another now.
-    pub fn advance(&mut self, now: Duration) -> bool {
+    /// Does what has become due. Tells of each way whose state is another now what it was, and what it is.
+    pub fn advance(&mut self, now: Duration) -> Vec<(State, State)> {
         let interest = now < self.moved + INTEREST;
         self.bear_no_more(|_, patience| patience.given + PATIENCE_FOR <= now);
-        let mut changed = false;
+        let mut changed = Vec::new();
         for (addr, way) in &mut self.ways {
             let before = way.state;
             let alone = way.advance(*addr, interest, now, &self.known, &mut self.requests);
             self.alone.extend(alone.map(|remote| (*addr, remote)));
-            changed |= way.state != before;
+            if way.state != before {
+                changed.push((before, way.state));
+            }
         }
         changed
     }

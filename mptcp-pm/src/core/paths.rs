@@ -12,7 +12,7 @@ use super::action::{NewEndpoint, Step};
 use super::alarm::{Alarm, Figures, Kind, Probe};
 use super::connections::{Connection, Ends, Loss, Manager, Notice, Seen, Subflow, Token};
 use super::event::{Failure, FailureKind};
-use super::health::{self, Health, Request};
+use super::health::{self, Health, Request, State};
 use super::service::{Rules, Service};
 use super::steering::{self, Measured, Surroundings};
 use super::subflows::{self, Aims, Next};
@@ -305,22 +305,33 @@ impl Paths {
         let way = probe.local;
         let before = self.health.state(way);
         self.health.answered(probe, rtt, now);
-        if self.health.state(way) != before {
-            self.look_at_all();
-        }
+        self.judged(before, self.health.state(way));
     }
 
     /// What is to be found out about ways, or set.
     pub fn request(&mut self, now: Duration) -> Option<Request> {
-        if self.health.advance(now) {
+        let changed = self.health.advance(now);
+        if !changed.is_empty() {
             for (way, remote) in self.health.take_alone() {
                 let is_meant =
                     |ends: &Ends| ends.remote().ip() == remote && self.aims.place(ends.local().ip()) == way;
                 self.connections.values_mut().for_each(|connection| connection.steering.give_up(is_meant));
             }
-            self.look_at_all();
+            changed.into_iter().for_each(|(before, after)| self.judged(before, after));
         }
         self.health.request()
+    }
+
+    /// The state of a way was this, and is that. Whether subflows may use it concerns every connection; a suspicion comes and
+    /// goes often, and concerns those alone that have silent subflows.
+    fn judged(&mut self, before: State, after: State) {
+        if before.is_usable() != after.is_usable() {
+            self.look_at_all();
+        } else if before != after {
+            let hurt = self.connections.iter().filter(|(_, connection)| connection.steering.knows_silence());
+            let hurt: Vec<Token> = hurt.map(|(token, _)| *token).collect();
+            hurt.into_iter().for_each(|token| self.look_at(token));
+        }
     }
 
     fn look_at(&mut self, token: Token) {

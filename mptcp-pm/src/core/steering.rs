@@ -271,6 +271,11 @@ impl Steering {
         }
     }
 
+    /// Whether a subflow is silent, or was of late.
+    pub const fn knows_silence(&self) -> bool {
+        !self.silences.is_empty()
+    }
+
     /// Whether a subflow was given up.
     pub fn is_dead(&self, ends: &Ends) -> bool {
         self.silences.iter().any(|known| known.ends == *ends && known.dead)

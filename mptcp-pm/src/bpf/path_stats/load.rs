@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use aya::Btf;
 use aya::maps::{Array, HashMap, Map, RingBuf};
 use aya_log::EbpfLogger;
+use mptcp_common::path_stats::UNHEARD;
 use tokio::io::unix::AsyncFd;
 use tracing_log::LogTracer;
 
@@ -42,7 +43,7 @@ pub(super) fn attach(kernel: &Kernel) -> Result<PathStats, Error> {
         0 => None,
         _ => Some(log(&mut object)?),
     };
-    let stats = PathStats {
+    let mut stats = PathStats {
         events: sys::watch(ring).map_err(Error::Ring)?,
         meanwhile: VecDeque::new(),
         aside: Aside::new(aside),
@@ -56,6 +57,13 @@ pub(super) fn attach(kernel: &Kernel) -> Result<PathStats, Error> {
     };
     if let Some(adopter) = adopter {
         object.run(&adopter)?;
+        let unheard = stats.counter(UNHEARD)?;
+        if unheard > 0 {
+            stats.absent.push(format!(
+                "{unheard} subflows are older than the programs: their round-trip times are not counted, and that they have \
+                 ended is seen by reading (Linux 6.12 tells both)"
+            ));
+        }
     }
     Ok(stats)
 }
