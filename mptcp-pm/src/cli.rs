@@ -82,8 +82,8 @@ fn run(command: Command) -> Result<Outcome> {
         Command::Run(args) => run_daemon(args).map(|()| Vec::new().into()),
         Command::Cleanup(args) => cleanup(args).map(|()| Vec::new().into()),
         Command::Status(args) => status(&args).map(Outcome::from),
-        Command::Metrics(daemon) => metrics(&daemon.socket).map(Outcome::from),
-        Command::Reload(daemon) => reload(&daemon.socket).map(Outcome::from),
+        Command::Metrics(daemon) => metrics(&daemon.path()).map(Outcome::from),
+        Command::Reload(daemon) => reload(&daemon.path()).map(Outcome::from),
         Command::Hook(args) => hook::run(args).map(|()| Vec::new().into()),
         Command::Service(command) => service::change(command).map(Outcome::from),
         Command::Explain(args) => service::explain(&args).map(Outcome::from),
@@ -123,7 +123,7 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 fn status(args: &StatusArgs) -> Result<String> {
-    let status = Client::connect(&args.daemon.socket)?.request(&Request::Status {})?;
+    let status = Client::connect(&args.daemon.path())?.request(&Request::Status {})?;
     if args.output.json {
         return Ok(show::json(&status));
     }

@@ -73,6 +73,26 @@ async fn root_may_ask_and_change() {
     assert_eq!(reload.status.code(), Some(0), "{}", stderr(&reload));
 }
 
+/// In a mount namespace with an /etc of its own.
+#[tokio::test]
+async fn commands_that_are_not_told_ask_at_the_socket_of_the_configuration() {
+    let stage = Stage::new();
+    let program = stage.folder.path().join("mptcp-pm");
+    let script = format!(
+        "mount -t tmpfs none /etc && mkdir /etc/mptcp-pm &&
+         printf '[control]\\nsocket = \"%s\"\\n' {} > /etc/mptcp-pm/mptcp-pm.toml && exec {} status --json",
+        stage.socket().display(),
+        program.display()
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script]).env_remove("MPTCP_PM_SOCKET");
+    let status = tokio::task::spawn_blocking(move || command.output().expect("runs unshare"));
+    let status = status.await.expect("ends");
+    let printed: Value =
+        serde_json::from_slice(&status.stdout).unwrap_or_else(|_| panic!("{}", stderr(&status)));
+    assert_eq!(printed, json!({"request": {"request": "status"}, "uid": 0}));
+}
+
 #[tokio::test]
 async fn the_group_may_ask_and_not_change() {
     let stage = Stage::new();

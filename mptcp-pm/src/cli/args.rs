@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::values;
-use crate::config::DEFAULT_SOCKET;
+use crate::config::Config;
 
 /// Drives the kernel's Multipath TCP, so that several accesses serve as one
 ///
@@ -291,9 +291,18 @@ pub struct JsonArgs {
 /// Where the daemon is.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SocketArgs {
-    /// The daemon's control socket
-    #[arg(long, value_name = "PATH", env = "MPTCP_PM_SOCKET", default_value = DEFAULT_SOCKET)]
-    pub socket: PathBuf,
+    /// The daemon's control socket [default: the one that /etc/mptcp-pm/mptcp-pm.toml names, or else
+    /// /run/mptcp-pm/control]
+    #[arg(long, value_name = "PATH", env = "MPTCP_PM_SOCKET")]
+    pub socket: Option<PathBuf>,
+}
+
+impl SocketArgs {
+    /// Its path. A configuration that cannot be read, or is wrong, says nothing of it.
+    pub fn path(&self) -> PathBuf {
+        let configured = || Config::load_or_default(None).unwrap_or_default().control.socket;
+        self.socket.clone().unwrap_or_else(configured)
+    }
 }
 
 /// `config`.

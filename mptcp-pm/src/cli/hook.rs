@@ -8,7 +8,7 @@ use crate::control::{Client, Request, Vpn};
 /// Tells the daemon; where there is none, nobody.
 pub(super) fn run(args: HookArgs) -> Result<()> {
     let request = request(&args);
-    match Client::connect(&args.daemon.socket) {
+    match Client::connect(&args.daemon.path()) {
         Err(Error::NoDaemon(_)) => Ok(()),
         connected => Ok(connected?.request(&request).map(drop)?),
     }
@@ -37,7 +37,7 @@ mod tests {
             interface: interface.into(),
             action: action.into(),
             vpn: vpn.map(str::to_owned),
-            daemon: SocketArgs { socket: "/nowhere".into() },
+            daemon: SocketArgs { socket: Some("/nowhere".into()) },
         };
         let Request::Hook { vpn } = request(&args) else { panic!("another request") };
         vpn.map(|vpn| (vpn.interface, vpn.up))
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn without_a_daemon_nothing_is_wrong() {
-        let daemon = SocketArgs { socket: "/nowhere/control".into() };
+        let daemon = SocketArgs { socket: Some("/nowhere/control".into()) };
         let args = HookArgs { interface: "wlan0".into(), action: "up".into(), vpn: None, daemon };
         run(args).expect("nothing to do");
     }

@@ -45,7 +45,8 @@ fn exit_without_reader() {
 
 async fn follow(args: &MonitorArgs) -> Result<()> {
     let mut events = Events::open().await.map_err(denied)?;
-    let mut daemon = Daemon::at(&args.daemon.socket);
+    let socket = args.daemon.path();
+    let mut daemon = Daemon::at(&socket);
     loop {
         // At each of the kernel's events: one that has come meanwhile is found, and nothing has to wake up for it.
         daemon.seek().await;

@@ -16,7 +16,7 @@ pub(super) fn change(command: ServiceCommand) -> Result<String> {
         ServiceCommand::Set { token, service, daemon } => (token, Some(service), daemon),
         ServiceCommand::Reset { token, daemon } => (token, None, daemon),
     };
-    Client::connect(&daemon.socket)?.request(&Request::Service { token, service })?;
+    Client::connect(&daemon.path())?.request(&Request::Service { token, service })?;
     Ok(match service {
         Some(service) => format!("connection {token:#010x} is {} until it ends\n", service.name()),
         None => format!("connection {token:#010x} has the service type that the configuration says\n"),

@@ -68,7 +68,7 @@ fn start(wake: Sender<Wake>, stop: SigSet, TopArgs { interval, daemon }: TopArgs
     let (keys, signals) = (wake.clone(), wake.clone());
     thread::spawn(move || while keys.send(Wake::Terminal(event::read())).is_ok() {});
     thread::spawn(move || stop.wait().is_ok() && signals.send(Wake::Signal).is_ok());
-    thread::spawn(move || ask(&wake, &daemon.socket, interval));
+    thread::spawn(move || ask(&wake, &daemon.path(), interval));
 }
 
 fn ask(wake: &Sender<Wake>, socket: &Path, interval: Duration) {
