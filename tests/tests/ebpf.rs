@@ -110,8 +110,8 @@ fn a_subflow_is_told_read_and_told_once_more_with_exact_bytes() {
         assert_eq!(living.len(), 2);
         let (near_end, far_end) = (end(&living, &near)?, end(&living, &far)?);
         // Besides the byte that `connect` passes each way.
-        assert_eq!((near_end.live.bytes_sent, near_end.live.bytes_received), (100_001, 1));
-        assert_eq!((far_end.live.bytes_sent, far_end.live.bytes_received), (1, 100_001));
+        assert_eq!((sent_once(&near_end), near_end.live.bytes_received), (100_001, 1));
+        assert_eq!((sent_once(&far_end), far_end.live.bytes_received), (1, 100_001));
         assert_eq!(near_end.kept.way, Established::CapableActive.index());
         assert_eq!(far_end.kept.way, Established::CapablePassive.index());
         assert!(near_end.kept.rtt.buckets.iter().sum::<u32>() > 0, "no round-trip time was measured");
@@ -125,7 +125,7 @@ fn a_subflow_is_told_read_and_told_once_more_with_exact_bytes() {
                 told.iter().filter_map(closing).filter(|last| last.kept.cookie == end.kept.cookie).collect();
             assert_eq!(last.len(), 1, "told once");
             assert!(opened.contains(&end.kept.cookie));
-            assert_eq!((last[0].live.bytes_sent, last[0].live.bytes_received), (sent, received));
+            assert_eq!((sent_once(last[0]), last[0].live.bytes_received), (sent, received));
             assert_eq!(last[0].live.bytes_acked, sent, "neither SYN nor FIN counts");
             assert_eq!(last[0].kept.token, end.kept.token);
         }
@@ -156,7 +156,7 @@ fn what_is_older_than_the_program_is_adopted() {
         }
         drop((near, far));
         let told = await_closed(runtime, &mut stats, 2)?;
-        let sent: u64 = told.iter().filter_map(closing).map(|last| last.live.bytes_sent).sum();
+        let sent: u64 = told.iter().filter_map(closing).map(sent_once).sum();
         assert_eq!(sent, 50_002);
         Ok(())
     });
@@ -225,6 +225,11 @@ fn end(living: &[Sample], socket: &Socket) -> Result<Sample> {
 
 fn opening(event: &Event) -> Option<&Sample> {
     if let Event::Opened(sample) = event { Some(sample) } else { None }
+}
+
+/// A machine that is slow enough, as an emulated one may be, retransmits what has arrived.
+fn sent_once(sample: &Sample) -> u64 {
+    sample.live.bytes_sent - sample.live.bytes_retransmitted
 }
 
 fn closing(event: &Event) -> Option<&Sample> {
