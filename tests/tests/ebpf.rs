@@ -56,7 +56,9 @@ fn further_subflows_count_apart_from_initial_ones() {
         ip("mptcp limits set subflows 2 add_addr_accepted 0")?;
         ip("mptcp endpoint add 127.0.0.2 subflow")?;
         let stats = PathStats::attach(&Kernel::default())?;
-        let _open = connect(MPTCP, MPTCP)?;
+        // A join that comes late is refused where nobody listens any more.
+        let listener = listen(MPTCP)?;
+        let _open = connect_to(&listener, MPTCP)?;
         let expected = SubflowCounts { join_active: 1, join_passive: 1, ..initial(1) };
         // The kernel joins when it likes to; nothing that a socket could wait for tells when both ends have done so.
         await_counts(&stats, expected)
@@ -300,11 +302,19 @@ fn ip(arguments: &str) -> Result<()> {
 
 /// Opens a connection over loopback and sends a byte each way, so that both ends have it established for certain.
 fn connect(client: Protocol, server: Protocol) -> Result<(Socket, Socket)> {
-    let listener = socket(server)?;
+    connect_to(&listen(server)?, client)
+}
+
+fn listen(protocol: Protocol) -> Result<Socket> {
+    let listener = socket(protocol)?;
     listener
         .bind(&SockAddr::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))
         .context("binding to loopback")?;
     listener.listen(1).context("listening")?;
+    Ok(listener)
+}
+
+fn connect_to(listener: &Socket, client: Protocol) -> Result<(Socket, Socket)> {
     let near = socket(client)?;
     near.connect(&listener.local_addr()?).context("connecting over loopback")?;
     let (far, _) = listener.accept().context("accepting")?;
