@@ -1,5 +1,5 @@
 //! A thread in a network namespace of its own, with loopback up, that runs one test.
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use mptcp_pm::netlink::{
     mptcp::{Events, Notice},
@@ -28,9 +28,9 @@ pub fn set_mptcp(name: &str, value: &str) {
 
 /// Leaves new connections to the userspace path manager.
 pub fn leave_to_userspace() {
-    match is_before(6, 15) {
-        true => set_mptcp("pm_type", "1"),
-        false => set_mptcp("path_manager", "userspace"),
+    match Path::new("/proc/sys/net/mptcp/path_manager").exists() {
+        true => set_mptcp("path_manager", "userspace"),
+        false => set_mptcp("pm_type", "1"),
     }
 }
 
