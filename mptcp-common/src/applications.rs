@@ -19,7 +19,7 @@ pub const DEEPEST: i32 = 32;
 pub const NAMES_KNOWN: u32 = 1024;
 
 /// The most users.
-pub const USERS_KNOWN: u32 = MOST_TABLES as u32;
+pub const USERS_KNOWN: usize = MOST_TABLES;
 
 /// The most cgroups that are known.
 pub const CGROUPS_KNOWN: u32 = 16384;

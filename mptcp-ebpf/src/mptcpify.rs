@@ -43,14 +43,19 @@ static ANY_USER: Tables = 0;
 #[unsafe(no_mangle)]
 static ANY_CGROUP: Tables = 0;
 
+/// Set by the loader: how many users tables ask for, who they are, and the tables that each fits. They are few: to go
+/// through them is quicker than to look into a map.
+#[unsafe(no_mangle)]
+static USER_COUNT: u32 = 0;
+#[unsafe(no_mangle)]
+static USERS: [u32; USERS_KNOWN] = [0; USERS_KNOWN];
+#[unsafe(no_mangle)]
+static TABLES_OF_USERS: [Tables; USERS_KNOWN] = [0; USERS_KNOWN];
+
 /// The tables that a name fits: the longest beginning of it that is there stands for the shorter ones too.
 #[map]
 static NAMES: LpmTrie<[u64; NAME_LENGTH / 8], Tables> =
     LpmTrie::with_max_entries(NAMES_KNOWN, BPF_F_NO_PREALLOC);
-
-/// The tables that a user fits.
-#[map]
-static USERS: HashMap<u32, Tables> = HashMap::with_max_entries(USERS_KNOWN, BPF_F_NO_PREALLOC);
 
 /// The tables that a cgroup fits by its path or by that of one that it is inside of, by its id.
 #[map]
@@ -58,7 +63,7 @@ static CGROUPS: HashMap<u64, Tables> = HashMap::with_max_entries(CGROUPS_KNOWN, 
 
 /// The ids of cgroups that begin.
 #[map]
-static BEGUN: RingBuf = RingBuf::with_byte_size(64 << 10, 0);
+static BEGUN: RingBuf = RingBuf::with_byte_size(16 << 10, 0);
 
 /// The license that some of the helpers ask for.
 #[unsafe(link_section = "license")]
@@ -122,9 +127,21 @@ fn by_user(thread: &Structure, tables: Tables) -> Tables {
         return tables;
     }
     match thread.inner(Field::Credentials) {
-        Some(credentials) => tables & (any | found(&USERS, &credentials.read(Field::FileUser)).unwrap_or(0)),
+        Some(credentials) => tables & (any | of_user(credentials.read(Field::FileUser))),
         None => tables & any,
     }
+}
+
+/// The tables that a user fits.
+#[inline(always)]
+fn of_user(user: u32) -> Tables {
+    let known = USERS.iter().zip(&TABLES_OF_USERS).take(setting(&USER_COUNT) as usize);
+    for (known, tables) in known {
+        if setting(known) == user {
+            return setting(tables);
+        }
+    }
+    0
 }
 
 /// Of tables that fit otherwise. The loader knows all cgroups but those that begin at this moment, which count as what they are inside of.

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use aya::maps::lpm_trie::Key;
 use aya::maps::{HashMap, LpmTrie, Map, MapData, MapError, RingBuf};
-use mptcp_common::applications::{NAME_LENGTH, Tables};
+use mptcp_common::applications::{NAME_LENGTH, Tables, USERS_KNOWN};
 use mptcp_common::fields::{self, Field};
 use tokio::io::unix::AsyncFd;
 
@@ -83,10 +83,21 @@ fn open(offsets: &[u32; fields::COUNT], plan: &Plan) -> Result<Object, Error> {
     let names = ["SAY_YES", "ANY_NAME", "ANY_USER", "ANY_CGROUP"];
     let mut globals = vec![("OFFSETS", offsets.as_flattened()), ("NETNS_COOKIE", &cookie[..])];
     globals.extend(names.into_iter().zip(tables.iter().map(|table| &table[..])));
+    let (mut users, mut of_users) =
+        ([[0; size_of::<u32>()]; USERS_KNOWN], [[0; size_of::<Tables>()]; USERS_KNOWN]);
+    for ((user, tables), (place, of_place)) in plan.users.iter().zip(users.iter_mut().zip(&mut of_users)) {
+        (*place, *of_place) = (user.to_ne_bytes(), tables.to_ne_bytes());
+    }
+    let count = (plan.users.len() as u32).to_ne_bytes();
+    globals.extend([
+        ("USER_COUNT", &count[..]),
+        ("USERS", users.as_flattened()),
+        ("TABLES_OF_USERS", of_users.as_flattened()),
+    ]);
     Object::new(OBJECT, objects::get(OBJECT)?, &globals)
 }
 
-/// Puts names and users into their maps.
+/// Puts names into their map.
 fn fill(object: &mut Object, plan: &Plan) -> Result<(), Error> {
     let map_error = |map| move |source| map_error(map, source);
     let names = Map::LpmTrie(object.take_map("NAMES")?);
@@ -94,11 +105,6 @@ fn fill(object: &mut Object, plan: &Plan) -> Result<(), Error> {
         names.try_into().map_err(map_error("NAMES"))?;
     for ((bits, bytes), tables) in &plan.names {
         names.insert(&Key::new(*bits, *bytes), *tables, 0).map_err(map_error("NAMES"))?;
-    }
-    let users = Map::HashMap(object.take_map("USERS")?);
-    let mut users: HashMap<MapData, u32, Tables> = users.try_into().map_err(map_error("USERS"))?;
-    for (user, tables) in &plan.users {
-        users.insert(user, tables, 0).map_err(map_error("USERS"))?;
     }
     Ok(())
 }
