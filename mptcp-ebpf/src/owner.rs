@@ -34,7 +34,7 @@ static LISTENERS: Inherited<Owner> = Inherited::new();
 #[map]
 static OWNERS: RingBuf = RingBuf::with_byte_size(OWNERS_BYTES, 0);
 
-const OWNERS_BYTES: u32 = 64 << 10;
+const OWNERS_BYTES: u32 = 32 << 10;
 
 /// The license that some of the helpers ask for.
 #[unsafe(link_section = "license")]

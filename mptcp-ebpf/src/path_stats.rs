@@ -52,7 +52,7 @@ static SUBFLOWS: SkStorage<Kept> = SkStorage::new();
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
 
-const EVENTS_BYTES: u32 = 256 << 10;
+const EVENTS_BYTES: u32 = 128 << 10;
 
 /// Last figures that did not fit into the ring buffer, until the daemon takes them. Elements have memory only while they are
 /// there.

@@ -71,7 +71,7 @@ static PATIENCE: maps::HashMap<u32, u32> = maps::HashMap::with_max_entries(256, 
 
 /// What the daemon is told: records with a [`silence::Kind`] and a [`Report`].
 #[map]
-static ALARMS: RingBuf = RingBuf::with_byte_size(128 << 10, 0);
+static ALARMS: RingBuf = RingBuf::with_byte_size(64 << 10, 0);
 
 /// The counters that the daemon reads, at the indices that [`Counter`] names.
 #[map]

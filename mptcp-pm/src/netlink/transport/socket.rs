@@ -10,7 +10,7 @@ use nix::{
 use super::wire::Wire;
 
 /// Larger than any datagram of a dump: the kernel fills at most 32 KiB (`netlink_dump`).
-const FIRST_BUFFER: usize = 64 << 10;
+const FIRST_BUFFER: usize = 36 << 10;
 
 /// A datagram and the port that sent it; the kernel's port is 0.
 #[derive(Debug)]
