@@ -51,7 +51,7 @@ impl Flow {
             (self.began, self.long) = (None, false);
         }
         if more {
-            let (began, before) = *self.began.get_or_insert((now, self.moved));
+            let (began, before) = *self.began.get_or_insert((now, moved));
             self.last = now;
             let lasts = now.saturating_sub(began);
             let amount = moved - before.min(moved);
@@ -73,8 +73,19 @@ impl Flow {
         self.began.map_or(Duration::ZERO, |(at, _)| now.saturating_sub(at))
     }
 
+    /// What the transfer has moved so far, bytes per second.
+    pub fn rate(&self, now: Duration) -> u64 {
+        let amount = self.began.map_or(0, |(_, before)| self.moved.saturating_sub(before));
+        per_second(amount, self.lasts(now))
+    }
+
     /// Whether the transfer is long.
     pub const fn is_long(&self) -> bool {
         self.long
     }
+}
+
+/// So much in such a time, per second.
+pub fn per_second(amount: u64, length: Duration) -> u64 {
+    amount.saturating_mul(1000) / u64::try_from(length.as_millis()).unwrap_or(u64::MAX).max(1)
 }

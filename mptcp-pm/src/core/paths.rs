@@ -14,7 +14,7 @@ use super::connections::{Connection, Ends, Loss, Manager, Notice, Seen, Subflow,
 use super::event::{Failure, FailureKind};
 use super::health::{self, Health, Request, State};
 use super::service::{Rules, Service};
-use super::steering::{self, Measured, Surroundings};
+use super::steering::{self, Lessons, Measured, Surroundings};
 use super::subflows::{self, Aims, Next};
 
 /// How often a way is asked while data moves: those that stand by carry nothing that could be timed.
@@ -37,6 +37,8 @@ pub struct Paths {
     untold: BTreeSet<Token>,
     aims: Aims,
     health: Health,
+    /// What ways have added to long transfers.
+    lessons: Lessons,
     /// Addresses that were in use before: what lives on them is lost, even where they are still there.
     former: BTreeSet<IpAddr>,
     /// Connections that have to be looked at, in turn.
@@ -71,6 +73,7 @@ impl Paths {
             connection.retries.forgive(|subject| subject.local().is_none_or(|addr| changed.contains(&addr)));
         }
         self.health.exist(aims.ways.iter().map(|way| (way.addr, way.ifindex)));
+        self.lessons.retain(|addr| aims.ways.iter().any(|way| way.addr == addr));
         self.aims = aims;
         self.look_at_all();
     }
@@ -172,7 +175,7 @@ impl Paths {
             self.waiting.remove(&token);
             let Some(connection) = self.connections.get_mut(&token) else { continue };
             meet(connection, &self.aims, &mut self.health, health::EXPECTED_FOR / 2, now);
-            let around = Surroundings { aims: &self.aims, health: &self.health, now };
+            let around = Surroundings { aims: &self.aims, health: &self.health, lessons: &self.lessons, now };
             match subflows::next(token, connection, &around) {
                 Next::Now(step) => return Some((token, step)),
                 Next::Later(at) => drop(self.timers.insert((at, token))),
@@ -233,13 +236,13 @@ impl Paths {
         for token in read {
             let Some(connection) = self.connections.get_mut(&token) else { continue };
             let Connection { steering, subflows, .. } = &mut **connection;
-            if steering.measured(subflows, now) {
+            if steering.measured(subflows, &mut self.lessons, now) {
                 moved = true;
                 // What stands by is not measured otherwise.
                 meet(connection, &self.aims, &mut self.health, MEASURE_EVERY, now);
             }
             self.growing |= is_growing(connection);
-            let around = Surroundings { aims: &self.aims, health: &self.health, now };
+            let around = Surroundings { aims: &self.aims, health: &self.health, lessons: &self.lessons, now };
             let has_choice = connection.subflows.len() > 1 && subflows::is_ours(connection, &self.aims);
             if has_choice && steering::would_decide(connection, &around) {
                 self.look_at(token);

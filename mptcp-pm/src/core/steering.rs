@@ -3,6 +3,7 @@
 //! The kernel's scheduler uses the subflows that are not backup, so this is all that is decided: by the service type, by
 //! the owner's order of the ways, by what is alive, and by what was measured.
 mod gain;
+mod lessons;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,9 @@ use super::flow::{Flow, Look};
 use super::health::{Health, State};
 use super::service::Service;
 use super::subflows::Aims;
-use gain::{Carrier, Gain};
+use gain::{Carrier, Gain, Shown};
+use lessons::Beside;
+pub use lessons::Lessons;
 
 /// The part that a subflow plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +124,8 @@ pub struct Measured {
     moved: u64,
     at: Duration,
     backlogged: bool,
+    /// More was sent than received.
+    sends: bool,
     /// Read since the last reading was complete.
     fresh: bool,
 }
@@ -140,6 +145,7 @@ impl Measured {
             moved,
             at,
             backlogged: figures.backlogged,
+            sends: figures.acked > figures.received,
             fresh: true,
         }
     }
@@ -202,8 +208,9 @@ impl Changes {
 }
 
 impl Steering {
-    /// A reading of its subflows is complete. Tells whether anything has moved since the last one.
-    pub fn measured(&mut self, subflows: &mut [Subflow], now: Duration) -> bool {
+    /// A reading of its subflows is complete: what a long transfer shows is learned. Tells whether anything has moved since
+    /// the last one.
+    pub fn measured(&mut self, subflows: &mut [Subflow], lessons: &mut Lessons, now: Duration) -> bool {
         self.silences.retain_mut(|silence| silence.lasts(now));
         let known = || subflows.iter().filter_map(|subflow| subflow.measured.as_ref());
         let moved = known().map(|known| known.moved).sum();
@@ -216,7 +223,12 @@ impl Steering {
             self.gain = None;
         } else if whole {
             let carriers: Vec<Carrier> = subflows.iter().filter_map(Carrier::of).collect();
-            self.gain.get_or_insert_default().advance(&carriers, self.flow.lasts(now), now);
+            let gain = self.gain.get_or_insert_with(|| Box::new(Gain::of(self.flow.rate(now))));
+            let shown = gain.advance(&carriers, self.flow.lasts(now), now);
+            let sends = sends(subflows);
+            for Shown { ends, best, pays_after } in shown {
+                lessons.learn(beside(&ends, &best, sends), pays_after, now);
+            }
         }
         subflows
             .iter_mut()
@@ -324,7 +336,7 @@ struct Candidate {
 impl Candidate {
     /// None for what is not the daemon's business.
     fn new(place: usize, connection: &Connection, surroundings: &Surroundings<'_>) -> Option<Self> {
-        let Surroundings { aims, health, now } = *surroundings;
+        let Surroundings { aims, health, now, .. } = *surroundings;
         let (subflow, steering) = (&connection.subflows[place], &connection.steering);
         let (rank, way) = aims.find(subflow.ends.local().ip()).filter(|_| subflow.established)?;
         let state = health.state(way.addr);
@@ -372,6 +384,8 @@ pub struct Surroundings<'a> {
     pub aims: &'a Aims,
     /// Which ways are alive.
     pub health: &'a Health,
+    /// What ways have added to long transfers.
+    pub lessons: &'a Lessons,
     /// When it is made.
     pub now: Duration,
 }
@@ -455,15 +469,23 @@ fn decision(connection: &Connection, surroundings: &Surroundings<'_>) -> Decisio
     let Some(carrier) = carrier(connection, &best, surroundings) else { return Decision::default() };
     let steering = &connection.steering;
     let lasts = steering.flow.lasts(surroundings.now);
-    let adds = |candidate: &&Candidate| {
-        !steering.gain.as_ref().is_some_and(|gain| gain.is_out(&candidate.ends, lasts))
+    let sends = sends(&connection.subflows);
+    // As long again as it has lasted.
+    let is_too_short = |known: &Candidate, other: &&Candidate| {
+        let pays_after =
+            surroundings.lessons.pays_after(&beside(&known.ends, &other.ends, sends), surroundings.now);
+        pays_after.is_some_and(|pays_after| pays_after > lasts * 2)
+    };
+    let adds = |candidate: &&Candidate| match &steering.gain {
+        Some(gain) if gain.knows(&candidate.ends) => !gain.is_out(&candidate.ends, lasts),
+        _ => !best.iter().any(|other| is_too_short(candidate, other)),
     };
     // Where what delivered most is no more, the others carry.
     let is_choice = best.iter().any(adds);
     let shared = shares(connection, surroundings.aims);
-    let best = best.into_iter().map(|candidate| {
+    let best = best.iter().map(|candidate| {
         let part = match (shared, candidate.ends == carrier) {
-            (true, _) if is_choice && !adds(&candidate) => (Part::StandsBy, Reason::AddsTooLittle),
+            (true, _) if is_choice && !adds(candidate) => (Part::StandsBy, Reason::AddsTooLittle),
             (true, _) => (Part::Carries, Reason::LongTransfer),
             (false, true) => (Part::Carries, why(connection.service)),
             (false, false) => (Part::StandsBy, why_not(connection.service)),
@@ -479,6 +501,17 @@ fn decision(connection: &Connection, surroundings: &Surroundings<'_>) -> Decisio
         (candidate.place, part)
     });
     Decision { carrier: Some(carrier), parts: best.chain(others).collect() }
+}
+
+/// A subflow's way beside that of another one.
+fn beside(one: &Ends, best: &Ends, sends: bool) -> Beside {
+    Beside { way: one.local().ip(), best: best.local().ip(), remote: best.remote().ip(), sends }
+}
+
+/// Whether a connection sends more than it receives, where most has moved.
+fn sends(subflows: &[Subflow]) -> bool {
+    let measured = subflows.iter().filter_map(|subflow| subflow.measured.as_ref());
+    measured.max_by_key(|known| known.moved).is_some_and(|known| known.sends)
 }
 
 /// Whether all good paths carry. Where nothing is measured there is no telling when a transfer is long.

@@ -12,10 +12,14 @@ mod tests;
 use std::time::Duration;
 
 use crate::core::connections::Ends;
+use crate::core::flow::per_second;
 
 /// What is delivered is compared over no less than this, and this many round trips of the slowest path.
 const WINDOW: Duration = Duration::from_secs(1);
 const ROUND_TRIPS: u32 = 4;
+
+/// What was delivered before the others were let in says nothing of later times.
+const ALONE_HOLDS_FOR: Duration = Duration::from_secs(10);
 
 /// What was read of a subflow that carries.
 #[derive(Clone, Copy, Debug)]
@@ -28,9 +32,23 @@ pub struct Carrier {
     pub rtt: Duration,
 }
 
+/// What a transfer has shown of a path.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown {
+    /// Which one.
+    pub ends: Ends,
+    /// The one that delivered most.
+    pub best: Ends,
+    /// How long a transfer takes to gain what the path costs its end; where it holds the others up, twice as long as this
+    /// transfer does without it.
+    pub pays_after: Duration,
+}
+
 /// The paths of one transfer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Gain {
+    /// What was delivered before others were let in, bytes per second.
+    alone: u64,
     window: Option<Window>,
     judged: Vec<Judged>,
 }
@@ -53,6 +71,11 @@ struct Judged {
 }
 
 impl Gain {
+    /// Of a transfer that has become long, and has delivered so many bytes per second on one path.
+    pub const fn of(alone: u64) -> Self {
+        Self { alone, window: None, judged: Vec::new() }
+    }
+
     /// Which of a connection's subflows carry is another matter now: what they deliver is counted anew.
     pub fn restart(&mut self) {
         self.window = None;
@@ -69,18 +92,23 @@ impl Gain {
         self.judged.iter().any(|known| known.ends == *ends && lasts < known.until)
     }
 
-    /// What was read of those that carry, in a transfer that has lasted for some time.
-    pub fn advance(&mut self, carriers: &[Carrier], lasts: Duration, now: Duration) {
+    /// Whether a subflow was ever left out: what this transfer has seen goes before what others have.
+    pub fn knows(&self, ends: &Ends) -> bool {
+        self.judged.iter().any(|known| known.ends == *ends)
+    }
+
+    /// What was read of those that carry, in a transfer that has lasted for some time. Tells what that has shown.
+    pub fn advance(&mut self, carriers: &[Carrier], lasts: Duration, now: Duration) -> Vec<Shown> {
         let begin =
             || Window { begun: now, moved: carriers.iter().map(|one| (one.ends, one.moved)).collect() };
         let Some(window) = &self.window else {
             self.window = Some(begin());
-            return;
+            return Vec::new();
         };
         let slowest = carriers.iter().map(|one| one.rtt).max().unwrap_or_default();
         let length = now.saturating_sub(window.begun);
         if length < WINDOW.max(slowest * ROUND_TRIPS) {
-            return;
+            return Vec::new();
         }
         let before =
             |ends| window.moved.iter().find(|(known, _)| *known == ends).map_or(0, |(_, moved)| *moved);
@@ -91,12 +119,16 @@ impl Gain {
         let rate = per_second(total, length);
         // What delivers most stays.
         let most = delivered.iter().max_by_key(|(_, amount)| *amount).map(|(one, _)| one.ends);
+        let mut shown = Vec::new();
         for (one, amount) in delivered.iter().filter(|(one, _)| Some(one.ends) != most) {
             let known = self.judged.iter().position(|known| known.ends == one.ends);
-            let without = known.and_then(|known| self.judged[known].without);
+            let alone = (lasts < ALONE_HOLDS_FOR).then_some(self.alone);
+            let without = known.and_then(|known| self.judged[known].without).or(alone);
             let holds_up = without.is_some_and(|without| rate < without - without / 10);
             // The time that it takes to save a round trip: total / amount of them, never more than is worth waiting for.
             let pays = one.rtt * u32::try_from(total / (*amount).max(1)).unwrap_or(u32::MAX).min(10_000);
+            let pays_after = if holds_up { pays.max(lasts * 4) } else { pays };
+            shown.extend(most.map(|best| Shown { ends: one.ends, best, pays_after }));
             let until = match (pays > lasts * 2, holds_up) {
                 (false, false) => continue,
                 (late, _) => (lasts * 2).max(if late { pays } else { Duration::ZERO }),
@@ -112,10 +144,6 @@ impl Gain {
                 known.without = Some(rate);
             }
         }
+        shown
     }
-}
-
-/// Bytes per second.
-fn per_second(amount: u64, length: Duration) -> u64 {
-    amount.saturating_mul(1000) / u64::try_from(length.as_millis()).unwrap_or(u64::MAX).max(1)
 }

@@ -60,7 +60,7 @@ fn measure(connection: &mut Connection, rtts: [u64; 3], moved: u64, at: Duration
     for (way, rtt) in (0..3).zip(rtts) {
         read(connection, &figures(way, rtt, moved), at);
     }
-    connection.steering.measured(&mut connection.subflows, at);
+    connection.steering.measured(&mut connection.subflows, &mut Lessons::default(), at);
 }
 
 fn read(connection: &mut Connection, figures: &Figures, at: Duration) {
@@ -71,8 +71,13 @@ fn read(connection: &mut Connection, figures: &Figures, at: Duration) {
 
 /// The ways that carry.
 fn carrying(connection: &mut Connection, at: Duration) -> Vec<u8> {
+    carrying_after(&Lessons::default(), connection, at)
+}
+
+/// The same, where something is known already.
+fn carrying_after(lessons: &Lessons, connection: &mut Connection, at: Duration) -> Vec<u8> {
     let (aims, health) = (aims(), Health::default());
-    decide(1, connection, &Surroundings { aims: &aims, health: &health, now: at });
+    decide(1, connection, &Surroundings { aims: &aims, health: &health, lessons, now: at });
     let carries =
         |way: u8| move |s: &Subflow| s.carries() == Some(true) && s.ends.local().ip() == address(way);
     let mut ways: Vec<u8> = (0..3).filter(|way| connection.subflows.iter().any(carries(*way))).collect();
@@ -129,7 +134,7 @@ fn a_long_transfer_gets_every_good_path_and_a_pause_ends_it() {
         let idle = Figures { backlogged: false, ..figures(way, [20, 80, 90][usize::from(way)], 5_000_000) };
         read(&mut connection, &idle, now(2800));
     }
-    connection.steering.measured(&mut connection.subflows, now(2800));
+    connection.steering.measured(&mut connection.subflows, &mut Lessons::default(), now(2800));
     assert_eq!(carrying(&mut connection, now(2800)), [0]);
 }
 
@@ -142,8 +147,36 @@ fn a_reading_of_one_subflow_ends_no_transfer() {
         carrying(&mut connection, now(1000 + step * 100));
     }
     read(&mut connection, &Figures { backlogged: false, ..figures(2, 90, 5_000_000) }, now(3000));
-    connection.steering.measured(&mut connection.subflows, now(3000));
+    connection.steering.measured(&mut connection.subflows, &mut Lessons::default(), now(3000));
     assert!(connection.steering.is_long());
+}
+
+/// 50 and 1 megabytes a second from the second reading on, and 100 ms on the slower way: 5.1 s pass before that has saved as
+/// much.
+#[test]
+fn what_one_transfer_learns_of_a_way_the_next_one_knows() {
+    let mut lessons = Lessons::default();
+    let mut first_with_both = |host: u8| {
+        let mut connection = connection(Service::Aggregate);
+        let remote = SocketAddr::from(([192, 0, 2, host], 443));
+        connection.subflows.iter_mut().for_each(|subflow| {
+            subflow.ends = Ends::new(subflow.ends.local(), remote);
+        });
+        let carries_both = |step: &u64| {
+            let at = now(1000 + step * 100);
+            for (way, rtt, share) in [(0, 10, 5_000_000), (1, 100, 100_000)] {
+                let ends = Ends::new(ends(way).local(), remote);
+                read(&mut connection, &Figures { ends, ..figures(way, rtt, step * share) }, at);
+            }
+            connection.steering.measured(&mut connection.subflows, &mut lessons, at);
+            carrying_after(&lessons, &mut connection, at) == [0, 1]
+        };
+        let both: Vec<u64> = (0..60).filter(carries_both).collect();
+        both[0]
+    };
+    assert_eq!(first_with_both(1), 5, "nothing is known yet");
+    assert_eq!(first_with_both(1), 27);
+    assert_eq!(first_with_both(2), 5, "another host");
 }
 
 #[test]
@@ -160,7 +193,11 @@ fn where_nothing_is_measured_an_aggregate_uses_all() {
     let mut connection = connection(Service::Aggregate);
     let aims = Aims { measured: false, ..aims() };
     let health = Health::default();
-    decide(1, &mut connection, &Surroundings { aims: &aims, health: &health, now: now(1) });
+    decide(
+        1,
+        &mut connection,
+        &Surroundings { aims: &aims, health: &health, lessons: &Lessons::default(), now: now(1) },
+    );
     assert_eq!(connection.subflows.iter().filter(|s| s.carries() == Some(true)).count(), 2);
 }
 

@@ -2,6 +2,7 @@
 use super::*;
 use crate::core::connections::Ends;
 use crate::core::health::Health;
+use crate::core::steering::Lessons;
 
 const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 443);
 
@@ -36,7 +37,11 @@ fn connection(ways: &[u8]) -> Connection {
 
 fn next_of(connection: &mut Connection, aims: &Aims) -> Next {
     let health = Health::default();
-    next(1, connection, &Surroundings { aims, health: &health, now: Duration::ZERO })
+    next(
+        1,
+        connection,
+        &Surroundings { aims, health: &health, lessons: &Lessons::default(), now: Duration::ZERO },
+    )
 }
 
 #[test]

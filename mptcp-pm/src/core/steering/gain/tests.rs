@@ -15,7 +15,7 @@ type Path = (u64, u64);
 
 /// A transfer that is read every second: which paths carried in each second.
 fn transfer(paths: &[Path], seconds: u64, held_up: impl Fn(&[bool]) -> u64) -> Vec<Vec<bool>> {
-    let mut gain = Gain::default();
+    let mut gain = Gain::of(0);
     let mut moved = vec![0; paths.len()];
     let mut history: Vec<Vec<bool>> = Vec::new();
     for second in 1..=seconds {
@@ -63,6 +63,20 @@ fn a_path_that_holds_the_others_up_is_left_out_longer_each_time() {
     let with: usize = history.iter().skip(60).filter(|carries| carries[1]).count();
     assert!(with <= 20, "{with} seconds of 540 with it");
     assert!(changes(&history, 1).len() <= 14, "{:?}", changes(&history, 1));
+}
+
+/// What is held up delivers only ten times as much, so the path seems to pay: that there was more before shows that it does not.
+#[test]
+fn a_path_that_holds_the_others_up_is_left_out_the_first_time() {
+    let mut gain = Gain::of(2_500_000);
+    let carrier =
+        |way: u8, moved: u64, rtt: u64| Carrier { ends: ends(way), moved, rtt: Duration::from_millis(rtt) };
+    for second in 1..=3 {
+        let at = Duration::from_secs(second);
+        gain.advance(&[carrier(0, second * 700_000, 30), carrier(1, second * 80_000, 230)], at, at);
+    }
+    assert!(gain.is_out(&ends(1), Duration::from_secs(3)));
+    assert!(!gain.is_out(&ends(0), Duration::from_secs(3)));
 }
 
 proptest! {

@@ -1,0 +1,63 @@
+//! What the ways have added to long transfers of late: the next transfer with the same host need not find it out again.
+//!
+//! A transfer learns only after a second or more that a path adds little, when a short one is over. What it has learned
+//! holds for the two ways, the direction and the host alone: how fast a path is depends on all of them.
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Accesses change, and so do the networks behind them: after this it is found out again.
+const HOLDS_FOR: Duration = Duration::from_secs(600);
+
+/// The oldest are forgotten first.
+const MOST: usize = 64;
+
+/// Of two ways, one beside the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// The local address of the one.
+    pub way: IpAddr,
+    /// That of the other one, which delivered more.
+    pub best: IpAddr,
+    /// The host at the other end.
+    pub remote: IpAddr,
+    /// We send more than we receive.
+    pub sends: bool,
+}
+
+/// All that is known.
+#[derive(Clone, Debug, Default)]
+pub struct Lessons(VecDeque<Lesson>);
+
+#[derive(Clone, Debug)]
+struct Lesson {
+    of: Beside,
+    /// How long a transfer takes to gain what the way costs its end.
+    pays_after: Duration,
+    at: Duration,
+}
+
+impl Lessons {
+    /// A transfer has shown how long one has to go on for a way to pay.
+    pub fn learn(&mut self, of: Beside, pays_after: Duration, now: Duration) {
+        self.0.retain(|known| known.of != of && now < known.at + HOLDS_FOR);
+        if self.0.len() == MOST {
+            self.0.pop_front();
+        }
+        self.0.push_back(Lesson { of, pays_after, at: now });
+    }
+
+    /// How long a transfer has to go on for a way to pay; none where that is not known.
+    pub fn pays_after(&self, of: &Beside, now: Duration) -> Option<Duration> {
+        let known = self.0.iter().find(|known| known.of == *of && now < known.at + HOLDS_FOR);
+        known.map(|known| known.pays_after)
+    }
+
+    /// Ways that are no more: an address that comes back may be that of another network.
+    pub fn retain(&mut self, exists: impl Fn(IpAddr) -> bool) {
+        self.0.retain(|known| exists(known.of.way) && exists(known.of.best));
+    }
+}
