@@ -63,7 +63,7 @@ static CGROUPS: HashMap<u64, Tables> = HashMap::with_max_entries(CGROUPS_KNOWN, 
 
 /// The ids of cgroups that begin.
 #[map]
-static BEGUN: RingBuf = RingBuf::with_byte_size(16 << 10, 0);
+static BEGUN: RingBuf = RingBuf::with_byte_size(64 << 10, 0);
 
 /// The license that some of the helpers ask for.
 #[unsafe(link_section = "license")]
