@@ -4,7 +4,7 @@
 //! it has not delivered yet fills the windows of the connection. Earliest completion first (Lim et al., CoNEXT 2017) leaves
 //! a path out as long as what is left goes sooner over the others alone. How much is left only the application knows; as in
 //! `flow`, a transfer that has lasted for some time is expected to last for as long again. In that time a path saves its
-//! share of all that is delivered, and the end may wait for it for a round trip, queue included. That it holds the others up
+//! share of all that is delivered, and the end may wait for what it was given last, and for a round trip, queue included. That it holds the others up
 //! is seen by what all of them deliver, with it and without it.
 #[cfg(test)]
 mod tests;
@@ -17,6 +17,13 @@ use crate::core::flow::per_second;
 /// What is delivered is compared over no less than this, and this many round trips of the slowest path.
 const WINDOW: Duration = Duration::from_secs(1);
 const ROUND_TRIPS: u32 = 4;
+
+/// What the kernel hands to a path at once, bytes (`MPTCP_SEND_BURST_SIZE`, net/mptcp/protocol.c): it may only begin to send that
+/// when the others are done.
+const BURST: u64 = 1 << 16;
+
+/// Nothing is left out for longer without another look.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// What was delivered before the others were let in says nothing of later times.
 const ALONE_HOLDS_FOR: Duration = Duration::from_secs(10);
@@ -39,8 +46,8 @@ pub struct Shown {
     pub ends: Ends,
     /// The one that delivered most.
     pub best: Ends,
-    /// How long a transfer takes to gain what the path costs its end; where it holds the others up, twice as long as this
-    /// transfer does without it.
+    /// How long a transfer takes to gain what the path costs its end; where it holds the others up, twice as long as this one
+    /// has taken to show it, if that is more.
     pub pays_after: Duration,
 }
 
@@ -125,14 +132,17 @@ impl Gain {
             let alone = (lasts < ALONE_HOLDS_FOR).then_some(self.alone);
             let without = known.and_then(|known| self.judged[known].without).or(alone);
             let holds_up = without.is_some_and(|without| rate < without - without / 10);
-            // The time that it takes to save a round trip: total / amount of them, never more than is worth waiting for.
-            let pays = one.rtt * u32::try_from(total / (*amount).max(1)).unwrap_or(u32::MAX).min(10_000);
-            let pays_after = if holds_up { pays.max(lasts * 4) } else { pays };
+            // What it saves is its share of the time, and what it costs at the end is what it has in hand by then.
+            let in_hand = BURST.saturating_mul(length.as_millis() as u64) / (*amount).max(1);
+            let wait = one.rtt + Duration::from_millis(in_hand);
+            let saves = wait.saturating_mul(u32::try_from(total / (*amount).max(1)).unwrap_or(u32::MAX));
+            // Never more than is worth waiting for.
+            let pays_after = saves.min(LONGEST).max(if holds_up { lasts * 2 } else { Duration::ZERO });
             shown.extend(most.map(|best| Shown { ends: one.ends, best, pays_after }));
-            let until = match (pays > lasts * 2, holds_up) {
-                (false, false) => continue,
-                (late, _) => (lasts * 2).max(if late { pays } else { Duration::ZERO }),
-            };
+            if pays_after <= lasts * 2 && !holds_up {
+                continue;
+            }
+            let until = pays_after.max(lasts * 2);
             let judged = Judged { ends: one.ends, until, without };
             match known {
                 Some(known) => self.judged[known] = judged,
