@@ -44,6 +44,8 @@ fields! {
     PacingRate = "sock" "sk_pacing_rate";
     User = "sock" "sk_uid";
     Cgroup = "sock" "sk_cgrp_data.cgroup";
+    CgroupsOfThread = "task_struct" "cgroups";
+    DefaultCgroup = "css_set" "dfl_cgrp";
     CgroupNode = "cgroup" "kn";
     NodeId = "kernfs_node" "id";
     NamespaceCookie = "net" "net_cookie";

@@ -19,7 +19,7 @@ use mptcp_common::{
 };
 use mptcp_ebpf::kernel::{
     Offsets, Structure, argument,
-    process::{cgroup_at, found, own_cgroup},
+    process::{cgroup_at, found},
     setting,
 };
 
@@ -98,7 +98,7 @@ pub extern "C" fn mptcpify(ctx: *mut c_void) -> u32 {
 #[inline(always)]
 fn is_meant() -> bool {
     match Structure::of_this_thread(&OFFSETS) {
-        Some(thread) => is_here(&thread) && is_yes(by_cgroup(by_user(&thread, by_name(&thread)))),
+        Some(thread) => is_here(&thread) && is_yes(by_cgroup(&thread, by_user(&thread, by_name(&thread)))),
         None => false,
     }
 }
@@ -146,12 +146,12 @@ fn of_user(user: u32) -> Tables {
 
 /// Of tables that fit otherwise. The loader knows all cgroups but those that begin at this moment, which count as what they are inside of.
 #[inline(always)]
-fn by_cgroup(tables: Tables) -> Tables {
+fn by_cgroup(thread: &Structure, tables: Tables) -> Tables {
     let any = setting(&ANY_CGROUP);
     if first(tables) & !any == 0 {
         return tables;
     }
-    if let Some(fitting) = found(&CGROUPS, &own_cgroup()) {
+    if let Some(fitting) = own_cgroup(thread).and_then(|id| found(&CGROUPS, &id)) {
         return tables & (any | fitting);
     }
     let mut fitting = any;
@@ -163,6 +163,13 @@ fn by_cgroup(tables: Tables) -> Tables {
         fitting |= found(&CGROUPS, &id).unwrap_or(0);
     }
     tables & fitting
+}
+
+/// The id of the thread's cgroup in the hierarchy of version 2, without the call that the helper takes.
+#[inline(always)]
+fn own_cgroup(thread: &Structure) -> Option<u64> {
+    let cgroup = thread.inner(Field::CgroupsOfThread)?.inner(Field::DefaultCgroup)?;
+    cgroup.inner(Field::CgroupNode).map(|node| node.read(Field::NodeId))
 }
 
 /// The first of the tables alone: where it fits for certain, the others do not matter.

@@ -2,9 +2,7 @@
 use core::{ffi::c_void, ptr::NonNull};
 
 use aya_ebpf::{
-    helpers::generated::{
-        bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_current_task_btf,
-    },
+    helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_task_btf},
     maps::HashMap,
 };
 use mptcp_common::fields::Field;
@@ -33,13 +31,6 @@ impl Structure {
 pub fn cgroup_at(level: i32) -> u64 {
     // SAFETY: the helper takes any level.
     unsafe { bpf_get_current_ancestor_cgroup_id(level) }
-}
-
-/// The id of the cgroup that the process is in.
-#[inline(always)]
-pub fn own_cgroup() -> u64 {
-    // SAFETY: the helper has no arguments.
-    unsafe { bpf_get_current_cgroup_id() }
 }
 
 /// What a key leads to: a copy. Only the loader writes such maps.

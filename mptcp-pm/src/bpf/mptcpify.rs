@@ -23,7 +23,7 @@ pub(super) const FUNCTION: &str = "update_socket_protocol";
 pub(super) const TRACEPOINT: &str = "cgroup_mkdir";
 
 /// What the programs cannot do without.
-pub(super) const NEEDED: [Field; 9] = [
+pub(super) const NEEDED: [Field; 11] = [
     Field::Namespaces,
     Field::NetworkNamespace,
     Field::NamespaceCookie,
@@ -31,6 +31,8 @@ pub(super) const NEEDED: [Field; 9] = [
     Field::ProcessName,
     Field::Credentials,
     Field::FileUser,
+    Field::CgroupsOfThread,
+    Field::DefaultCgroup,
     Field::CgroupNode,
     Field::NodeId,
 ];
