@@ -470,10 +470,11 @@ fn decision(connection: &Connection, surroundings: &Surroundings<'_>) -> Decisio
     let steering = &connection.steering;
     let lasts = steering.flow.lasts(surroundings.now);
     let sends = sends(&connection.subflows);
+    // As long again as it has lasted.
     let is_too_short = |known: &Candidate, other: &&Candidate| {
         let pays_after =
             surroundings.lessons.pays_after(&beside(&known.ends, &other.ends, sends), surroundings.now);
-        pays_after.is_some_and(|pays_after| pays_after > lasts)
+        pays_after.is_some_and(|pays_after| pays_after > lasts * 2)
     };
     let adds = |candidate: &&Candidate| match &steering.gain {
         Some(gain) if gain.knows(&candidate.ends) => !gain.is_out(&candidate.ends, lasts),

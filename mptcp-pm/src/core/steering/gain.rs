@@ -46,8 +46,8 @@ pub struct Shown {
     pub ends: Ends,
     /// The one that delivered most.
     pub best: Ends,
-    /// How long a transfer takes to gain what the path costs its end; where it holds the others up, twice as long as this one
-    /// has taken to show it, if that is more.
+    /// How long a transfer takes to gain what the path costs its end; where it holds the others up, four times as long as this
+    /// one has taken to show it, if that is more.
     pub pays_after: Duration,
 }
 
@@ -137,7 +137,7 @@ impl Gain {
             let wait = one.rtt + Duration::from_millis(in_hand);
             let saves = wait.saturating_mul(u32::try_from(total / (*amount).max(1)).unwrap_or(u32::MAX));
             // Never more than is worth waiting for.
-            let pays_after = saves.min(LONGEST).max(if holds_up { lasts * 2 } else { Duration::ZERO });
+            let pays_after = saves.min(LONGEST).max(if holds_up { lasts * 4 } else { Duration::ZERO });
             shown.extend(most.map(|best| Shown { ends: one.ends, best, pays_after }));
             if pays_after <= lasts * 2 && !holds_up {
                 continue;
