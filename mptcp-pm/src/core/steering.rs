@@ -469,7 +469,8 @@ fn decision(connection: &Connection, surroundings: &Surroundings<'_>) -> Decisio
     let Some(carrier) = carrier(connection, &best, surroundings) else { return Decision::default() };
     let steering = &connection.steering;
     let lasts = steering.flow.lasts(surroundings.now);
-    let sends = sends(&connection.subflows);
+    let shared = shares(connection, surroundings.aims);
+    let sends = shared && sends(&connection.subflows);
     // As long again as it has lasted.
     let is_too_short = |known: &Candidate, other: &&Candidate| {
         let pays_after =
@@ -480,9 +481,8 @@ fn decision(connection: &Connection, surroundings: &Surroundings<'_>) -> Decisio
         Some(gain) if gain.knows(&candidate.ends) => !gain.is_out(&candidate.ends, lasts),
         _ => !best.iter().any(|other| is_too_short(candidate, other)),
     };
-    // Where what delivered most is no more, the others carry.
-    let is_choice = best.iter().any(adds);
-    let shared = shares(connection, surroundings.aims);
+    // Where what delivered most is no more, the others carry. What is not shared need not be weighed.
+    let is_choice = shared && best.iter().any(adds);
     let best = best.iter().map(|candidate| {
         let part = match (shared, candidate.ends == carrier) {
             (true, _) if is_choice && !adds(candidate) => (Part::StandsBy, Reason::AddsTooLittle),

@@ -4,8 +4,8 @@
 //! it has not delivered yet fills the windows of the connection. Earliest completion first (Lim et al., CoNEXT 2017) leaves
 //! a path out as long as what is left goes sooner over the others alone. How much is left only the application knows; as in
 //! `flow`, a transfer that has lasted for some time is expected to last for as long again. In that time a path saves its
-//! share of all that is delivered, and the end may wait for what it was given last, and for a round trip, queue included. That it holds the others up
-//! is seen by what all of them deliver, with it and without it.
+//! share of all that is delivered, and the end may wait for what it was given last, and for a round trip, queue included.
+//! That it holds the others up is seen by what all of them deliver, with it and without it.
 #[cfg(test)]
 mod tests;
 
@@ -133,17 +133,17 @@ impl Gain {
             let without = known.and_then(|known| self.judged[known].without).or(alone);
             let holds_up = without.is_some_and(|without| rate < without - without / 10);
             // What it saves is its share of the time, and what it costs at the end is what it has in hand by then.
-            let in_hand = BURST.saturating_mul(length.as_millis() as u64) / (*amount).max(1);
+            let amount = (*amount).max(1);
+            let in_hand = BURST.saturating_mul(length.as_millis() as u64) / amount;
             let wait = one.rtt + Duration::from_millis(in_hand);
-            let saves = wait.saturating_mul(u32::try_from(total / (*amount).max(1)).unwrap_or(u32::MAX));
+            let saves = wait.saturating_mul(u32::try_from(total / amount).unwrap_or(u32::MAX));
             // Never more than is worth waiting for.
             let pays_after = saves.min(LONGEST).max(if holds_up { lasts * 4 } else { Duration::ZERO });
             shown.extend(most.map(|best| Shown { ends: one.ends, best, pays_after }));
-            if pays_after <= lasts * 2 && !holds_up {
+            if pays_after <= lasts * 2 {
                 continue;
             }
-            let until = pays_after.max(lasts * 2);
-            let judged = Judged { ends: one.ends, until, without };
+            let judged = Judged { ends: one.ends, until: pays_after, without };
             match known {
                 Some(known) => self.judged[known] = judged,
                 None => self.judged.push(judged),
