@@ -9,8 +9,9 @@
 //! its endpoint, but its subflow does. No event tells of an endpoint, so the kernel is asked for all of them again and
 //! again; the second subflow is told of by the kernel's event. Both are measured by the same thread. The kernel answers
 //! only when it has dealt with a request, and dealing with a new endpoint includes the handshake where nothing delays
-//! it: hence the two figures are nearly the same here. That thread and both daemons run at real-time priority: what
-//! else runs on the machine is not measured.
+//! it: hence the two figures are nearly the same here. That thread and both daemons run at real-time priority, that
+//! thread on a processor of its own where there are two: what else runs on the machine is not measured, nor what a daemon
+//! does after the endpoint is there. Rounds begin when the new networks have come to rest.
 //!
 //! What a daemon takes: its memory after as many changes as an hour with one each second has, and how often it runs in
 //! a minute in which nothing happens, not even with the last sockets.
@@ -20,6 +21,8 @@
 //!
 //! Arguments: the number of rounds, 0 for none; then `brief`, which leaves out what a daemon takes.
 
+#[path = "react/processor.rs"]
+mod processor;
 #[path = "react/requests.rs"]
 mod requests;
 #[path = "react/side.rs"]
@@ -40,7 +43,7 @@ const ROUNDS: usize = 200;
 const REST: Duration = Duration::from_millis(200);
 /// An hour with one change each second.
 const CHANGES: usize = 3600;
-/// How long the kernel itself goes on after the last change (IPv6 looks for routers for as long).
+/// How long the kernel itself goes on after a link has come up (IPv6 looks for routers for as long).
 const AFTERMATH: Duration = Duration::from_secs(15);
 /// How long nothing happens.
 const IDLE: Duration = Duration::from_secs(60);
@@ -56,6 +59,7 @@ fn main() -> Result<()> {
     let brief = arguments.next().is_some_and(|word| word == "brief");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tests::keep_time();
+    processor::take(nix::unistd::Pid::from_raw(0), processor::Of::Clock)?;
     let ours = |manager| Side::ours(&runtime, manager);
     let mut sides = [ours("kernel")?, ours("daemon")?, Side::mptcpd(&runtime)?];
     let mut report = Report::new("react", "see each case; peer: mptcpd");
@@ -78,6 +82,7 @@ fn rows(report: &mut Report, case: &str, [kernel, daemon, peer]: [f64; 3]) {
 }
 
 fn reaction(report: &mut Report, sides: &mut Sides, runtime: &Runtime, rounds: usize) -> Result<()> {
+    std::thread::sleep(AFTERMATH);
     let mut results = [const { Vec::new() }; 3];
     for number in 0..rounds {
         for (side, results) in sides.iter_mut().zip(&mut results) {

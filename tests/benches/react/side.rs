@@ -1,10 +1,12 @@
 //! One daemon in its network, and what the benchmark does to it.
 
+use crate::processor;
 use crate::requests::{ADDRESS, Datagrams, Requests};
 use crate::silence::Silence;
 use anyhow::{Context, Result, ensure};
 use mptcp_pm::netlink::mptcp::{Events, Mptcp, Notice};
 use mptcp_pm::netlink::mptcp_wire::event::Kind;
+use nix::unistd::Pid;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -94,8 +96,11 @@ impl Process {
         }
     }
 
-    /// Gives it real-time priority, above that of the thread that asks the kernel without a pause.
+    /// Gives it real-time priority, above that of the thread that asks the kernel without a pause, and where there is
+    /// more than one a processor without that thread: what a daemon does after it has added the endpoint is not to
+    /// keep the endpoint from being seen.
     fn prefer(&self) -> Result<()> {
+        processor::take(Pid::from_raw(i32::try_from(self.id())?), processor::Of::Daemons)?;
         let status = Command::new("chrt").args(["--fifo", "--pid", "20", &self.id().to_string()]).status();
         ensure!(status.context("run chrt: install util-linux")?.success(), "chrt cannot set a priority");
         Ok(())
