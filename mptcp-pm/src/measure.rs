@@ -30,7 +30,10 @@ const OFTEN: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// The part of a processor that readings may take: one in so many.
-const SHARE: u32 = 50;
+const SHARE: u32 = 100;
+
+/// The same while transfers may be about to become long.
+const SHARE_OFTEN: u32 = 50;
 
 /// The measurements of this network namespace.
 pub struct Measure {
@@ -276,7 +279,8 @@ impl Measure {
     }
 
     fn period(&self) -> Duration {
-        (self.cost * SHARE).clamp(if self.often { OFTEN } else { PERIOD }, LONGEST)
+        let (share, shortest) = if self.often { (SHARE_OFTEN, OFTEN) } else { (SHARE, PERIOD) };
+        (self.cost * share).clamp(shortest, LONGEST)
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Paths {
     lessons: Lessons,
     /// Addresses that were in use before: what lives on them is lost, even where they are still there.
     former: BTreeSet<IpAddr>,
+    /// Those with subflows that are silent, or were of late; some no longer have any.
+    hurt: BTreeSet<Token>,
     /// Connections that have to be looked at, in turn.
     due: VecDeque<Token>,
     /// The same, to be found.
@@ -89,6 +91,7 @@ impl Paths {
         match notice {
             Notice::Closed => {
                 self.connections.remove(&token);
+                self.hurt.remove(&token);
                 self.untold.insert(token);
                 return;
             }
@@ -143,6 +146,7 @@ impl Paths {
             self.connections.insert(token, connection);
             self.claim(token);
         }
+        self.hurt.retain(|token| !before.contains_key(token));
         self.untold.extend(before.into_keys());
         self.unsure = false;
         self.look_at_all();
@@ -296,7 +300,10 @@ impl Paths {
             false => self.health.alarm(self.aims.place(local), alarm, now),
         };
         match alarm.kind {
-            Kind::Silent => connection.steering.silent(alarm.ends, alone),
+            Kind::Silent => {
+                connection.steering.silent(alarm.ends, alone);
+                self.hurt.insert(alarm.token);
+            }
             Kind::Heard => connection.steering.heard(&alarm.ends, now),
             Kind::Late | Kind::Quiet => {}
         }
@@ -318,7 +325,10 @@ impl Paths {
             for (way, remote) in self.health.take_alone() {
                 let is_meant =
                     |ends: &Ends| ends.remote().ip() == remote && self.aims.place(ends.local().ip()) == way;
-                self.connections.values_mut().for_each(|connection| connection.steering.give_up(is_meant));
+                for token in &self.hurt {
+                    let hurt = self.connections.get_mut(token).into_iter();
+                    hurt.for_each(|connection| connection.steering.give_up(is_meant));
+                }
             }
             changed.into_iter().for_each(|(before, after)| self.judged(before, after));
         }
@@ -331,9 +341,11 @@ impl Paths {
         if before.is_usable() != after.is_usable() {
             self.look_at_all();
         } else if before != after {
-            let hurt = self.connections.iter().filter(|(_, connection)| connection.steering.knows_silence());
-            let hurt: Vec<Token> = hurt.map(|(token, _)| *token).collect();
-            hurt.into_iter().for_each(|token| self.look_at(token));
+            let mut hurt = std::mem::take(&mut self.hurt);
+            let knows = |connection: &Connection| connection.steering.knows_silence();
+            hurt.retain(|token| self.connections.get(token).is_some_and(|connection| knows(connection)));
+            hurt.iter().for_each(|token| self.look_at(*token));
+            self.hurt = hurt;
         }
     }
 
