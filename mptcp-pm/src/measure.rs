@@ -29,6 +29,9 @@ const OFTEN: Duration = Duration::from_millis(50);
 /// The same where so much is to be read that it would take more than [`SHARE`] of the time, and at most.
 const LONGEST: Duration = Duration::from_secs(10);
 
+/// For so long after the first data since nothing flowed it is not known what follows: any of it may become long.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// The part of a processor that readings may take: one in so many.
 const SHARE: u32 = 100;
 
@@ -49,6 +52,8 @@ pub struct Measure {
     steers: bool,
     /// Readings come often: transfers are growing.
     often: bool,
+    /// When data was first seen to flow again.
+    woken: Option<Instant>,
     /// How much of a processor's time the last one took, with what was decided on it.
     cost: Duration,
 }
@@ -78,6 +83,7 @@ impl Measure {
             feed: Feed::default(),
             steers: false,
             often: false,
+            woken: None,
             cost: Duration::ZERO,
         }
     }
@@ -136,7 +142,8 @@ impl Measure {
     /// Whether somebody steers by what is read, and whether it has to be read often.
     pub fn pace(&mut self, steers: bool, often: bool) {
         self.steers = steers;
-        self.often = steers && often;
+        let is_fresh = self.woken.is_some_and(|at| at.elapsed() < FRESH);
+        self.often = steers && (often || is_fresh);
         let period = self.period();
         if self.often
             && let Some(next) = &mut self.next_reading
@@ -209,7 +216,7 @@ impl Measure {
             // Taken in, and forgotten only when those who listen have been told.
             Event::Closed(sample) | Event::Read(sample) => self.stats.read(sample),
             Event::Timeout(timeout) => tracing::debug!(?timeout, "retransmission timer expired"),
-            Event::Awake => {}
+            Event::Awake => self.woken = Some(Instant::now()),
         }
         self.tell(event);
         if let Event::Closed(sample) = event {

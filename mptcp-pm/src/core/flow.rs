@@ -15,6 +15,9 @@ const AT_LEAST: Duration = Duration::from_millis(150);
 /// Slower than this, in bytes per second, a transfer is not limited by its path: messages, a call, a film.
 const FAST: u64 = 250_000;
 
+/// A transfer that moves less between two looks is not about to become long.
+const SOME: u64 = 8 << 10;
+
 /// A pause of this length ends a transfer.
 const PAUSE: Duration = Duration::from_millis(400);
 
@@ -38,6 +41,8 @@ pub struct Flow {
     /// When it began, and what had moved by then.
     began: Option<(Duration, u64)>,
     long: bool,
+    /// It moved much when it last moved something.
+    brisk: bool,
 }
 
 impl Flow {
@@ -48,9 +53,10 @@ impl Flow {
         // Between two readings that both saw something move nobody looked: that is no pause. Nor is it one when something
         // waits to be sent, and only its path fails.
         if !more && whole && !backlogged && now.saturating_sub(self.last) > PAUSE + slowest {
-            (self.began, self.long) = (None, false);
+            (self.began, self.long, self.brisk) = (None, false, false);
         }
         if more {
+            self.brisk = backlogged || moved - self.moved >= SOME;
             let (began, before) = *self.began.get_or_insert((now, moved));
             self.last = now;
             let lasts = now.saturating_sub(began);
@@ -77,6 +83,11 @@ impl Flow {
     pub fn rate(&self, now: Duration) -> u64 {
         let amount = self.began.map_or(0, |(_, before)| self.moved.saturating_sub(before));
         per_second(amount, self.lasts(now))
+    }
+
+    /// Whether the transfer may soon be long: messages, a call never are, and are not worth looking at often.
+    pub const fn is_brisk(&self) -> bool {
+        self.brisk
     }
 
     /// Whether the transfer is long.

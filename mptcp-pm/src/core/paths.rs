@@ -111,7 +111,7 @@ impl Paths {
             },
         }
         let noted = self.connections.get(&token);
-        self.growing |= noted.is_some_and(|connection| is_growing(connection));
+        self.growing |= noted.is_some_and(|connection| may_grow(connection));
         let is_first = |subflow: &Subflow| subflow.established && subflow.born_backup;
         let is_unseen = noted.is_some_and(|connection| connection.subflows.iter().any(is_first));
         self.unsure |= self.takes_backup.is_none() && is_unseen;
@@ -245,7 +245,7 @@ impl Paths {
                 // What stands by is not measured otherwise.
                 meet(connection, &self.aims, &mut self.health, MEASURE_EVERY, now);
             }
-            self.growing |= is_growing(connection);
+            self.growing |= may_grow(connection) && connection.steering.is_promising(now);
             let around = Surroundings { aims: &self.aims, health: &self.health, lessons: &self.lessons, now };
             let has_choice = connection.subflows.len() > 1 && subflows::is_ours(connection, &self.aims);
             if has_choice && steering::would_decide(connection, &around) {
@@ -382,8 +382,8 @@ fn meet(connection: &Connection, aims: &Aims, health: &mut Health, every: Durati
     }
 }
 
-/// Whether a transfer may become long enough for further paths.
-fn is_growing(connection: &Connection) -> bool {
+/// Whether a transfer could become long enough for further paths.
+fn may_grow(connection: &Connection) -> bool {
     connection.service == Service::Aggregate
         && connection.subflows.len() > 1
         && !connection.steering.is_long()

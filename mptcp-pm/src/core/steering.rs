@@ -75,6 +75,9 @@ impl Reason {
 /// Another path has to be faster by a fifth and by this much before an interactive connection moves to it.
 const MARGIN: Duration = Duration::from_millis(2);
 
+/// How long nothing is known of what will be sent on a connection that has just begun.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// How long a carrier stays, unless something is wrong with it.
 const STAY: Duration = Duration::from_secs(1);
 
@@ -291,6 +294,11 @@ impl Steering {
     /// Whether a subflow was given up.
     pub fn is_dead(&self, ends: &Ends) -> bool {
         self.silences.iter().any(|known| known.ends == *ends && known.dead)
+    }
+
+    /// Whether the transfer that is under way may soon be long, or a new one may.
+    pub fn is_promising(&self, now: Duration) -> bool {
+        self.flow.is_brisk() || now < self.led_since + FRESH
     }
 
     /// Whether the transfer that is under way is long.

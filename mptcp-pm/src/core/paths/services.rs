@@ -143,7 +143,7 @@ impl Paths {
         (connection.service, connection.why) = (service, why);
         if is_new {
             self.untold.insert(token);
-            self.growing |= super::is_growing(connection);
+            self.growing |= super::may_grow(connection);
             self.look_at(token);
         }
     }

@@ -180,6 +180,23 @@ fn what_one_transfer_learns_of_a_way_the_next_one_knows() {
 }
 
 #[test]
+fn only_what_may_become_long_is_looked_at_often() {
+    let mut connection = connection(Service::Aggregate);
+    let mut is_promising = |moved: u64, at: Duration| {
+        read(&mut connection, &Figures { backlogged: false, ..figures(0, 20, moved) }, at);
+        connection.steering.measured(&mut connection.subflows, &mut Lessons::default(), at);
+        carrying(&mut connection, at);
+        connection.steering.is_promising(at)
+    };
+    assert!(is_promising(0, now(1000)), "it has just begun");
+    assert!(!is_promising(500, now(2100)), "a message");
+    assert!(!is_promising(1000, now(2300)), "another one");
+    assert!(is_promising(100_000, now(2400)), "a page, or more");
+    assert!(is_promising(100_000, now(2500)), "between two bursts");
+    assert!(!is_promising(100_000, now(3500)), "it was a page");
+}
+
+#[test]
 fn messages_are_never_long() {
     let mut connection = connection(Service::Aggregate);
     for step in 0..500 {
