@@ -574,7 +574,10 @@ impl Core {
         }
         let urgent = self.dirty.then(|| self.read(Source::is_urgent, now)).flatten();
         // Connections go before endpoints, whose deletion takes its time; but a way exists before its subflows.
-        let makes_way = |action: &Action| matches!(action, Action::AddRoute(_) | Action::AddRule(_));
+        let makes_way = |action: &Action| match action {
+            Action::AddRoute(route) => !self.world.has_way_of(route),
+            action => matches!(action, Action::AddRule(_)),
+        };
         let early = !self.queue.iter().any(makes_way);
         urgent
             .or_else(|| early.then(|| self.manage(now)).flatten())

@@ -76,6 +76,13 @@ impl World {
         }
     }
 
+    /// Whether there is a route like this one, whatever window it has sockets begin with: what loses another path needs the
+    /// window that it has.
+    pub fn has_way_of(&self, route: &Route) -> bool {
+        let alike = |known: &Route| *known == Route { initial_window: known.initial_window, ..route.clone() };
+        self.routes.to(route.dst).any(alike)
+    }
+
     /// The default routes that leave by an interface, best first: those of the main table before those that only rules
     /// lead to, without those of tables that are ours.
     pub fn default_routes(&self, ifindex: IfIndex, family: Family) -> Vec<&Route> {

@@ -12,6 +12,7 @@ use super::site;
 use super::users::{MOST, Move, Users, moves};
 use crate::config::Manager;
 use crate::core::action::{Action, Step};
+use crate::core::connections::{Ends, Notice};
 use crate::core::event::Event;
 use crate::core::world::Sysctl;
 use crate::core::{Core, policy};
@@ -267,6 +268,27 @@ fn where_connections_cannot_be_read_the_kernel_stays_in_charge() {
     machine.blind = false;
     machine.settle();
     assert_eq!(manager(&machine), "userspace");
+}
+
+/// What stood by has a route that says a large window to begin with, and has to begin with that.
+#[test]
+fn a_lost_uplink_is_left_before_the_route_of_the_other_one_changes() {
+    let mut machine = in_charge(Release::V6_18);
+    let ends = |slot| {
+        let addr = site::address_of(slot, 0, 2).addr;
+        Ends::new((addr, 40_000).into(), ([192, 0, 2, 1], 443).into())
+    };
+    let begun = Notice::Begun { ends: ends(0), server_side: false, deny_join_id0: false, established: true };
+    machine.feed(Event::Connection(1, begun));
+    machine.feed(Event::Connection(1, Notice::SubflowEstablished { ends: ends(1), local_id: 1 }));
+    machine.log.clear();
+    machine.happen(&site::Step::Carrier(0, false));
+    machine.settle();
+    let place = |wanted: fn(&Action) -> bool| machine.log.iter().position(|(_, action)| wanted(action));
+    let left = place(|action| matches!(action, Action::Manage(_, Step::Destroy(..)))).expect("it is left");
+    let other =
+        place(|action| matches!(action, Action::DeleteRoute(route) if route.initial_window.is_some()));
+    assert!(other.is_some_and(|other| left < other), "{:?}", machine.log);
 }
 
 /// A further address of an uplink stands for the one that is used; what is on a lost uplink is lost; what is on no uplink

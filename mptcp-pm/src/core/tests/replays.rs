@@ -29,6 +29,14 @@ const CROWD: &str = include_str!("replays/crowd.txt");
 /// The fast path pauses for 200 ms every five seconds, or has 50 ms of jitter, while data goes up.
 const SCAN: &str = include_str!("replays/scan.txt");
 const JITTER: &str = include_str!("replays/jitter.txt");
+/// The same with 2 % loss, and with a queue of one second.
+const LOSS: &str = include_str!("replays/loss.txt");
+const BLOAT: &str = include_str!("replays/bloat.txt");
+/// The fast path goes silent for three seconds while the slow one stands by.
+const BACKUP: &str = include_str!("replays/backup.txt");
+/// 30 MB go up over both paths, and over the fast one beside one of 0.5 Mbit/s and 100 ms.
+const BOTH: &str = include_str!("replays/sizes.txt");
+const HELD_UP: &str = include_str!("replays/held.txt");
 
 const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -47,10 +55,14 @@ struct Played {
 
 impl Played {
     fn new(text: &str) -> Self {
+        Self::with("aggregate", text)
+    }
+
+    fn with(service: &str, text: &str) -> Self {
         let flags = EndpointFlags::SUBFLOW;
         let ways = [(FAST, 2), (SLOW, 3)].map(|(addr, ifindex)| NewEndpoint { addr, ifindex, flags });
         let mut paths = Paths::default();
-        let config = Config::parse("service = \"aggregate\"", "test.toml").expect("is right");
+        let config = Config::parse(&format!("service = \"{service}\""), "test.toml").expect("is right");
         paths.set_rules(Rules::of(&config));
         paths.aim(Aims { ways: ways.into(), measured: true, ..Aims::default() });
         let events = reading::parse(text).expect("a recording");
@@ -106,6 +118,13 @@ impl Played {
     fn ways_at(&self, token: Token, at: Duration) -> Option<&BTreeSet<IpAddr>> {
         let mut before = self.carried.iter().rev().filter(|(from, of, _)| *of == token && *from <= at);
         before.next().map(|(.., ways)| ways)
+    }
+
+    /// All that carried the one connection from some time on, one after the other.
+    fn ways_since(&self, from: Duration) -> Vec<&BTreeSet<IpAddr>> {
+        let at_first = self.ways_at(self.token(), from);
+        let later = self.carried.iter().filter(|(at, ..)| *at > from).map(|(.., ways)| ways);
+        at_first.into_iter().chain(later).collect()
     }
 
     /// When this was told first, not before some time.
@@ -204,4 +223,40 @@ fn a_path_that_pauses_is_left_once_and_one_with_jitter_never() {
     let played = Played::new(JITTER);
     assert_eq!(played.done(leaves_fast), []);
     assert!(played.most_in_a_second(played.told(Duration::ZERO, joined) + millis(2000)) <= 1);
+}
+
+#[test]
+fn a_path_that_loses_and_one_with_a_long_queue_are_kept() {
+    for text in [LOSS, BLOAT] {
+        let played = Played::new(text);
+        assert_eq!(played.done(leaves_fast), []);
+        let begun = played.told(Duration::ZERO, joined) + millis(2000);
+        assert_eq!(played.ways_since(begun), [&BTreeSet::from([FAST, SLOW])]);
+    }
+}
+
+#[test]
+fn what_stands_by_carries_as_long_as_the_other_path_is_silent() {
+    let played = Played::with("handover", BACKUP);
+    let (fast, slow) = (BTreeSet::from([FAST]), BTreeSet::from([SLOW]));
+    let begun = played.told(Duration::ZERO, joined);
+    assert_eq!(played.ways_since(begun), [&fast, &slow, &fast]);
+    let left = played.done(leaves_fast).first().expect("it leaves").0;
+    assert_eq!(played.ways_at(played.token(), left), Some(&slow));
+    let answered =
+        played.told(left, |event| matches!(event, Event::Answered(probe, _) if probe.local == FAST));
+    assert_eq!(played.ways_at(played.token(), answered + millis(1000)), Some(&fast));
+}
+
+#[test]
+fn a_long_transfer_has_both_paths_and_leaves_the_one_that_holds_it_up() {
+    let (fast, both) = (BTreeSet::from([FAST]), BTreeSet::from([FAST, SLOW]));
+    for (text, wanted) in [(BOTH, [&fast, &both].as_slice()), (HELD_UP, &[&fast, &both, &fast])] {
+        let played = Played::new(text);
+        assert_eq!(played.ways_since(played.told(Duration::ZERO, joined)), wanted);
+        let shared = played.carried.iter().find(|(.., ways)| *ways == both).expect("both carry").0;
+        let moves = |event: &Event| matches!(event, Event::Read(figures) if figures.ends.local().ip() == FAST && figures.acked > 0);
+        let begun = played.told(Duration::ZERO, moves);
+        assert!((millis(150)..millis(700)).contains(&(shared - begun)), "after {:?}", shared - begun);
+    }
 }
