@@ -326,8 +326,9 @@ impl Paths {
                 let is_meant =
                     |ends: &Ends| ends.remote().ip() == remote && self.aims.place(ends.local().ip()) == way;
                 for token in &self.hurt {
-                    let hurt = self.connections.get_mut(token).into_iter();
-                    hurt.for_each(|connection| connection.steering.give_up(is_meant));
+                    if let Some(connection) = self.connections.get_mut(token) {
+                        connection.steering.give_up(is_meant);
+                    }
                 }
             }
             changed.into_iter().for_each(|(before, after)| self.judged(before, after));
@@ -342,8 +343,7 @@ impl Paths {
             self.look_at_all();
         } else if before != after {
             let mut hurt = std::mem::take(&mut self.hurt);
-            let knows = |connection: &Connection| connection.steering.knows_silence();
-            hurt.retain(|token| self.connections.get(token).is_some_and(|connection| knows(connection)));
+            hurt.retain(|token| self.connections.get(token).is_some_and(|c| c.steering.knows_silence()));
             hurt.iter().for_each(|token| self.look_at(*token));
             self.hurt = hurt;
         }

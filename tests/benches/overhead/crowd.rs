@@ -44,6 +44,8 @@ pub fn measure(report: &mut Report, connections: usize, manager: &str) -> Result
         let what = format!("{so_many} subflows of {subflows}");
         await_that(&what, || Ok(observer.living()?.len()), |seen| *seen >= so_many)?;
     }
+    let living = observer.living()?.len();
+    ensure!(living == subflows, "{living} subflows live, of {subflows}");
     if manager == "kernel" {
         reader(report, &observer, subflows)?;
     }

@@ -164,6 +164,10 @@ fn joined(event: &Event) -> bool {
     matches!(event, Event::Connection(_, Notice::SubflowEstablished { .. }))
 }
 
+fn answers_over_fast(event: &Event) -> bool {
+    matches!(event, Event::Answered(probe, _) if probe.local == FAST)
+}
+
 fn leaves_fast(step: &Step) -> bool {
     matches!(step, Step::Destroy(ends, _) if ends.local().ip() == FAST)
 }
@@ -189,8 +193,7 @@ fn a_transfer_leaves_a_silent_path_at_once_and_returns_when_it_answers() {
         let grave = |event: &Event| matches!(event, Event::Alarm(alarm) if alarm.kind != Kind::Heard && alarm.ends.local().ip() == FAST);
         let alarm = played.told(left.saturating_sub(millis(100)), grave);
         assert!(alarm <= left, "it left at {left:?} without an alarm in the 100 ms before");
-        let answers = |event: &Event| matches!(event, Event::Answered(probe, _) if probe.local == FAST);
-        let answered = played.told(left, answers);
+        let answered = played.told(left, answers_over_fast);
         let back = |step: &Step| matches!(step, Step::Create(new) if new.local == FAST);
         let made = played.done(back);
         assert!(made.iter().any(|(at, _)| (answered..answered + millis(100)).contains(at)), "{made:?}");
@@ -243,8 +246,7 @@ fn what_stands_by_carries_as_long_as_the_other_path_is_silent() {
     assert_eq!(played.ways_since(begun), [&fast, &slow, &fast]);
     let left = played.done(leaves_fast).first().expect("it leaves").0;
     assert_eq!(played.ways_at(played.token(), left), Some(&slow));
-    let answered =
-        played.told(left, |event| matches!(event, Event::Answered(probe, _) if probe.local == FAST));
+    let answered = played.told(left, answers_over_fast);
     assert_eq!(played.ways_at(played.token(), answered + millis(1000)), Some(&fast));
 }
 
