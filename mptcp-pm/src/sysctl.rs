@@ -40,7 +40,6 @@ fn path_of(key: &Sysctl) -> Result<PathBuf, Error> {
         Sysctl::PathManager => file("path_manager"),
         Sysctl::PathManagerType => file("pm_type"),
         Sysctl::ReceiveBuffer => Ok("/proc/sys/net/ipv4/tcp_rmem".into()),
-        Sysctl::Unsent => Ok("/proc/sys/net/ipv4/tcp_notsent_lowat".into()),
         // As one component of the path, a name may have dots in it, as those of VLANs have.
         Sysctl::ReversePathFilter(interface) => {
             Ok(Path::new("/proc/sys/net/ipv4/conf").join(component(interface)?).join("rp_filter"))

@@ -25,7 +25,7 @@ pub fn plan(desired: &Desired, world: &World, owned: &Owned) -> Vec<Action> {
     // New connections become the daemon's when all is there that they would need without it. The sizes of buffers, too,
     // are for connections that begin: those that live are not kept waiting for another path.
     let (buffers, others): (Vec<_>, Vec<_>) =
-        sysctls(desired, world).partition(|(key, _)| is_of_buffers(key));
+        sysctls(desired, world).partition(|(key, _)| *key == Sysctl::ReceiveBuffer);
     let (last, first): (Vec<_>, Vec<_>) =
         others.into_iter().partition(|(key, value)| policy::entrusts(key, value));
     let write = |(key, value)| Action::WriteSysctl(key, value);
@@ -42,11 +42,6 @@ pub fn plan(desired: &Desired, world: &World, owned: &Owned) -> Vec<Action> {
     actions.extend(buffers.into_iter().map(write));
     actions.extend(last.into_iter().map(write));
     actions
-}
-
-/// Whether a sysctl is one of those that fit sockets' buffers to several paths.
-const fn is_of_buffers(key: &Sysctl) -> bool {
-    matches!(key, Sysctl::ReceiveBuffer | Sysctl::Unsent)
 }
 
 /// Whether the subflows of an endpoint have a way before its rules and routes are made. They are bound to its interface:

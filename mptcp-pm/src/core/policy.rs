@@ -550,8 +550,6 @@ fn sysctls(used: &[&Uplink], world: &World, config: &Config) -> BTreeMap<Sysctl,
     if config.buffers == Buffers::Fit && used.len() > 1 {
         let greater = world.sysctl(&Sysctl::ReceiveBuffer).and_then(greater_buffer);
         wanted.extend(greater.map(|value| (Sysctl::ReceiveBuffer, value)));
-        let less = world.sysctl(&Sysctl::Unsent).and_then(less_unsent);
-        wanted.extend(less.map(|value| (Sysctl::Unsent, value)));
     }
     let everywhere = strictness(world, "all");
     for uplink in used {
@@ -586,16 +584,6 @@ fn greater_buffer(present: &str) -> Option<String> {
     let sizes: Vec<u64> = present.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
     let [least, initial, greatest] = sizes[..] else { return None };
     Some(format!("{least}\t{}\t{greatest}", initial.max(RECEIVE_BUFFER.min(greatest))))
-}
-
-/// How much a subflow takes beyond what is under way.
-const UNSENT: u64 = 128 << 10;
-
-/// The packet scheduler gives each subflow as much as its send buffer takes (`mptcp_subflow_get_send`). What it was given
-/// goes before whatever another path has lost: with a short queue that is repaired as soon as the path allows.
-fn less_unsent(present: &str) -> Option<String> {
-    let present: u64 = present.parse().ok()?;
-    Some(present.min(UNSENT).to_string())
 }
 
 fn strictness(world: &World, interface: &str) -> u8 {

@@ -308,8 +308,6 @@ pub enum Sysctl {
     PathManagerType,
     /// `net.ipv4.tcp_rmem`: the least receive buffer of a TCP socket, the one that it begins with, and the greatest; bytes.
     ReceiveBuffer,
-    /// `net.ipv4.tcp_notsent_lowat`: how much a TCP socket takes beyond what is under way; bytes.
-    Unsent,
     /// `net.ipv4.conf.NAME.rp_filter`: 1 drops what comes in by another interface than the best one out.
     /// The kernel uses the greater one of the interface's and of `all`.
     ReversePathFilter(String),
@@ -317,8 +315,8 @@ pub enum Sysctl {
 
 impl Sysctl {
     /// Those that there is one of.
-    pub const SINGLE: [Self; 5] =
-        [Self::Enabled, Self::PathManager, Self::PathManagerType, Self::ReceiveBuffer, Self::Unsent];
+    pub const SINGLE: [Self; 4] =
+        [Self::Enabled, Self::PathManager, Self::PathManagerType, Self::ReceiveBuffer];
 }
 
 impl fmt::Display for Sysctl {
@@ -328,7 +326,6 @@ impl fmt::Display for Sysctl {
             Self::PathManager => f.write_str("net.mptcp.path_manager"),
             Self::PathManagerType => f.write_str("net.mptcp.pm_type"),
             Self::ReceiveBuffer => f.write_str("net.ipv4.tcp_rmem"),
-            Self::Unsent => f.write_str("net.ipv4.tcp_notsent_lowat"),
             Self::ReversePathFilter(interface) => write!(f, "net.ipv4.conf.{interface}.rp_filter"),
         }
     }

@@ -54,7 +54,6 @@ impl Kernel {
             (Sysctl::Enabled, "1"),
             (Sysctl::PathManagerType, "0"),
             (Sysctl::ReceiveBuffer, RECEIVE_BUFFER),
-            (Sysctl::Unsent, UNSENT),
             (strict("all"), "0"),
         ];
         let mut sysctls: BTreeMap<_, _> =
@@ -396,9 +395,6 @@ impl Kernel {
 /// The reverse path filter of an interface.
 /// What `net.ipv4.tcp_rmem` is on most machines.
 pub const RECEIVE_BUFFER: &str = "4096\t131072\t6291456";
-
-/// What `net.ipv4.tcp_notsent_lowat` is on most machines.
-pub const UNSENT: &str = "4294967295";
 
 pub fn strict(name: &str) -> Sysctl {
     Sysctl::ReversePathFilter(name.to_owned())

@@ -331,7 +331,6 @@ impl Machine {
                 Sysctl::PathManager => "kernel",
                 Sysctl::PathManagerType => "0",
                 Sysctl::ReceiveBuffer => super::kernel::RECEIVE_BUFFER,
-                Sysctl::Unsent => super::kernel::UNSENT,
             };
             // Nobody saw under which name an interface was known before, or two had the same one in turn: a value
             // that was meant for the first may have met the second.

@@ -58,7 +58,7 @@ fn no_path_waits_for_buffers() {
     let mut machine = Machine::new(Release::V6_18, configs()[0].clone());
     (0..2).for_each(|slot| site::bring_up(&mut machine.kernel, slot));
     let actions = after(&mut machine, &[]);
-    let is_buffer = |a: &Action| matches!(a, Action::WriteSysctl(Sysctl::ReceiveBuffer | Sysctl::Unsent, _));
+    let is_buffer = |a: &Action| matches!(a, Action::WriteSysctl(Sysctl::ReceiveBuffer, _));
     let buffer = actions.iter().position(is_buffer).expect("done");
     let add = actions.iter().rposition(|a| matches!(a, Action::AddEndpoint(_))).expect("done");
     assert!(add < buffer, "{actions:?}");
