@@ -409,6 +409,16 @@ impl Structure {
         self.read_behind(field, 0)
     }
 
+    /// Has a member brought into the processor's caches. What is read one after the other, with calls of helpers in
+    /// between, is waited for one after the other; what is fetched before that, all at once.
+    #[inline(always)]
+    pub fn fetch(&self, field: Field) {
+        if let Some(place) = self.place(field, 0) {
+            // SAFETY: as with `read_behind`; volatile, because nobody uses what is read.
+            unsafe { read_volatile(place.cast::<u32>()) };
+        }
+    }
+
     /// A member that is a structure or an array, read by probing.
     #[inline(always)]
     pub fn probe<T: Copy + Default>(&self, field: Field) -> T {
@@ -477,12 +487,6 @@ impl Structure {
     pub fn name_of_control(&self, address: usize) -> ControlName {
         offset(self.offsets, Field::CongestionName)
             .map_or([0; 16], |bits| probe(address.wrapping_add(bits as usize / 8) as *mut c_void))
-    }
-
-    /// The state of a TCP socket's congestion control.
-    #[inline(always)]
-    pub fn congestion_state(&self) -> u8 {
-        self.bits(Field::CongestionState, 0x1f)
     }
 
     /// The latest delivery rate of a TCP socket, bytes per second.
@@ -595,11 +599,39 @@ impl Context {
         self.bits(field, 1) == 1
     }
 
+    /// Flags that lie at one and behind it, copied at once.
+    #[inline(always)]
+    pub fn flags(self, first: Field) -> Flags {
+        Flags { bits: self.member(first), first, whole: self }
+    }
+
     /// A member, or its first bytes; 0 when this kernel has none.
     #[inline(always)]
     pub fn member<T: Copy + Default>(self, field: Field) -> T {
         offset(self.offsets, field)
             .map_or_else(T::default, |bit| probe(self.start.as_ptr().wrapping_byte_add(bit as usize / 8)))
+    }
+}
+
+/// Flags that lie close to each other: to probe each of them would take as many calls.
+#[derive(Clone, Copy)]
+pub struct Flags {
+    bits: u64,
+    first: Field,
+    whole: Context,
+}
+
+impl Flags {
+    /// One of them; false when this kernel has none. What lies elsewhere is probed.
+    #[inline(always)]
+    pub fn get(self, field: Field) -> bool {
+        let place = |field| offset(self.whole.offsets, field).unwrap_or(0);
+        // The first one is not the first bit of its byte.
+        let bit = place(field).wrapping_sub(place(self.first) / 8 * 8);
+        match bit < u64::BITS {
+            true => self.bits >> bit & 1 == 1,
+            false => self.whole.flag(field),
+        }
     }
 }
 

@@ -10,9 +10,9 @@ use core::ffi::c_void;
 use aya_ebpf::{
     bindings::{
         BPF_F_NO_PREALLOC, BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_NO_WAKEUP,
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RETRANS_CB,
-        BPF_SOCK_OPS_RETRANS_CB_FLAG, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_RTT_CB,
-        BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTO_CB,
+        BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB,
+        BPF_SOCK_OPS_STATE_CB_FLAG,
     },
     btf_maps::SkStorage,
     macros::{btf_map, map, sock_ops},
@@ -77,10 +77,7 @@ static ASLEEP: Array<u32> = Array::with_max_entries(1, 0);
 static LICENSE: [u8; 4] = *b"GPL\0";
 
 /// The events of a subflow at which the program wants to run.
-const CALLS: u32 = BPF_SOCK_OPS_RTT_CB_FLAG
-    | BPF_SOCK_OPS_RETRANS_CB_FLAG
-    | BPF_SOCK_OPS_RTO_CB_FLAG
-    | BPF_SOCK_OPS_STATE_CB_FLAG;
+const CALLS: u32 = BPF_SOCK_OPS_RTT_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG;
 
 /// Runs at a TCP socket's events; its verdict changes nothing.
 #[sock_ops]
@@ -89,7 +86,6 @@ pub fn path_stats(ctx: SockOpsContext) -> u32 {
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => established(&ctx, true),
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => established(&ctx, false),
         BPF_SOCK_OPS_RTT_CB => measured(&ctx),
-        BPF_SOCK_OPS_RETRANS_CB => retransmitted(&ctx),
         BPF_SOCK_OPS_RTO_CB => timed_out(&ctx),
         BPF_SOCK_OPS_STATE_CB => changed(&ctx),
         _ => {}
@@ -172,7 +168,6 @@ fn look(live: &mut Live, tcp: &Structure, way: u32) {
     live.bytes_acked = payload_acked(tcp.read(Field::BytesAcked), live, Established::is_active_at(way));
     let fin_received = tcp.read::<u64>(Field::Flags) & SOCK_DONE != 0;
     live.bytes_received = tcp.read::<u64>(Field::BytesReceived).saturating_sub(u64::from(fin_received));
-    live.pacing_rate = tcp.read(Field::PacingRate);
     live.delivered_ns = tcp.read::<u64>(Field::Delivered) * 1000;
     live.delivery_rate = tcp.delivery_rate();
     live.segments_out = tcp.read(Field::SegmentsOut);
@@ -186,24 +181,37 @@ fn look(live: &mut Live, tcp: &Structure, way: u32) {
     // The value follows the time of the first of the three samples (include/linux/win_minmax.h).
     live.rtt_min_us = tcp.read_behind(Field::RttMin, 4);
     live.cwnd = tcp.read(Field::Window);
-    live.ssthresh = tcp.read(Field::Threshold);
     live.mss = tcp.read(Field::SegmentSize);
     live.in_flight = tcp.read(Field::InFlight);
-    live.queued = tcp.read(Field::Queued);
     live.state = tcp.read(Field::State);
-    live.ca_state = tcp.congestion_state();
     live.congestion_control = tcp.congestion_control();
     // At the connection's beginning the kernel sets the time too, without data.
     if live.data_segments_in > 0 {
         let age = ticks().wrapping_sub(tcp.read(Field::LastReceived));
         live.received_ns = live.at_ns - u64::from(age) * setting(&TICK_NS);
     }
-    if let Some(subflow) = tcp.subflow() {
-        live.local_id = subflow.member(Field::LocalId);
-        live.remote_id = subflow.member(Field::RemoteId);
-        live.backup_by_us = u8::from(subflow.flag(Field::BackupByUs));
-        live.backup_by_peer = u8::from(subflow.flag(Field::BackupByPeer));
+    if let Some(flags) = tcp.subflow().map(|subflow| subflow.flags(Field::BackupByUs)) {
+        live.backup_by_us = u8::from(flags.get(Field::BackupByUs));
+        live.backup_by_peer = u8::from(flags.get(Field::BackupByPeer));
     }
+}
+
+/// Fetches what [`look`] will read: one member of each part of the socket (`tcp_struct_check`, net/ipv4/tcp.c).
+#[inline(always)]
+fn fetch(tcp: &Structure) {
+    tcp.fetch(Field::LastReceived);
+    tcp.fetch(Field::BytesSent);
+    tcp.fetch(Field::BytesAcked);
+    tcp.fetch(Field::BytesReceived);
+    tcp.fetch(Field::BytesRetransmitted);
+    tcp.fetch(Field::SegmentsRetransmitted);
+    tcp.fetch(Field::Delivered);
+    tcp.fetch(Field::RateDelivered);
+    tcp.fetch(Field::Rtt);
+    tcp.fetch(Field::RttMin);
+    tcp.fetch(Field::Window);
+    tcp.fetch(Field::SegmentSize);
+    tcp.fetch(Field::InFlight);
 }
 
 /// The bit of `sk_flags` that the peer's FIN sets (`tcp_fin`; `enum sock_flags` in include/net/sock.h).
@@ -236,13 +244,6 @@ fn measured(ctx: &SockOpsContext) {
     }
     if take_flag(&ASLEEP, 0) && !tell::<()>(&EVENTS, Tag::Awake as u64, |_| {}) {
         count(&COUNTERS, Lost::Alarm.index());
-    }
-}
-
-#[inline(always)]
-fn retransmitted(ctx: &SockOpsContext) {
-    if let Some(kept) = Socket::of(ctx).and_then(|socket| socket.kept(&SUBFLOWS)) {
-        kept.retransmitted_ns = now_ns();
     }
 }
 
@@ -325,6 +326,7 @@ pub extern "C" fn read(ctx: *mut c_void) -> u32 {
     if let (Some(socket), Some(kept)) = (iteration.socket(2), iteration.value::<Kept>(3))
         && let Some(tcp) = socket.tcp(&OFFSETS)
     {
+        fetch(&tcp);
         return u32::from(!(has_room(EVENTS_BYTES / 4 * 3) && report(Tag::Read, &tcp, kept)));
     }
     0

@@ -1,7 +1,8 @@
 //! Unshaped transfers with the programs and without.
 
 use crate::runs::Runs;
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+use std::thread;
 use std::time::Duration;
 use tests::bench::Report;
 use tests::flood::flood;
@@ -10,6 +11,8 @@ use tests::{Family, Lab, Scenario};
 
 /// How long each transfer sends.
 const LENGTH: Duration = Duration::from_secs(2);
+/// How often the figures are read while the programs are timed: as often as the daemon does while a transfer may become long.
+const READING: Duration = Duration::from_millis(50);
 
 /// Compares so many pairs, then times the programs.
 pub fn compare(report: &mut Report, pairs: usize) -> Result<()> {
@@ -47,10 +50,15 @@ pub fn compare(report: &mut Report, pairs: usize) -> Result<()> {
     }
     let runs = Runs::begin()?;
     let attached = [Observer::attach(hosts[0])?, Observer::attach(hosts[1])?];
-    transfer()?;
-    runs.report(report, "in a transfer")?;
-    drop(attached);
-    Ok(())
+    thread::scope(|scope| {
+        let sending = scope.spawn(transfer);
+        while !sending.is_finished() {
+            thread::sleep(READING);
+            attached.iter().try_for_each(|observer| observer.stats().read(|_| {}))?;
+        }
+        sending.join().map_err(|_| anyhow!("the transfer panicked"))?
+    })?;
+    runs.report(report, "in a transfer")
 }
 
 fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
