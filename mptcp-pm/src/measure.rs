@@ -11,6 +11,7 @@ use crate::clock::{self, monotonic_ns, sleep_until};
 use crate::control::Feed;
 use crate::core::alarm::Figures;
 use crate::core::connections::{Ends, Token};
+use crate::core::flow::FRESH;
 use crate::core::service::Service;
 use crate::core::uplink::Uplink;
 use crate::coupling::{Coupling, Wanted};
@@ -28,9 +29,6 @@ const OFTEN: Duration = Duration::from_millis(50);
 
 /// The same where so much is to be read that it would take more than [`SHARE`] of the time, and at most.
 const LONGEST: Duration = Duration::from_secs(10);
-
-/// For so long after the first data since nothing flowed it is not known what follows: any of it may become long.
-const FRESH: Duration = Duration::from_secs(1);
 
 /// The part of a processor that readings may take: one in so many.
 const SHARE: u32 = 100;

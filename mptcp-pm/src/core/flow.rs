@@ -21,6 +21,9 @@ const SOME: u64 = 8 << 10;
 /// A pause of this length ends a transfer.
 const PAUSE: Duration = Duration::from_millis(400);
 
+/// How long nothing is known of what will be sent, after a connection has begun or data flows again.
+pub const FRESH: Duration = Duration::from_secs(1);
+
 /// What a reading says beside what has moved.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
@@ -49,23 +52,22 @@ impl Flow {
     /// What has moved in all by now. Tells whether that is more than before.
     pub fn advance(&mut self, moved: u64, look: Look, now: Duration) -> bool {
         let Look { backlogged, whole, slowest } = look;
-        let more = moved > self.moved;
+        let grown = moved.saturating_sub(self.moved);
+        self.moved = moved;
         // Between two readings that both saw something move nobody looked: that is no pause. Nor is it one when something
         // waits to be sent, and only its path fails.
-        if !more && whole && !backlogged && now.saturating_sub(self.last) > PAUSE + slowest {
+        if grown == 0 && whole && !backlogged && now.saturating_sub(self.last) > PAUSE + slowest {
             (self.began, self.long, self.brisk) = (None, false, false);
         }
-        if more {
-            self.brisk = backlogged || moved - self.moved >= SOME;
-            let (began, before) = *self.began.get_or_insert((now, moved));
+        if grown > 0 {
+            self.brisk = backlogged || grown >= SOME;
             self.last = now;
-            let lasts = now.saturating_sub(began);
-            let amount = moved - before.min(moved);
-            let is_fast = u128::from(amount) * 1000 >= u128::from(FAST) * lasts.as_millis();
-            self.long |= lasts >= (slowest * LONG).max(AT_LEAST) && is_fast && (backlogged || amount > FAST);
+            self.began.get_or_insert((now, moved));
+            let is_old = self.lasts(now) >= (slowest * LONG).max(AT_LEAST);
+            let is_large = backlogged || self.amount() > FAST;
+            self.long |= is_old && is_large && self.rate(now) >= FAST;
         }
-        self.moved = moved;
-        more
+        grown > 0
     }
 
     /// What had moved on a subflow that is no more is no longer counted.
@@ -79,10 +81,14 @@ impl Flow {
         self.began.map_or(Duration::ZERO, |(at, _)| now.saturating_sub(at))
     }
 
-    /// What the transfer has moved so far, bytes per second.
+    /// At what rate the transfer has moved data so far, bytes per second.
     pub fn rate(&self, now: Duration) -> u64 {
-        let amount = self.began.map_or(0, |(_, before)| self.moved.saturating_sub(before));
-        per_second(amount, self.lasts(now))
+        per_second(self.amount(), self.lasts(now))
+    }
+
+    /// What the transfer has moved so far, bytes.
+    fn amount(&self) -> u64 {
+        self.began.map_or(0, |(_, before)| self.moved.saturating_sub(before))
     }
 
     /// Whether the transfer may soon be long: messages, a call never are, and are not worth looking at often.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::action::{Step, Token};
 use super::alarm::Figures;
 use super::connections::{Connection, Ends, Subflow};
-use super::flow::{Flow, Look};
+use super::flow::{FRESH, Flow, Look};
 use super::health::{Health, State};
 use super::service::Service;
 use super::subflows::Aims;
@@ -74,9 +74,6 @@ impl Reason {
 
 /// Another path has to be faster by a fifth and by this much before an interactive connection moves to it.
 const MARGIN: Duration = Duration::from_millis(2);
-
-/// How long nothing is known of what will be sent on a connection that has just begun.
-const FRESH: Duration = Duration::from_secs(1);
 
 /// How long a carrier stays, unless something is wrong with it.
 const STAY: Duration = Duration::from_secs(1);
@@ -485,9 +482,10 @@ fn decision(connection: &Connection, surroundings: &Surroundings<'_>) -> Decisio
             surroundings.lessons.pays_after(&beside(&known.ends, &other.ends, sends), surroundings.now);
         pays_after.is_some_and(|pays_after| pays_after > lasts * 2)
     };
-    let adds = |candidate: &&Candidate| match &steering.gain {
-        Some(gain) if gain.knows(&candidate.ends) => !gain.is_out(&candidate.ends, lasts),
-        _ => !best.iter().any(|other| is_too_short(candidate, other)),
+    // What this transfer has seen goes before what others have.
+    let adds = |candidate: &&Candidate| {
+        let is_out = steering.gain.as_ref().and_then(|gain| gain.is_out(&candidate.ends, lasts));
+        !is_out.unwrap_or_else(|| best.iter().any(|other| is_too_short(candidate, other)))
     };
     // Where what delivered most is no more, the others carry. What is not shared need not be weighed.
     let is_choice = shared && best.iter().any(adds);

@@ -94,14 +94,9 @@ impl Gain {
         self.window = None;
     }
 
-    /// Whether a subflow is left out of a transfer that has lasted for some time.
-    pub fn is_out(&self, ends: &Ends, lasts: Duration) -> bool {
-        self.judged.iter().any(|known| known.ends == *ends && lasts < known.until)
-    }
-
-    /// Whether a subflow was ever left out: what this transfer has seen goes before what others have.
-    pub fn knows(&self, ends: &Ends) -> bool {
-        self.judged.iter().any(|known| known.ends == *ends)
+    /// Whether a subflow is left out of a transfer that has lasted for some time; none for one that never was.
+    pub fn is_out(&self, ends: &Ends, lasts: Duration) -> Option<bool> {
+        self.judged.iter().find(|known| known.ends == *ends).map(|known| lasts < known.until)
     }
 
     /// What was read of those that carry, in a transfer that has lasted for some time. Tells what that has shown.
