@@ -81,6 +81,11 @@ impl Flow {
         self.began.map_or(Duration::ZERO, |(at, _)| now.saturating_sub(at))
     }
 
+    /// How long the transfer took that is over, or has taken so far.
+    pub fn lasted(&self) -> Duration {
+        self.began.map_or(Duration::ZERO, |(at, _)| self.last.saturating_sub(at))
+    }
+
     /// At what rate the transfer has moved data so far, bytes per second.
     pub fn rate(&self, now: Duration) -> u64 {
         per_second(self.amount(), self.lasts(now))

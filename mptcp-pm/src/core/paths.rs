@@ -53,7 +53,7 @@ pub struct Paths {
     takes_backup: Option<bool>,
     /// The sockets have to be read.
     unsure: bool,
-    /// There may be transfers that are about to become long.
+    /// There may be transfers that are about to become long, or that have just been given other paths.
     growing: bool,
 }
 
@@ -90,7 +90,9 @@ impl Paths {
     pub fn note(&mut self, token: Token, notice: Notice, now: Duration) {
         match notice {
             Notice::Closed => {
-                self.connections.remove(&token);
+                if let Some(mut connection) = self.connections.remove(&token) {
+                    connection.steering.close(&mut self.lessons, now);
+                }
                 self.hurt.remove(&token);
                 self.untold.insert(token);
                 return;
@@ -245,7 +247,8 @@ impl Paths {
                 // What stands by is not measured otherwise.
                 meet(connection, &self.aims, &mut self.health, MEASURE_EVERY, now);
             }
-            self.growing |= may_grow(connection) && connection.steering.is_promising(now);
+            let steering = &connection.steering;
+            self.growing |= may_grow(connection) && steering.is_promising(now) || steering.is_trying(now);
             let around = Surroundings { aims: &self.aims, health: &self.health, lessons: &self.lessons, now };
             let has_choice = connection.subflows.len() > 1 && subflows::is_ours(connection, &self.aims);
             if has_choice && steering::would_decide(connection, &around) {
@@ -275,7 +278,7 @@ impl Paths {
         ways.filter(|addr| !self.health.state(*addr).is_usable()).collect()
     }
 
-    /// Whether readings should come often: there are transfers that may become long.
+    /// Whether readings should come often: there are transfers that may become long, or that try other paths.
     pub const fn is_growing(&self) -> bool {
         self.growing
     }

@@ -218,23 +218,33 @@ impl Steering {
         let backlogged = known().any(|known| known.backlogged);
         // Of a subflow that has just begun there is a reading of its own, which says nothing of the others.
         let whole = known().all(|known| known.fresh);
+        let lasted = self.flow.lasted();
         let more = self.flow.advance(moved, Look { backlogged, whole, slowest }, now);
         if !self.flow.is_long() {
-            self.gain = None;
+            self.end(lasted, lessons, now);
         } else if whole {
             let carriers: Vec<Carrier> = subflows.iter().filter_map(Carrier::of).collect();
-            let gain = self.gain.get_or_insert_with(|| Box::new(Gain::of(self.flow.rate(now))));
+            let begin = || Box::new(Gain::of(self.flow.rate(now), sends(subflows), now));
+            let gain = self.gain.get_or_insert_with(begin);
             let shown = gain.advance(&carriers, self.flow.lasts(now), now);
-            let sends = sends(subflows);
-            for Shown { ends, best, pays_after } in shown {
-                lessons.learn(beside(&ends, &best, sends), pays_after, now);
-            }
+            learn(lessons, shown, gain.sends(), now);
         }
         subflows
             .iter_mut()
             .filter_map(|subflow| subflow.measured.as_mut())
             .for_each(|known| known.fresh = false);
         more
+    }
+
+    /// The connection has ended: what its transfer has shown is learned.
+    pub fn close(&mut self, lessons: &mut Lessons, now: Duration) {
+        self.end(self.flow.lasted(), lessons, now);
+    }
+
+    fn end(&mut self, lasted: Duration, lessons: &mut Lessons, now: Duration) {
+        if let Some(gain) = self.gain.take() {
+            learn(lessons, gain.end(lasted), gain.sends(), now);
+        }
     }
 
     /// A subflow is silent; `gone` when that alone decides on it.
@@ -296,6 +306,11 @@ impl Steering {
     /// Whether the transfer that is under way may soon be long, or a new one may.
     pub fn is_promising(&self, now: Duration) -> bool {
         self.flow.is_brisk() || now < self.led_since + FRESH
+    }
+
+    /// Whether a long transfer has just been given other paths.
+    pub fn is_trying(&self, now: Duration) -> bool {
+        self.gain.as_ref().is_some_and(|gain| gain.is_fresh(now))
     }
 
     /// Whether the transfer that is under way is long.
@@ -425,7 +440,7 @@ pub fn decide(token: Token, connection: &mut Connection, surroundings: &Surround
         let carried = subflow.carries() == Some(true);
         let before = subflow.part.replace((part, why)).map(|(part, _)| part);
         if carried != (part == Part::Carries) {
-            connection.steering.gain.iter_mut().for_each(|gain| gain.restart());
+            connection.steering.gain.iter_mut().for_each(|gain| gain.restart(now));
         }
         if before != Some(part) {
             connection.retries.forget(&Step::SetBackup(subflow.ends, true).subject(token));
@@ -509,6 +524,12 @@ fn decision(connection: &Connection, surroundings: &Surroundings<'_>) -> Decisio
     Decision { carrier: Some(carrier), parts: best.chain(others).collect() }
 }
 
+fn learn(lessons: &mut Lessons, shown: Vec<Shown>, sends: bool, now: Duration) {
+    for Shown { ends, best, pays_after } in shown {
+        lessons.learn(beside(&ends, &best, sends), pays_after, now);
+    }
+}
+
 /// A subflow's way beside that of another one.
 fn beside(one: &Ends, best: &Ends, sends: bool) -> Beside {
     Beside { way: one.local().ip(), best: best.local().ip(), remote: best.remote().ip(), sends }
@@ -569,8 +590,8 @@ const fn is_by_delay(connection: &Connection, aims: &Aims) -> bool {
 fn gains(present: Option<Duration>, rtt: Duration, stayed: Duration) -> bool {
     match present {
         None => true,
-        // At the beginning the one path may be several times as long as the other.
-        Some(present) if rtt * 2 < present => true,
+        // At the beginning the one path may be much longer than the other.
+        Some(present) if rtt + rtt / 2 + MARGIN < present => true,
         Some(present) => stayed >= STAY && rtt + rtt / 4 + MARGIN < present,
     }
 }

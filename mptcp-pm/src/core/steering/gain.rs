@@ -6,6 +6,8 @@
 //! `flow`, a transfer that has lasted for some time is expected to last for as long again. In that time a path saves its
 //! share of all that is delivered, and the end may wait for what it was given last, and for a round trip, queue included.
 //! That it holds the others up is seen by what all of them deliver, with it and without it.
+//!
+//! Both takes a second and more. What a transfer has shown that is over before that, its latest round trip tells.
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +19,9 @@ use crate::core::flow::per_second;
 /// What is delivered is compared over no less than this, and this many round trips of the slowest path.
 const WINDOW: Duration = Duration::from_secs(1);
 const ROUND_TRIPS: u32 = 4;
+
+/// So many round trips after its first data a path has shown something of what it may add.
+const SLOW_START: u32 = 3;
 
 /// What the kernel hands to a path at once, bytes (`MPTCP_SEND_BURST_SIZE`, net/mptcp/protocol.c): it may only begin to send that
 /// when the others are done.
@@ -56,8 +61,40 @@ pub struct Shown {
 pub struct Gain {
     /// What was delivered before others were let in, bytes per second.
     alone: u64,
+    /// More was sent than received.
+    sends: bool,
+    /// Since when the same paths carry.
+    since: Duration,
     window: Option<Window>,
+    /// While a path may not have found its rate yet.
+    glance: Option<Glance>,
     judged: Vec<Judged>,
+}
+
+/// What paths have delivered in the latest of some short windows.
+#[derive(Clone, Debug)]
+struct Glance {
+    latest: Vec<(Carrier, u64)>,
+    /// In such a time.
+    length: Duration,
+    /// The window that follows.
+    window: Window,
+    /// That of the slowest path, before it has a queue.
+    round_trip: Duration,
+    /// When more than one of them had delivered something for the first time.
+    shared: Option<Duration>,
+}
+
+impl Glance {
+    fn begin(carriers: &[Carrier], now: Duration) -> Self {
+        Self {
+            latest: Vec::new(),
+            length: Duration::ZERO,
+            window: Window::begin(carriers, now),
+            round_trip: slowest(carriers),
+            shared: None,
+        }
+    }
 }
 
 /// What had been moved when it began.
@@ -65,6 +102,38 @@ pub struct Gain {
 struct Window {
     begun: Duration,
     moved: Vec<(Ends, u64)>,
+}
+
+impl Window {
+    fn begin(carriers: &[Carrier], now: Duration) -> Self {
+        Self { begun: now, moved: carriers.iter().map(|one| (one.ends, one.moved)).collect() }
+    }
+
+    /// What each has delivered since it began, bytes.
+    fn delivered(&self, carriers: &[Carrier]) -> Vec<(Carrier, u64)> {
+        let before =
+            |ends| self.moved.iter().find(|(known, _)| *known == ends).map_or(0, |(_, moved)| *moved);
+        carriers.iter().map(|one| (*one, one.moved.saturating_sub(before(one.ends)))).collect()
+    }
+}
+
+/// The one that delivers most: it stays.
+fn best(delivered: &[(Carrier, u64)]) -> Option<Carrier> {
+    delivered.iter().max_by_key(|(_, amount)| *amount).map(|(one, _)| *one)
+}
+
+/// The round-trip time of the slowest one.
+fn slowest(carriers: &[Carrier]) -> Duration {
+    carriers.iter().map(|one| one.rtt).max().unwrap_or_default()
+}
+
+/// How long a transfer takes to gain what a path costs its end, if the path delivers so much of all in such a time. What it
+/// saves is its share of the time, and what it costs is what it has in hand by then. Never more than is worth waiting for.
+fn pays_after(one: &Carrier, amount: u64, total: u64, length: Duration) -> Duration {
+    let amount = amount.max(1);
+    let in_hand = BURST.saturating_mul(length.as_millis() as u64) / amount;
+    let wait = one.rtt + Duration::from_millis(in_hand);
+    wait.saturating_mul(u32::try_from(total / amount).unwrap_or(u32::MAX)).min(LONGEST)
 }
 
 /// A path that was not worth its while.
@@ -79,19 +148,29 @@ struct Judged {
 
 impl Gain {
     /// Of a transfer that has become long, and has delivered so many bytes per second on one path.
-    pub const fn of(alone: u64) -> Self {
-        Self { alone, window: None, judged: Vec::new() }
+    pub const fn of(alone: u64, sends: bool, now: Duration) -> Self {
+        Self { alone, sends, since: now, window: None, glance: None, judged: Vec::new() }
     }
 
     /// Which of a connection's subflows carry is another matter now: what they deliver is counted anew.
-    pub fn restart(&mut self) {
-        self.window = None;
+    pub fn restart(&mut self, now: Duration) {
+        (self.since, self.window, self.glance) = (now, None, None);
     }
 
     /// A subflow is no more.
     pub fn retain(&mut self, exists: impl Fn(&Ends) -> bool) {
         self.judged.retain(|known| exists(&known.ends));
         self.window = None;
+    }
+
+    /// Whether the transfer goes from here to the other end.
+    pub const fn sends(&self) -> bool {
+        self.sends
+    }
+
+    /// Whether paths may have been let in that have not found their rate yet: then it is worth looking often.
+    pub fn is_fresh(&self, now: Duration) -> bool {
+        now < self.since + WINDOW
     }
 
     /// Whether a subflow is left out of a transfer that has lasted for some time; none for one that never was.
@@ -101,39 +180,29 @@ impl Gain {
 
     /// What was read of those that carry, in a transfer that has lasted for some time. Tells what that has shown.
     pub fn advance(&mut self, carriers: &[Carrier], lasts: Duration, now: Duration) -> Vec<Shown> {
-        let begin =
-            || Window { begun: now, moved: carriers.iter().map(|one| (one.ends, one.moved)).collect() };
         let Some(window) = &self.window else {
-            self.window = Some(begin());
+            self.window = Some(Window::begin(carriers, now));
+            self.glance(carriers, now);
             return Vec::new();
         };
-        let slowest = carriers.iter().map(|one| one.rtt).max().unwrap_or_default();
         let length = now.saturating_sub(window.begun);
-        if length < WINDOW.max(slowest * ROUND_TRIPS) {
+        if length < WINDOW.max(slowest(carriers) * ROUND_TRIPS) {
+            self.glance(carriers, now);
             return Vec::new();
         }
-        let before =
-            |ends| window.moved.iter().find(|(known, _)| *known == ends).map_or(0, |(_, moved)| *moved);
-        let delivered: Vec<(Carrier, u64)> =
-            carriers.iter().map(|one| (*one, one.moved.saturating_sub(before(one.ends)))).collect();
-        self.window = Some(begin());
+        let delivered = window.delivered(carriers);
+        (self.window, self.glance) = (Some(Window::begin(carriers, now)), None);
         let total: u64 = delivered.iter().map(|(_, amount)| amount).sum();
         let rate = per_second(total, length);
-        // What delivers most stays.
-        let most = delivered.iter().max_by_key(|(_, amount)| *amount).map(|(one, _)| one.ends);
+        let most = best(&delivered).map(|best| best.ends);
         let mut shown = Vec::new();
         for (one, amount) in delivered.iter().filter(|(one, _)| Some(one.ends) != most) {
             let known = self.judged.iter().position(|known| known.ends == one.ends);
             let alone = (lasts < ALONE_HOLDS_FOR).then_some(self.alone);
             let without = known.and_then(|known| self.judged[known].without).or(alone);
             let holds_up = without.is_some_and(|without| rate < without - without / 10);
-            // What it saves is its share of the time, and what it costs at the end is what it has in hand by then.
-            let amount = (*amount).max(1);
-            let in_hand = BURST.saturating_mul(length.as_millis() as u64) / amount;
-            let wait = one.rtt + Duration::from_millis(in_hand);
-            let saves = wait.saturating_mul(u32::try_from(total / amount).unwrap_or(u32::MAX));
-            // Never more than is worth waiting for.
-            let pays_after = saves.min(LONGEST).max(if holds_up { lasts * 4 } else { Duration::ZERO });
+            let saves = pays_after(one, *amount, total, length);
+            let pays_after = saves.max(if holds_up { lasts * 4 } else { Duration::ZERO });
             shown.extend(most.map(|best| Shown { ends: one.ends, best, pays_after }));
             if pays_after <= lasts * 2 {
                 continue;
@@ -150,5 +219,43 @@ impl Gain {
             }
         }
         shown
+    }
+
+    /// Notes what those that were let in have delivered in the latest round trip of the slowest one.
+    fn glance(&mut self, carriers: &[Carrier], now: Duration) {
+        if !self.is_fresh(now) {
+            return;
+        }
+        let Some(glance) = &mut self.glance else {
+            self.glance = Some(Glance::begin(carriers, now));
+            return;
+        };
+        let length = now.saturating_sub(glance.window.begun);
+        if length >= glance.round_trip {
+            glance.latest = glance.window.delivered(carriers);
+            glance.length = length;
+            glance.window = Window::begin(carriers, now);
+            let is_sharing = glance.latest.iter().filter(|(_, amount)| *amount > 0).count() > 1;
+            glance.shared = glance.shared.or(is_sharing.then_some(now));
+        }
+    }
+
+    /// The transfer has ended after such a time, without what it took for more than glances. Tells what those have shown of
+    /// paths that are longer than the best one; no more than that they were let in too early for a transfer as short as this.
+    pub fn end(&self, lasted: Duration) -> Vec<Shown> {
+        let Some(Glance { latest, length, round_trip, shared: Some(shared), window }) = &self.glance else {
+            return Vec::new();
+        };
+        let Some(most) = best(latest).filter(|_| window.begun >= *shared + *round_trip * SLOW_START) else {
+            return Vec::new();
+        };
+        let total: u64 = latest.iter().map(|(_, amount)| amount).sum();
+        let others = latest.iter().filter(|(one, _)| one.rtt > most.rtt);
+        let shown = others.map(|(one, amount)| Shown {
+            ends: one.ends,
+            best: most.ends,
+            pays_after: pays_after(one, *amount, total, *length).min(lasted * 2),
+        });
+        shown.collect()
     }
 }

@@ -113,6 +113,16 @@ fn a_little_less_delay_is_no_reason_to_move_and_much_less_is_only_after_a_while(
     assert_eq!(carrying(&mut connection, now(10200)), [1]);
 }
 
+/// 30 ms beside 60: it began on the longer one.
+#[test]
+fn much_less_delay_is_a_reason_to_move_at_once() {
+    let mut connection = connection(Service::Aggregate);
+    measure(&mut connection, [70, 60, 90], 0, now(1000));
+    assert_eq!(carrying(&mut connection, now(1000)), [1]);
+    measure(&mut connection, [30, 60, 90], 1, now(1050));
+    assert_eq!(carrying(&mut connection, now(1050)), [0]);
+}
+
 #[test]
 fn a_long_transfer_gets_every_good_path_and_a_pause_ends_it() {
     let mut connection = connection(Service::Aggregate);
@@ -177,6 +187,29 @@ fn what_one_transfer_learns_of_a_way_the_next_one_knows() {
     assert_eq!(first_with_both(1), 5, "nothing is known yet");
     assert_eq!(first_with_both(1), 44, "when it has lasted half of that");
     assert_eq!(first_with_both(2), 5, "another host");
+}
+
+/// The same ways, but it ends after 1.2 s: no more is known than that it was not worth while until then.
+#[test]
+fn what_a_short_transfer_has_shown_is_learned_at_its_end() {
+    let mut lessons = Lessons::default();
+    let mut first_with_both = |length: u64| {
+        let mut connection = connection(Service::Aggregate);
+        let carries_both = |step: &u64| {
+            let at = now(1000 + step * 100);
+            for (way, rtt, share) in [(0, 10, 5_000_000), (1, 100, 100_000)] {
+                read(&mut connection, &figures(way, rtt, step * share), at);
+            }
+            connection.steering.measured(&mut connection.subflows, &mut lessons, at);
+            carrying_after(&lessons, &mut connection, at) == [0, 1]
+        };
+        let both: Vec<u64> = (0..length).filter(carries_both).collect();
+        connection.steering.close(&mut lessons, now(1000 + length * 100));
+        both.first().copied()
+    };
+    assert_eq!(first_with_both(13), Some(5));
+    assert_eq!(first_with_both(11), None);
+    assert_eq!(first_with_both(20), Some(12));
 }
 
 #[test]

@@ -15,14 +15,15 @@ type Path = (u64, u64);
 
 /// A transfer that is read every second: which paths carried in each second.
 fn transfer(paths: &[Path], seconds: u64, held_up: impl Fn(&[bool]) -> u64) -> Vec<Vec<bool>> {
-    let mut gain = Gain::of(0);
+    let mut gain = Gain::of(0, true, Duration::ZERO);
     let mut moved = vec![0; paths.len()];
     let mut history: Vec<Vec<bool>> = Vec::new();
     for second in 1..=seconds {
         let now = Duration::from_secs(second);
-        let carries: Vec<bool> = (0_u8..).zip(paths).map(|(way, _)| gain.is_out(&ends(way), now) != Some(true)).collect();
+        let carries: Vec<bool> =
+            (0_u8..).zip(paths).map(|(way, _)| gain.is_out(&ends(way), now) != Some(true)).collect();
         if history.last().is_some_and(|before| *before != carries) {
-            gain.restart();
+            gain.restart(now);
         }
         let percent = held_up(&carries);
         let mut carriers = Vec::new();
@@ -68,7 +69,7 @@ fn a_path_that_holds_the_others_up_is_left_out_longer_each_time() {
 /// What is held up delivers only ten times as much, so the path seems to pay: that there was more before shows that it does not.
 #[test]
 fn a_path_that_holds_the_others_up_is_left_out_the_first_time() {
-    let mut gain = Gain::of(2_500_000);
+    let mut gain = Gain::of(2_500_000, true, Duration::ZERO);
     let carrier =
         |way: u8, moved: u64, rtt: u64| Carrier { ends: ends(way), moved, rtt: Duration::from_millis(rtt) };
     for second in 1..=3 {
@@ -77,6 +78,51 @@ fn a_path_that_holds_the_others_up_is_left_out_the_first_time() {
     }
     assert_eq!(gain.is_out(&ends(1), Duration::from_secs(3)), Some(true));
     assert_eq!(gain.is_out(&ends(0), Duration::from_secs(3)), None);
+}
+
+/// A transfer of such a length, in milliseconds, whose second path is let in after four of its round trips, read every 50 ms
+/// from then on: what is told of that path. It delivers ten segments in its first round trip, at once, and twice as much in
+/// each until it is full.
+fn short(first: Path, second: Path, length: u64) -> Option<Duration> {
+    let ((fast, near), (slow, rtt)) = (first, second);
+    let begun = rtt * 4;
+    let mut gain = Gain::of(fast, true, Duration::from_millis(begun));
+    for at in (begun..=length).step_by(50) {
+        let now = Duration::from_millis(at);
+        let flights = (at - begun + rtt / 2) / rtt;
+        let arrived = (0..flights).map(|flight| (14_600 << flight.min(20)).min(slow * rtt / 1000)).sum();
+        let carrier = |way, moved, rtt| Carrier { ends: ends(way), moved, rtt: Duration::from_millis(rtt) };
+        let shown = gain.advance(&[carrier(0, fast * at / 1000, near), carrier(1, arrived, rtt)], now, now);
+        assert!(shown.is_empty(), "{shown:?}");
+    }
+    let shown = gain.end(Duration::from_millis(length));
+    assert!(shown.iter().all(|shown| shown.ends == ends(1) && shown.best == ends(0)), "{shown:?}");
+    shown.first().map(|shown| shown.pays_after)
+}
+
+/// 100 Mbit/s and 10 ms beside 5 and 100 ms: a twentieth, a round trip and 64 KB that take 105 ms, so four seconds. Beside 0.5
+/// Mbit/s more. But no more is known than that it was not worth while in this time.
+#[test]
+fn a_path_that_adds_little_to_a_short_transfer_is_known_at_its_end() {
+    for second in [(625_000, 100), (62_500, 100)] {
+        assert_eq!(short((12_500_000, 10), second, 1000), Some(Duration::from_secs(2)), "{second:?}");
+    }
+}
+
+#[test]
+fn a_path_that_adds_much_is_let_in_as_early_the_next_time() {
+    for (first, second, length) in
+        [((6_250_000, 20), (2_500_000, 80), 1300), ((3_750_000, 30), (1_250_000, 60), 1200)]
+    {
+        let pays_after = short(first, second, length).expect("it is told");
+        assert!(pays_after < Duration::from_millis(second.1 * 4 * 2), "{second:?}: {pays_after:?}");
+    }
+}
+
+/// In slow start it has shown nothing yet.
+#[test]
+fn of_a_path_that_was_there_for_a_moment_nothing_is_told() {
+    assert_eq!(short((6_250_000, 20), (2_500_000, 80), 550), None);
 }
 
 proptest! {
