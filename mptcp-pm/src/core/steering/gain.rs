@@ -71,13 +71,16 @@ pub struct Gain {
     judged: Vec<Judged>,
 }
 
-/// What paths have delivered in the latest of some short windows.
+/// What paths have delivered in the latest of some short windows, but for those at the end of the transfer, when not all of
+/// them have something to deliver any more.
 #[derive(Clone, Debug)]
 struct Glance {
     latest: Vec<(Carrier, u64)>,
     /// In such a time.
     length: Duration,
-    /// The window that follows.
+    /// Until then.
+    ended: Duration,
+    /// The window that is open.
     window: Window,
     /// That of the slowest path, before it has a queue.
     round_trip: Duration,
@@ -90,6 +93,7 @@ impl Glance {
         Self {
             latest: Vec::new(),
             length: Duration::ZERO,
+            ended: now,
             window: Window::begin(carriers, now),
             round_trip: slowest(carriers),
             shared: None,
@@ -120,6 +124,10 @@ impl Window {
 /// The one that delivers most: it stays.
 fn best(delivered: &[(Carrier, u64)]) -> Option<Carrier> {
     delivered.iter().max_by_key(|(_, amount)| *amount).map(|(one, _)| *one)
+}
+
+fn total(delivered: &[(Carrier, u64)]) -> u64 {
+    delivered.iter().map(|(_, amount)| amount).sum()
 }
 
 /// The round-trip time of the slowest one.
@@ -192,7 +200,7 @@ impl Gain {
         }
         let delivered = window.delivered(carriers);
         (self.window, self.glance) = (Some(Window::begin(carriers, now)), None);
-        let total: u64 = delivered.iter().map(|(_, amount)| amount).sum();
+        let total = total(&delivered);
         let rate = per_second(total, length);
         let most = best(&delivered).map(|best| best.ends);
         let mut shown = Vec::new();
@@ -231,25 +239,31 @@ impl Gain {
             return;
         };
         let length = now.saturating_sub(glance.window.begun);
-        if length >= glance.round_trip {
-            glance.latest = glance.window.delivered(carriers);
-            glance.length = length;
-            glance.window = Window::begin(carriers, now);
-            let is_sharing = glance.latest.iter().filter(|(_, amount)| *amount > 0).count() > 1;
-            glance.shared = glance.shared.or(is_sharing.then_some(now));
+        if length < glance.round_trip {
+            return;
         }
+        let delivered = glance.window.delivered(carriers);
+        glance.window = Window::begin(carriers, now);
+        let before = per_second(total(&glance.latest), glance.length);
+        if per_second(total(&delivered), length) < before / 2 {
+            return;
+        }
+        let is_sharing = delivered.iter().filter(|(_, amount)| *amount > 0).count() > 1;
+        glance.shared = glance.shared.or(is_sharing.then_some(now));
+        (glance.latest, glance.length, glance.ended) = (delivered, length, now);
     }
 
     /// The transfer has ended after such a time, without what it took for more than glances. Tells what those have shown of
     /// paths that are longer than the best one; no more than that they were let in too early for a transfer as short as this.
     pub fn end(&self, lasted: Duration) -> Vec<Shown> {
-        let Some(Glance { latest, length, round_trip, shared: Some(shared), window }) = &self.glance else {
+        let Some(Glance { latest, length, ended, round_trip, shared: Some(shared), .. }) = &self.glance
+        else {
             return Vec::new();
         };
-        let Some(most) = best(latest).filter(|_| window.begun >= *shared + *round_trip * SLOW_START) else {
+        let Some(most) = best(latest).filter(|_| *ended >= *shared + *round_trip * SLOW_START) else {
             return Vec::new();
         };
-        let total: u64 = latest.iter().map(|(_, amount)| amount).sum();
+        let total = total(latest);
         let others = latest.iter().filter(|(one, _)| one.rtt > most.rtt);
         let shown = others.map(|(one, amount)| Shown {
             ends: one.ends,
