@@ -197,6 +197,7 @@ fn look(live: &mut Live, tcp: &Structure, way: u32) {
 }
 
 /// Fetches what [`look`] will read: one member of each part of the socket (`tcp_struct_check`, net/ipv4/tcp.c).
+/// One call for each: of a loop the verifier would not know the offsets.
 #[inline(always)]
 fn fetch(tcp: &Structure) {
     tcp.fetch(Field::LastReceived);

@@ -7,7 +7,7 @@
 //! share of all that is delivered, and the end may wait for what it was given last, and for a round trip, queue included.
 //! That it holds the others up is seen by what all of them deliver, with it and without it.
 //!
-//! Both takes a second and more. What a transfer has shown that is over before that, its latest round trip tells.
+//! Both take a second and more. What a transfer has shown that is over before that, its latest round trip tells.
 #[cfg(test)]
 mod tests;
 

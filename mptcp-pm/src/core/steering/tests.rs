@@ -161,55 +161,44 @@ fn a_reading_of_one_subflow_ends_no_transfer() {
     assert!(connection.steering.is_long());
 }
 
-/// 50 and 1 megabytes a second from the second reading on, and 100 ms on the slower way, which 64 KB take 66 ms longer: 8.4 s
-/// pass before it has saved as much.
+/// A transfer with a host that is read every 100 ms, so many times, and then ends: at which of these it was the first time on
+/// both ways. They deliver 50 and 1 megabytes a second from the second reading on, with 10 and 100 ms. On the slower one 64 KB
+/// take 66 ms longer: 8.4 s pass before it has saved as much.
+fn first_with_both(lessons: &mut Lessons, host: u8, readings: u64) -> Option<u64> {
+    let mut connection = connection(Service::Aggregate);
+    let remote = SocketAddr::from(([192, 0, 2, host], 443));
+    connection.subflows.iter_mut().for_each(|subflow| {
+        subflow.ends = Ends::new(subflow.ends.local(), remote);
+    });
+    let at = |reading: u64| now(1000 + reading * 100);
+    let carries_both = |reading: &u64| {
+        for (way, rtt, share) in [(0, 10, 5_000_000), (1, 100, 100_000)] {
+            let ends = Ends::new(ends(way).local(), remote);
+            read(&mut connection, &Figures { ends, ..figures(way, rtt, reading * share) }, at(*reading));
+        }
+        connection.steering.measured(&mut connection.subflows, lessons, at(*reading));
+        carrying_after(lessons, &mut connection, at(*reading)) == [0, 1]
+    };
+    let both: Vec<u64> = (0..readings).filter(carries_both).collect();
+    connection.steering.close(lessons, at(readings));
+    both.first().copied()
+}
+
 #[test]
 fn what_one_transfer_learns_of_a_way_the_next_one_knows() {
     let mut lessons = Lessons::default();
-    let mut first_with_both = |host: u8| {
-        let mut connection = connection(Service::Aggregate);
-        let remote = SocketAddr::from(([192, 0, 2, host], 443));
-        connection.subflows.iter_mut().for_each(|subflow| {
-            subflow.ends = Ends::new(subflow.ends.local(), remote);
-        });
-        let carries_both = |step: &u64| {
-            let at = now(1000 + step * 100);
-            for (way, rtt, share) in [(0, 10, 5_000_000), (1, 100, 100_000)] {
-                let ends = Ends::new(ends(way).local(), remote);
-                read(&mut connection, &Figures { ends, ..figures(way, rtt, step * share) }, at);
-            }
-            connection.steering.measured(&mut connection.subflows, &mut lessons, at);
-            carrying_after(&lessons, &mut connection, at) == [0, 1]
-        };
-        let both: Vec<u64> = (0..120).filter(carries_both).collect();
-        both[0]
-    };
-    assert_eq!(first_with_both(1), 5, "nothing is known yet");
-    assert_eq!(first_with_both(1), 44, "when it has lasted half of that");
-    assert_eq!(first_with_both(2), 5, "another host");
+    assert_eq!(first_with_both(&mut lessons, 1, 120), Some(5), "nothing is known yet");
+    assert_eq!(first_with_both(&mut lessons, 1, 120), Some(44), "when it has lasted half of that");
+    assert_eq!(first_with_both(&mut lessons, 2, 120), Some(5), "another host");
 }
 
-/// The same ways, but it ends after 1.2 s: no more is known than that it was not worth while until then.
+/// After 1.2 s no more is known than that the slower way was not worth while until then.
 #[test]
 fn what_a_short_transfer_has_shown_is_learned_at_its_end() {
     let mut lessons = Lessons::default();
-    let mut first_with_both = |length: u64| {
-        let mut connection = connection(Service::Aggregate);
-        let carries_both = |step: &u64| {
-            let at = now(1000 + step * 100);
-            for (way, rtt, share) in [(0, 10, 5_000_000), (1, 100, 100_000)] {
-                read(&mut connection, &figures(way, rtt, step * share), at);
-            }
-            connection.steering.measured(&mut connection.subflows, &mut lessons, at);
-            carrying_after(&lessons, &mut connection, at) == [0, 1]
-        };
-        let both: Vec<u64> = (0..length).filter(carries_both).collect();
-        connection.steering.close(&mut lessons, now(1000 + length * 100));
-        both.first().copied()
-    };
-    assert_eq!(first_with_both(13), Some(5));
-    assert_eq!(first_with_both(11), None);
-    assert_eq!(first_with_both(20), Some(12));
+    assert_eq!(first_with_both(&mut lessons, 1, 13), Some(5));
+    assert_eq!(first_with_both(&mut lessons, 1, 11), None);
+    assert_eq!(first_with_both(&mut lessons, 1, 20), Some(12));
 }
 
 #[test]
