@@ -114,6 +114,8 @@ fields! {
     RequestJoin = "mptcp_subflow_context" "request_join";
     BackupByUs = "mptcp_subflow_context" "request_bkup";
     BackupByPeer = "mptcp_subflow_context" "backup";
+    LocalId = "mptcp_subflow_context" "local_id";
+    RemoteId = "mptcp_subflow_context" "remote_id";
 }
 
 /// How many there are.

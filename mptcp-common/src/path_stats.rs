@@ -129,6 +129,8 @@ pub struct Kept {
     pub cookie: u64,
     /// When it was established, or was first seen if it is older than the program.
     pub since_ns: u64,
+    /// When something was last retransmitted; 0 for never.
+    pub retransmitted_ns: u64,
     /// The greatest delivery rate seen, bytes per second (`tcp_info.tcpi_delivery_rate`).
     pub delivery_rate_max: u64,
     /// The local address; of an IPv4 one the first four bytes.
@@ -200,12 +202,16 @@ pub struct Live {
     pub in_flight: u32,
     /// The state of the socket (`TCP_ESTABLISHED` is 1; include/net/tcp_states.h).
     pub state: u8,
+    /// The id of the local address.
+    pub local_id: u8,
+    /// The id of the remote address.
+    pub remote_id: u8,
     /// 1 when this side asked for backup (`request_bkup`).
     pub backup_by_us: u8,
     /// 1 when the peer asked for backup (`backup`).
     pub backup_by_peer: u8,
     /// Unused; 0.
-    pub padding: [u8; 1],
+    pub padding: [u8; 7],
     /// The name of its congestion control, filled up with zeros.
     pub congestion_control: [u8; 16],
 }
@@ -314,8 +320,8 @@ mod tests {
     #[test]
     fn no_record_has_holes_that_the_kernel_would_have_to_fill() {
         assert_eq!(size_of::<Sample>(), size_of::<Live>() + size_of::<Kept>());
-        assert_eq!(size_of::<Kept>(), 3 * 8 + 2 * 16 + 4 * 4 + 4 * 2 + 4 * RttHistogram::BUCKETS);
-        assert_eq!(size_of::<Live>(), 8 * 8 + 11 * 4 + 4 + 16);
+        assert_eq!(size_of::<Kept>(), 4 * 8 + 2 * 16 + 4 * 4 + 4 * 2 + 4 * RttHistogram::BUCKETS);
+        assert_eq!(size_of::<Live>(), 8 * 8 + 11 * 4 + 12 + 16);
         assert_eq!(size_of::<Timeout>(), 2 * 8 + 4 * 4);
     }
 }

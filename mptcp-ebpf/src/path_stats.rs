@@ -10,9 +10,9 @@ use core::ffi::c_void;
 use aya_ebpf::{
     bindings::{
         BPF_F_NO_PREALLOC, BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_NO_WAKEUP,
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTO_CB,
-        BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB,
-        BPF_SOCK_OPS_STATE_CB_FLAG,
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RETRANS_CB,
+        BPF_SOCK_OPS_RETRANS_CB_FLAG, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_RTT_CB,
+        BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
     },
     btf_maps::SkStorage,
     macros::{btf_map, map, sock_ops},
@@ -77,7 +77,10 @@ static ASLEEP: Array<u32> = Array::with_max_entries(1, 0);
 static LICENSE: [u8; 4] = *b"GPL\0";
 
 /// The events of a subflow at which the program wants to run.
-const CALLS: u32 = BPF_SOCK_OPS_RTT_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG;
+const CALLS: u32 = BPF_SOCK_OPS_RTT_CB_FLAG
+    | BPF_SOCK_OPS_RETRANS_CB_FLAG
+    | BPF_SOCK_OPS_RTO_CB_FLAG
+    | BPF_SOCK_OPS_STATE_CB_FLAG;
 
 /// Runs at a TCP socket's events; its verdict changes nothing.
 #[sock_ops]
@@ -86,6 +89,7 @@ pub fn path_stats(ctx: SockOpsContext) -> u32 {
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => established(&ctx, true),
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => established(&ctx, false),
         BPF_SOCK_OPS_RTT_CB => measured(&ctx),
+        BPF_SOCK_OPS_RETRANS_CB => retransmitted(&ctx),
         BPF_SOCK_OPS_RTO_CB => timed_out(&ctx),
         BPF_SOCK_OPS_STATE_CB => changed(&ctx),
         _ => {}
@@ -190,7 +194,10 @@ fn look(live: &mut Live, tcp: &Structure, way: u32) {
         let age = ticks().wrapping_sub(tcp.read(Field::LastReceived));
         live.received_ns = live.at_ns - u64::from(age) * setting(&TICK_NS);
     }
-    if let Some(flags) = tcp.subflow().map(|subflow| subflow.flags(Field::BackupByUs)) {
+    if let Some(subflow) = tcp.subflow() {
+        live.local_id = subflow.member(Field::LocalId);
+        live.remote_id = subflow.member(Field::RemoteId);
+        let flags = subflow.flags(Field::BackupByUs);
         live.backup_by_us = u8::from(flags.get(Field::BackupByUs));
         live.backup_by_peer = u8::from(flags.get(Field::BackupByPeer));
     }
@@ -245,6 +252,13 @@ fn measured(ctx: &SockOpsContext) {
     }
     if take_flag(&ASLEEP, 0) && !tell::<()>(&EVENTS, Tag::Awake as u64, |_| {}) {
         count(&COUNTERS, Lost::Alarm.index());
+    }
+}
+
+#[inline(always)]
+fn retransmitted(ctx: &SockOpsContext) {
+    if let Some(kept) = Socket::of(ctx).and_then(|socket| socket.kept(&SUBFLOWS)) {
+        kept.retransmitted_ns = now_ns();
     }
 }
 
