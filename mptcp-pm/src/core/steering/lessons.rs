@@ -1,7 +1,8 @@
 //! What the ways have added to long transfers of late: the next transfer with the same host need not find it out again.
 //!
 //! A transfer learns only after a second or more that a path adds little, when a short one is over. What it has learned
-//! holds for the two ways, the direction and the host alone: how fast a path is depends on all of them.
+//! holds for the two ways, the direction and the host: how fast a path is depends on all of them. Mostly it is the access
+//! that is slow, though, and then with every host: what several have shown is expected of those that nothing is known of.
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,12 @@ use std::time::Duration;
 
 /// Accesses change, and so do the networks behind them: after this it is found out again.
 const HOLDS_FOR: Duration = Duration::from_secs(600);
+
+/// So many others make an expectation: one alone may be far away itself.
+const OTHERS: usize = 3;
+
+/// No more is expected of a host than this: a transfer that goes on for half of it finds out what this one is like.
+const EXPECTED: Duration = Duration::from_secs(4);
 
 /// The oldest are forgotten first.
 const MOST: usize = 64;
@@ -26,6 +33,13 @@ pub struct Beside {
     pub remote: IpAddr,
     /// We send more than we receive.
     pub sends: bool,
+}
+
+impl Beside {
+    /// Whether this is the same, but for the host.
+    fn is_like(&self, other: &Self) -> bool {
+        Self { remote: other.remote, ..*self } == *other
+    }
 }
 
 /// All that is known.
@@ -50,10 +64,17 @@ impl Lessons {
         self.0.push_back(Lesson { of, pays_after, at: now });
     }
 
-    /// How long a transfer has to go on for a way to pay; none where that is not known.
+    /// How long a transfer has to go on for a way to pay, with this host or as with most others; none where that is not
+    /// known.
     pub fn pays_after(&self, of: &Beside, now: Duration) -> Option<Duration> {
-        let known = self.0.iter().find(|known| known.of == *of && now < known.at + HOLDS_FOR);
-        known.map(|known| known.pays_after)
+        let counts = |known: &&Lesson| now < known.at + HOLDS_FOR && known.of.is_like(of);
+        let known = || self.0.iter().filter(counts);
+        if let Some(own) = known().find(|known| known.of.remote == of.remote) {
+            return Some(own.pays_after);
+        }
+        let mut others: Vec<Duration> = known().map(|known| known.pays_after.min(EXPECTED)).collect();
+        others.sort_unstable();
+        others.get(others.len() / 2).copied().filter(|_| others.len() >= OTHERS)
     }
 
     /// Ways that are no more: an address that comes back may be that of another network.

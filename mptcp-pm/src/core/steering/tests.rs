@@ -189,7 +189,14 @@ fn what_one_transfer_learns_of_a_way_the_next_one_knows() {
     let mut lessons = Lessons::default();
     assert_eq!(first_with_both(&mut lessons, 1, 120), Some(5), "nothing is known yet");
     assert_eq!(first_with_both(&mut lessons, 1, 120), Some(44), "when it has lasted half of that");
-    assert_eq!(first_with_both(&mut lessons, 2, 120), Some(5), "another host");
+    for host in 2..4 {
+        assert_eq!(first_with_both(&mut lessons, host, 120), Some(5), "another host");
+    }
+    assert_eq!(
+        first_with_both(&mut lessons, 4, 120),
+        Some(21),
+        "as with the others, until it has lasted for two seconds"
+    );
 }
 
 /// After 1.2 s no more is known than that the slower way was not worth while until then.

@@ -9,7 +9,7 @@ fn beside(way: u8, host: u8, sends: bool) -> Beside {
 const PAYS: Duration = Duration::from_secs(8);
 
 #[test]
-fn a_lesson_is_of_two_ways_one_host_and_one_direction() {
+fn one_lesson_is_of_two_ways_one_host_and_one_direction() {
     let mut lessons = Lessons::default();
     lessons.learn(beside(1, 1, true), PAYS, Duration::ZERO);
     assert_eq!(lessons.pays_after(&beside(1, 1, true), Duration::ZERO), Some(PAYS));
@@ -31,6 +31,30 @@ fn the_last_lesson_counts_until_it_is_old() {
 }
 
 #[test]
+fn what_most_others_have_shown_is_expected_of_an_unknown_host() {
+    let mut lessons = Lessons::default();
+    let unknown = |lessons: &Lessons| lessons.pays_after(&beside(1, 9, true), Duration::ZERO);
+    for host in 1..3 {
+        lessons.learn(beside(1, host, true), PAYS, Duration::ZERO);
+        assert_eq!(unknown(&lessons), None, "{host} may be far away");
+    }
+    lessons.learn(beside(1, 3, true), PAYS, Duration::ZERO);
+    assert_eq!(unknown(&lessons), Some(EXPECTED), "and is found out for this one when it lasts");
+    assert_eq!(lessons.pays_after(&beside(1, 1, true), Duration::ZERO), Some(PAYS), "this one is known");
+    for other in [beside(2, 9, true), beside(1, 9, false)] {
+        assert_eq!(lessons.pays_after(&other, Duration::ZERO), None);
+    }
+    let soon = Duration::from_millis(100);
+    for host in 4..7 {
+        lessons.learn(beside(1, host, true), soon, Duration::ZERO);
+    }
+    assert_eq!(unknown(&lessons), Some(EXPECTED), "as many say so");
+    lessons.learn(beside(1, 7, true), soon, Duration::ZERO);
+    assert_eq!(unknown(&lessons), Some(soon), "most do not");
+    assert_eq!(lessons.pays_after(&beside(1, 9, true), HOLDS_FOR), None, "long ago");
+}
+
+#[test]
 fn ways_that_are_gone_are_forgotten() {
     let mut lessons = Lessons::default();
     lessons.learn(beside(1, 1, true), PAYS, Duration::ZERO);
@@ -49,6 +73,7 @@ fn there_are_no_more_than_so_many() {
         lessons.learn(beside(1, host, true), PAYS, Duration::from_secs(host.into()));
     }
     let now = Duration::from_secs(u8::MAX.into());
-    let known = (0..=u8::MAX).filter(|host| lessons.pays_after(&beside(1, *host, true), now).is_some());
+    let is_known = |host: &u8| lessons.pays_after(&beside(1, *host, true), now) == Some(PAYS);
+    let known = (0..=u8::MAX).filter(is_known);
     assert_eq!(known.collect::<Vec<u8>>(), (192..=u8::MAX).collect::<Vec<u8>>());
 }
