@@ -1,5 +1,8 @@
 //! The networks: one bottleneck for all, and two ways.
-use anyhow::Result;
+use anyhow::{Context, Result};
+use mptcp_pm::bpf::Kernel;
+use mptcp_pm::bpf::unsent::Unsent;
+use std::ops::Deref;
 use std::time::Duration;
 use tests::queue::{Codel, Settings};
 use tests::{Family, Lab, Scenario};
@@ -54,11 +57,27 @@ addresses = ["10.9.0.2/24"]
 gateways = ["10.9.0.1"]
 "#;
 
+/// A lab whose client's subflows hold as little beyond what is under way as the daemon has them hold (`buffers`). What waits
+/// in the socket of a subflow with a small window for seconds keeps the others from sending: the connection's send buffer
+/// holds it, and the receiver's window does not go on without it.
+pub struct Network {
+    _bound: Unsent,
+    lab: Lab,
+}
+
+impl Deref for Network {
+    type Target = Lab;
+
+    fn deref(&self) -> &Lab {
+        &self.lab
+    }
+}
+
 /// What all share.
 pub const BOTTLENECK: Way = Way { mbit: 100.0, round_trip_ms: 80.0 };
 
 /// One bottleneck; connections have so many subflows.
-pub fn one_bottleneck(subflows: usize) -> Result<Lab> {
+pub fn one_bottleneck(subflows: usize) -> Result<Network> {
     let lab = start(&Scenario::parse(ONE_BOTTLENECK)?)?;
     lab.link("bottleneck").set(|settings| *settings = BOTTLENECK.settings(true));
     for host in ["client", "server"] {
@@ -96,7 +115,7 @@ impl Way {
 }
 
 /// Two ways of the client's, `wifi0` and `lte0`, with CoDel or with queues as long as the ways; connections take both.
-pub fn two_ways(ways: [Way; 2], has_codel: bool) -> Result<Lab> {
+pub fn two_ways(ways: [Way; 2], has_codel: bool) -> Result<Network> {
     let lab = start(&Scenario::load("two-providers")?)?;
     for (name, way) in ["wifi", "lte"].into_iter().zip(ways) {
         lab.link(name).set(|settings| *settings = way.settings(has_codel));
@@ -109,11 +128,12 @@ pub fn join(lab: &Lab) -> Result<()> {
     lab.host("client").ip("mptcp endpoint add 10.2.0.2 dev lte0 subflow").map(drop)
 }
 
-fn start(scenario: &Scenario) -> Result<Lab> {
+fn start(scenario: &Scenario) -> Result<Network> {
     let lab = Lab::start(scenario, Family::V4)?;
     for host in ["client", "server"] {
         // Or each flow would begin with what the one before has learned.
         lab.host(host).set_sysctl("net.ipv4.tcp_no_metrics_save", "1")?;
     }
-    Ok(lab)
+    let bound = lab.host("client").run(|| Unsent::attach(&Kernel::default()));
+    Ok(Network { _bound: bound.context("bound what subflows hold")?, lab })
 }

@@ -1,40 +1,66 @@
 //! Resource pooling. Five connections have a bottleneck for themselves and share another with five TCP flows
 //! (scenario C of Khalili et al.): the less of the shared one they take, the better.
 use crate::flows::{Flow, mean, rates};
+use crate::model::{Connection, Model};
 use crate::network::{Way, join, two_ways};
 use crate::record::Record;
 use anyhow::Result;
 use std::time::Duration;
+use tests::Lab;
 
 const EACH: usize = 5;
 /// For each connection on the one way, and for each TCP flow on the other, Mbit/s.
 const SHARE: f64 = 8.0;
 const SETTLE: Duration = Duration::from_secs(6);
 const TIME: Duration = Duration::from_secs(11);
+const WAY: Way = Way { mbit: SHARE * EACH as f64, round_trip_ms: 40.0 };
 
 pub fn measure(controls: &[&'static str], rounds: usize, record: &mut Record) -> Result<()> {
-    let way = Way { mbit: SHARE * EACH as f64, round_trip_ms: 40.0 };
-    let lab = two_ways([way; 2], true)?;
+    let lab = two_ways([WAY; 2], true)?;
     join(&lab)?;
-    for control in std::iter::repeat_n(controls, rounds).flatten() {
-        let flows = [vec![Flow::mptcp(control); EACH], vec![Flow::tcp(Some("lte0")); EACH]].concat();
-        let rates = rates(&lab, &flows, SETTLE, TIME)?;
-        let share = SHARE * 1e6 * PAYLOAD;
-        let (ours, theirs) = (mean(&rates[..EACH]) / share, mean(&rates[EACH..]) / share);
-        let (case, rest) =
-            (format!("pooling: {control}, of a way's share"), format!("pooling: TCP beside {control}"));
-        match model(control) {
-            Some(model) => {
-                record.add_beside(case, ours, ("model", model));
-                record.add_beside(rest, theirs, ("model", 2.0 - model));
-            }
-            None => {
-                record.add(case, ours);
-                record.add(rest, theirs);
-            }
+    for round in 0..rounds {
+        for control in controls {
+            run(&lab, control, round as u64, record)?;
         }
     }
     Ok(())
+}
+
+fn run(lab: &Lab, control: &'static str, seed: u64, record: &mut Record) -> Result<()> {
+    let flows = [vec![Flow::mptcp(control); EACH], vec![Flow::tcp(Some("lte0")); EACH]].concat();
+    let rates = rates(lab, &flows, SETTLE, TIME)?;
+    let share = SHARE * 1e6 * PAYLOAD;
+    let (ours, theirs) = (mean(&rates[..EACH]) / share, mean(&rates[EACH..]) / share);
+    let (case, rest) =
+        (format!("pooling: {control}, of a way's share"), format!("pooling: TCP beside {control}"));
+    match equilibrium(control) {
+        Some(paper) => {
+            record.add_beside(case, ours, ("the paper's", paper));
+            record.add_beside(rest, theirs, ("the paper's", 2.0 - paper));
+        }
+        None => {
+            record.add(case, ours);
+            record.add(rest, theirs);
+        }
+    }
+    if let Some(model) = modelled(control, seed) {
+        record.add_beside(format!("pooling: {control}, by its formula"), ours, ("model", model));
+    }
+    Ok(())
+}
+
+/// What the formulas give connections whose windows rise and fall, in place of an equilibrium.
+fn modelled(control: &'static str, seed: u64) -> Option<f64> {
+    let ours = (0..EACH).map(|_| Connection::new(control, &[0, 1])).collect::<Option<Vec<_>>>()?;
+    let theirs = (0..EACH).map(|_| Connection::new("reno", &[1])).collect::<Option<Vec<_>>>()?;
+    let ways = [WAY.settings(true), WAY.settings(true)];
+    let mut model = Model::new(&ways, ours.into_iter().chain(theirs).collect(), seed);
+    let arrived = |model: &Model| model.connections[..EACH].iter().map(Connection::arrived).sum::<u64>();
+    model.run(SETTLE);
+    let before = arrived(&model);
+    model.run(SETTLE + TIME);
+    let packets = (arrived(&model) - before) as f64 / EACH as f64;
+    Some(packets * 1500.0 * 8.0 / TIME.as_secs_f64() / (SHARE * 1e6))
 }
 
 /// How much of a packet of 1500 bytes is payload: 20 bytes are of IP, 20 of TCP, 12 of timestamps, and MPTCP has at most
@@ -50,7 +76,7 @@ const PAYLOAD: f64 = 1440.0 / 1500.0;
 /// - OLIA: nothing there but what keeps the way known, a packet or two in a round-trip time.
 /// - BALIA: from its increase and decrease `p2 / p1 = (1 + a)(4 + a) / 15` with `a = 1 / x > 1.5`, and
 ///   `1 - x = (1 + x) / sqrt(p2 / p1)`.
-fn model(control: &str) -> Option<f64> {
+fn equilibrium(control: &str) -> Option<f64> {
     let crowded = match control {
         "reno" => 0.5,
         "lia" => solve(|x| x.sqrt() * (1.0 + x) + x - 1.0),
