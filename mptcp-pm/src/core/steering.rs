@@ -20,7 +20,7 @@ use super::flow::{FRESH, Flow, Look};
 use super::health::{Health, State};
 use super::service::Service;
 use super::subflows::Aims;
-use gain::{Carrier, Gain, Shown};
+use gain::{Alone, Carrier, Gain, Shown};
 use lessons::Beside;
 pub use lessons::Lessons;
 
@@ -224,7 +224,11 @@ impl Steering {
             self.end(lasted, lessons, now);
         } else if whole {
             let carriers: Vec<Carrier> = subflows.iter().filter_map(Carrier::of).collect();
-            let begin = || Box::new(Gain::of(self.flow.rate(now), sends(subflows), now));
+            let alone = match carriers[..] {
+                [Carrier { ends, .. }] => Some(Alone { ends, rate: self.flow.rate(now) }),
+                _ => None,
+            };
+            let begin = || Box::new(Gain::of(alone, sends(subflows), now));
             let gain = self.gain.get_or_insert_with(begin);
             let shown = gain.advance(&carriers, self.flow.lasts(now), now);
             learn(lessons, shown, gain.sends(), now);

@@ -5,7 +5,8 @@
 //! a path out as long as what is left goes sooner over the others alone. How much is left only the application knows; as in
 //! `flow`, a transfer that has lasted for some time is expected to last for as long again. In that time a path saves its
 //! share of all that is delivered, and the end may wait for what it was given last, and for a round trip, queue included.
-//! That it holds the others up is seen by what all of them deliver, with it and without it.
+//! That it holds the others up is seen by what all of them deliver, with it and without it. That less is delivered than before
+//! it was let in is a suspicion: a path that loses packets delivers less after a while, too. So it is left out for a trial.
 //!
 //! Both take a second and more. What a transfer has shown that is over before that, its latest round trip tells.
 #[cfg(test)]
@@ -33,6 +34,10 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// What was delivered before the others were let in says nothing of later times.
 const ALONE_HOLDS_FOR: Duration = Duration::from_secs(10);
 
+/// What a path has in hand fills as large a part of the connection's window as it delivers of all while it holds the others
+/// up. From a quarter on that would be a queue of a second or more in windows such as ours: it is not suspected.
+const MUCH: u64 = 4;
+
 /// What was read of a subflow that carries.
 #[derive(Clone, Copy, Debug)]
 pub struct Carrier {
@@ -56,11 +61,20 @@ pub struct Shown {
     pub pays_after: Duration,
 }
 
+/// What was delivered by one path before others were let in.
+#[derive(Clone, Copy, Debug)]
+pub struct Alone {
+    /// Which one: what it has lost since then was not held up by itself.
+    pub ends: Ends,
+    /// Bytes per second.
+    pub rate: u64,
+}
+
 /// The paths of one transfer.
 #[derive(Clone, Debug)]
 pub struct Gain {
-    /// What was delivered before others were let in, bytes per second.
-    alone: u64,
+    /// None where several carried from the beginning.
+    alone: Option<Alone>,
     /// More was sent than received.
     sends: bool,
     /// Since when the same paths carry.
@@ -152,11 +166,18 @@ struct Judged {
     until: Duration,
     /// What the others delivered without it, bytes per second.
     without: Option<u64>,
+    /// What all delivered with it, when no more than a suspicion speaks against it.
+    suspected: Option<u64>,
+}
+
+/// Whether so much, bytes per second, is less than what is delivered without a path by more than chance.
+const fn falls_short(with: u64, without: u64) -> bool {
+    with < without - without / 10
 }
 
 impl Gain {
-    /// Of a transfer that has become long, and has delivered so many bytes per second on one path.
-    pub const fn of(alone: u64, sends: bool, now: Duration) -> Self {
+    /// Of a transfer that has become long.
+    pub const fn of(alone: Option<Alone>, sends: bool, now: Duration) -> Self {
         Self { alone, sends, since: now, window: None, glance: None, judged: Vec::new() }
     }
 
@@ -206,27 +227,43 @@ impl Gain {
         let mut shown = Vec::new();
         for (one, amount) in delivered.iter().filter(|(one, _)| Some(one.ends) != most) {
             let known = self.judged.iter().position(|known| known.ends == one.ends);
-            let alone = (lasts < ALONE_HOLDS_FOR).then_some(self.alone);
-            let without = known.and_then(|known| self.judged[known].without).or(alone);
-            let holds_up = without.is_some_and(|without| rate < without - without / 10);
+            let without = known.and_then(|known| self.judged[known].without);
+            let holds_up = without.is_some_and(|without| falls_short(rate, without));
+            let is_suspect = without.is_none() && *amount < total / MUCH && self.is_suspect(one, rate, lasts);
             let saves = pays_after(one, *amount, total, length);
             let pays_after = saves.max(if holds_up { lasts * 4 } else { Duration::ZERO });
             shown.extend(most.map(|best| Shown { ends: one.ends, best, pays_after }));
-            if pays_after <= lasts * 2 {
+            let is_too_short = pays_after > lasts * 2;
+            if !is_too_short && !is_suspect {
                 continue;
             }
-            let judged = Judged { ends: one.ends, until: pays_after, without };
+            let until = pays_after.max(if is_suspect { lasts * 4 } else { Duration::ZERO });
+            let suspected = (!is_too_short).then_some(rate);
+            let judged = Judged { ends: one.ends, until, without, suspected };
             match known {
                 Some(known) => self.judged[known] = judged,
                 None => self.judged.push(judged),
             }
         }
-        for known in self.judged.iter_mut().filter(|known| lasts < known.until) {
-            if !carriers.iter().any(|one| one.ends == known.ends) {
-                known.without = Some(rate);
+        let is_out =
+            |known: &&mut Judged| lasts < known.until && !carriers.iter().any(|one| one.ends == known.ends);
+        for known in self.judged.iter_mut().filter(is_out) {
+            known.without = Some(rate);
+            match known.suspected.take() {
+                Some(with) if falls_short(with, rate) => {
+                    shown.extend(most.map(|best| Shown { ends: known.ends, best, pays_after: known.until }));
+                }
+                Some(_) => known.until = lasts,
+                None => {}
             }
         }
         shown
+    }
+
+    /// Whether less is delivered with a path that was let in than before.
+    fn is_suspect(&self, one: &Carrier, rate: u64, lasts: Duration) -> bool {
+        let alone = self.alone.filter(|alone| alone.ends != one.ends && lasts < ALONE_HOLDS_FOR);
+        alone.is_some_and(|alone| falls_short(rate, alone.rate))
     }
 
     /// Notes what those that were let in have delivered in the latest round trip of the slowest one.

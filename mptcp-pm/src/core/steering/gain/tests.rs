@@ -15,7 +15,7 @@ type Path = (u64, u64);
 
 /// A transfer that is read every second: which paths carried in each second.
 fn transfer(paths: &[Path], seconds: u64, held_up: impl Fn(&[bool]) -> u64) -> Vec<Vec<bool>> {
-    let mut gain = Gain::of(0, true, Duration::ZERO);
+    let mut gain = Gain::of(None, true, Duration::ZERO);
     let mut moved = vec![0; paths.len()];
     let mut history: Vec<Vec<bool>> = Vec::new();
     for second in 1..=seconds {
@@ -66,18 +66,71 @@ fn a_path_that_holds_the_others_up_is_left_out_longer_each_time() {
     assert!(changes(&history, 1).len() <= 14, "{:?}", changes(&history, 1));
 }
 
-/// What is held up delivers only ten times as much, so the path seems to pay: that there was more before shows that it does not.
+/// A transfer of which the first path alone has delivered 20 Mbit/s, then both so much, bytes per second, and when the second one
+/// is left out the first so much.
+struct Trial {
+    gain: Gain,
+    moved: [u64; 2],
+    at: Duration,
+}
+
+impl Trial {
+    fn begin() -> Self {
+        let alone = Alone { ends: ends(0), rate: 2_500_000 };
+        Self { gain: Gain::of(Some(alone), true, Duration::ZERO), moved: [0; 2], at: Duration::ZERO }
+    }
+
+    /// Two seconds, which are one window; tells what is shown of the second path.
+    fn deliver(&mut self, rates: &[u64]) -> Vec<Duration> {
+        self.gain.restart(self.at);
+        let mut shown = Vec::new();
+        for _ in 0..2 {
+            self.at += Duration::from_secs(1);
+            let mut carriers = Vec::new();
+            for (way, rate) in (0_u8..).zip(rates) {
+                self.moved[usize::from(way)] += rate;
+                let (moved, rtt) = (self.moved[usize::from(way)], [30, 230][usize::from(way)]);
+                carriers.push(Carrier { ends: ends(way), moved, rtt: Duration::from_millis(rtt) });
+            }
+            shown.extend(self.gain.advance(&carriers, self.at, self.at));
+        }
+        shown.iter().filter(|shown| shown.ends == ends(1)).map(|shown| shown.pays_after).collect()
+    }
+
+    fn is_out(&self, way: u8) -> bool {
+        self.gain.is_out(&ends(way), self.at) == Some(true)
+    }
+}
+
+/// What is held up delivers only four times as much, so the path seems to pay: that there was more before shows that it does not.
 #[test]
 fn a_path_that_holds_the_others_up_is_left_out_the_first_time() {
-    let mut gain = Gain::of(2_500_000, true, Duration::ZERO);
-    let carrier =
-        |way: u8, moved: u64, rtt: u64| Carrier { ends: ends(way), moved, rtt: Duration::from_millis(rtt) };
-    for second in 1..=3 {
-        let at = Duration::from_secs(second);
-        gain.advance(&[carrier(0, second * 700_000, 30), carrier(1, second * 80_000, 230)], at, at);
+    let mut trial = Trial::begin();
+    let seems = trial.deliver(&[700_000, 200_000]);
+    assert!(trial.is_out(1) && !trial.is_out(0));
+    let holds_up = trial.deliver(&[2_400_000]);
+    assert!(trial.is_out(1));
+    assert!(holds_up > seems, "the next transfer is to know: {holds_up:?}, {seems:?}");
+}
+
+/// Now that it has found out how many packets are lost, the first path does not get faster without the second.
+#[test]
+fn a_path_that_was_only_suspected_is_let_back_at_once() {
+    let mut trial = Trial::begin();
+    let seems = trial.deliver(&[700_000, 200_000]);
+    assert!(seems.iter().all(|pays_after| *pays_after <= trial.at * 2), "nothing is known: {seems:?}");
+    assert_eq!((trial.deliver(&[750_000]), trial.is_out(1)), (Vec::new(), false));
+    trial.deliver(&[700_000, 200_000]);
+    assert!(!trial.is_out(1), "and stays");
+}
+
+#[test]
+fn a_path_that_delivers_much_is_not_suspected() {
+    let mut trial = Trial::begin();
+    for rates in [[700_000, 600_000], [600_000, 700_000]] {
+        trial.deliver(&rates);
+        assert!(!trial.is_out(0) && !trial.is_out(1), "{rates:?}");
     }
-    assert_eq!(gain.is_out(&ends(1), Duration::from_secs(3)), Some(true));
-    assert_eq!(gain.is_out(&ends(0), Duration::from_secs(3)), None);
 }
 
 /// A transfer of such a length, in milliseconds, whose second path is let in after four of its round trips, read every 50 ms
@@ -86,7 +139,7 @@ fn a_path_that_holds_the_others_up_is_left_out_the_first_time() {
 fn short(first: Path, second: Path, length: u64) -> Option<Duration> {
     let ((fast, near), (slow, rtt)) = (first, second);
     let begun = rtt * 4;
-    let mut gain = Gain::of(fast, true, Duration::from_millis(begun));
+    let mut gain = Gain::of(Some(Alone { ends: ends(0), rate: fast }), true, Duration::from_millis(begun));
     for at in (begun..=length).step_by(50) {
         let now = Duration::from_millis(at);
         let flights = (at - begun + rtt / 2) / rtt;
