@@ -15,7 +15,18 @@ type Path = (u64, u64);
 
 /// A transfer that is read every second: which paths carried in each second.
 fn transfer(paths: &[Path], seconds: u64, held_up: impl Fn(&[bool]) -> u64) -> Vec<Vec<bool>> {
-    let mut gain = Gain::of(None, true, Duration::ZERO);
+    transfer_after(None, paths, seconds, held_up)
+}
+
+/// The same, after the first path alone has delivered so much, bytes per second.
+fn transfer_after(
+    alone: Option<u64>,
+    paths: &[Path],
+    seconds: u64,
+    held_up: impl Fn(&[bool]) -> u64,
+) -> Vec<Vec<bool>> {
+    let alone = alone.map(|rate| Alone { ends: ends(0), rate });
+    let mut gain = Gain::of(alone, true, Duration::ZERO);
     let mut moved = vec![0; paths.len()];
     let mut history: Vec<Vec<bool>> = Vec::new();
     for second in 1..=seconds {
@@ -189,8 +200,10 @@ proptest! {
     fn the_best_one_stays_and_there_is_no_flapping(
         paths in prop::collection::vec((1_u64..10_000_000, 1_u64..3000), 1..4),
         percent in 1_u64..100,
+        alone in prop::option::of(1_u64..20_000_000),
     ) {
-        let history = transfer(&paths, 300, |carries| if carries.iter().all(|one| *one) { percent } else { 100 });
+        let held_up = |carries: &[bool]| if carries.iter().all(|one| *one) { percent } else { 100 };
+        let history = transfer_after(alone, &paths, 300, held_up);
         let best = paths.iter().map(|(rate, _)| *rate).max().unwrap_or(0);
         for (way, (rate, _)) in paths.iter().enumerate() {
             let changes = changes(&history, way).len();
