@@ -224,11 +224,11 @@ impl Steering {
             self.end(lasted, lessons, now);
         } else if whole {
             let carriers: Vec<Carrier> = subflows.iter().filter_map(Carrier::of).collect();
-            let alone = match carriers[..] {
+            let alone = || match carriers[..] {
                 [Carrier { ends, .. }] => Some(Alone { ends, rate: self.flow.rate(now) }),
                 _ => None,
             };
-            let begin = || Box::new(Gain::of(alone, sends(subflows), now));
+            let begin = || Box::new(Gain::of(alone(), sends(subflows), now));
             let gain = self.gain.get_or_insert_with(begin);
             let shown = gain.advance(&carriers, self.flow.lasts(now), now);
             learn(lessons, shown, gain.sends(), now);

@@ -1,7 +1,7 @@
 //! A shared bottleneck: ten connections and ten TCP flows. RFC 6356 section 2, goal 2: a connection takes no more of it than
 //! a TCP flow would.
 use crate::flows::{Flow, mean, rates};
-use crate::model::{Connection, Model};
+use crate::model::{Connection, packets};
 use crate::network;
 use crate::record::Record;
 use anyhow::Result;
@@ -47,16 +47,10 @@ fn share(lab: &Lab, control: &'static str) -> Result<f64> {
 /// What the formulas give.
 fn model(control: &'static str, subflows: usize, seed: u64) -> Option<f64> {
     let ways = vec![0; subflows];
-    let ours = (0..EACH).map(|_| Connection::new(control, &ways)).collect::<Option<Vec<_>>>()?;
-    let theirs = (0..EACH).map(|_| Connection::new("reno", &[0])).collect::<Option<Vec<_>>>()?;
-    let mut model =
-        Model::new(&[network::BOTTLENECK.settings(true)], ours.into_iter().chain(theirs).collect(), seed);
-    let arrived = |model: &Model| model.connections.iter().map(Connection::arrived).collect::<Vec<_>>();
-    model.run(SETTLE);
-    let before = arrived(&model);
-    model.run(SETTLE + TIME);
-    let rates: Vec<_> =
-        arrived(&model).iter().zip(before).map(|(after, before)| (after - before) as f64).collect();
+    let ours = Connection::several(EACH, control, &ways)?;
+    let theirs = Connection::several(EACH, "reno", &[0])?;
+    let ways = [network::BOTTLENECK.settings(true)];
+    let rates = packets(&ways, [ours, theirs].into_iter().flatten().collect(), seed, SETTLE, TIME);
     let (ours, theirs) = rates.split_at(EACH);
     Some(mean(ours) / mean(theirs))
 }

@@ -72,8 +72,13 @@ impl Connection {
         is_modelled.then(|| Self { control, subflows: ways.iter().map(subflow).collect() })
     }
 
+    /// So many of them; none for a control that is not modelled.
+    pub fn several(number: usize, control: &'static str, ways: &[usize]) -> Option<Vec<Self>> {
+        (0..number).map(|_| Self::new(control, ways)).collect()
+    }
+
     /// All packets that have arrived.
-    pub fn arrived(&self) -> u64 {
+    fn arrived(&self) -> u64 {
         self.subflows.iter().map(|subflow| subflow.arrived).sum()
     }
 
@@ -165,6 +170,22 @@ pub struct Model {
 
 /// When, of which connection, subflow and packet, and when that was sent.
 type Answer = (Duration, usize, usize, u64, Duration);
+
+/// The packets that each connection gets through in a time, after another in which they find to each other.
+pub fn packets(
+    ways: &[Settings],
+    connections: Vec<Connection>,
+    seed: u64,
+    settle: Duration,
+    time: Duration,
+) -> Vec<f64> {
+    let mut model = Model::new(ways, connections, seed);
+    let arrived = |model: &Model| model.connections.iter().map(Connection::arrived).collect::<Vec<_>>();
+    model.run(settle);
+    let before = arrived(&model);
+    model.run(settle + time);
+    arrived(&model).iter().zip(before).map(|(after, before)| (after - before) as f64).collect()
+}
 
 impl Model {
     /// Subflows begin one after the other within a short time, as `seed` has it.

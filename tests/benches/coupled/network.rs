@@ -58,8 +58,8 @@ gateways = ["10.9.0.1"]
 "#;
 
 /// A lab whose client's subflows hold as little beyond what is under way as the daemon has them hold (`buffers`). What waits
-/// in the socket of a subflow with a small window for seconds keeps the others from sending: the connection's send buffer
-/// holds it, and the receiver's window does not go on without it.
+/// in the socket of a subflow with a small window for seconds keeps the others from sending: what they have sent after it
+/// stays in the connection's send buffer.
 pub struct Network {
     _bound: Unsent,
     lab: Lab,

@@ -1,7 +1,7 @@
 //! Resource pooling. Five connections have a bottleneck for themselves and share another with five TCP flows
 //! (scenario C of Khalili et al.): the less of the shared one they take, the better.
 use crate::flows::{Flow, mean, rates};
-use crate::model::{Connection, Model};
+use crate::model::{Connection, packets};
 use crate::network::{Way, join, two_ways};
 use crate::record::Record;
 use anyhow::Result;
@@ -51,16 +51,11 @@ fn run(lab: &Lab, control: &'static str, seed: u64, record: &mut Record) -> Resu
 
 /// What the formulas give connections whose windows rise and fall, in place of an equilibrium.
 fn modelled(control: &'static str, seed: u64) -> Option<f64> {
-    let ours = (0..EACH).map(|_| Connection::new(control, &[0, 1])).collect::<Option<Vec<_>>>()?;
-    let theirs = (0..EACH).map(|_| Connection::new("reno", &[1])).collect::<Option<Vec<_>>>()?;
+    let ours = Connection::several(EACH, control, &[0, 1])?;
+    let theirs = Connection::several(EACH, "reno", &[1])?;
     let ways = [WAY.settings(true), WAY.settings(true)];
-    let mut model = Model::new(&ways, ours.into_iter().chain(theirs).collect(), seed);
-    let arrived = |model: &Model| model.connections[..EACH].iter().map(Connection::arrived).sum::<u64>();
-    model.run(SETTLE);
-    let before = arrived(&model);
-    model.run(SETTLE + TIME);
-    let packets = (arrived(&model) - before) as f64 / EACH as f64;
-    Some(packets * 1500.0 * 8.0 / TIME.as_secs_f64() / (SHARE * 1e6))
+    let packets = packets(&ways, [ours, theirs].into_iter().flatten().collect(), seed, SETTLE, TIME);
+    Some(mean(&packets[..EACH]) * 1500.0 * 8.0 / TIME.as_secs_f64() / (SHARE * 1e6))
 }
 
 /// How much of a packet of 1500 bytes is payload: 20 bytes are of IP, 20 of TCP, 12 of timestamps, and MPTCP has at most

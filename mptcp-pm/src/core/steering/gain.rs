@@ -224,20 +224,22 @@ impl Gain {
         let total = total(&delivered);
         let rate = per_second(total, length);
         let most = best(&delivered).map(|best| best.ends);
+        let longer = |holds: bool| if holds { lasts * 4 } else { Duration::ZERO };
         let mut shown = Vec::new();
         for (one, amount) in delivered.iter().filter(|(one, _)| Some(one.ends) != most) {
             let known = self.judged.iter().position(|known| known.ends == one.ends);
             let without = known.and_then(|known| self.judged[known].without);
             let holds_up = without.is_some_and(|without| falls_short(rate, without));
-            let is_suspect = without.is_none() && *amount < total / MUCH && self.is_suspect(one, rate, lasts);
+            let is_suspect =
+                without.is_none() && *amount < total / MUCH && self.seems_to_hold_up(one, rate, lasts);
             let saves = pays_after(one, *amount, total, length);
-            let pays_after = saves.max(if holds_up { lasts * 4 } else { Duration::ZERO });
+            let pays_after = saves.max(longer(holds_up));
             shown.extend(most.map(|best| Shown { ends: one.ends, best, pays_after }));
             let is_too_short = pays_after > lasts * 2;
             if !is_too_short && !is_suspect {
                 continue;
             }
-            let until = pays_after.max(if is_suspect { lasts * 4 } else { Duration::ZERO });
+            let until = pays_after.max(longer(is_suspect));
             let suspected = (!is_too_short).then_some(rate);
             let judged = Judged { ends: one.ends, until, without, suspected };
             match known {
@@ -261,7 +263,7 @@ impl Gain {
     }
 
     /// Whether less is delivered with a path that was let in than before.
-    fn is_suspect(&self, one: &Carrier, rate: u64, lasts: Duration) -> bool {
+    fn seems_to_hold_up(&self, one: &Carrier, rate: u64, lasts: Duration) -> bool {
         let alone = self.alone.filter(|alone| alone.ends != one.ends && lasts < ALONE_HOLDS_FOR);
         alone.is_some_and(|alone| falls_short(rate, alone.rate))
     }

@@ -74,7 +74,7 @@ impl Lessons {
         }
         let mut others: Vec<Duration> = known().map(|known| known.pays_after.min(EXPECTED)).collect();
         others.sort_unstable();
-        others.get(others.len() / 2).copied().filter(|_| others.len() >= OTHERS)
+        (others.len() >= OTHERS).then(|| others[others.len() / 2])
     }
 
     /// Ways that are no more: an address that comes back may be that of another network.
