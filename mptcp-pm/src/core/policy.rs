@@ -96,10 +96,11 @@ pub fn desire(world: &World, config: &Config, owned: &Owned, capacity: Capacity)
         false => capacity.endpoints.saturating_sub(others.len() + stranded.len() + retiring.len()),
         true => 0,
     };
-    let flags = flags_by_order(&uplinks, config);
-    let endpoints = endpoints(&places, &uplinks, &others, config, room, &flags);
+    let best = best_of_each(&uplinks);
+    let flags = |uplink: &Uplink, family| flags(uplink, family, best(uplink, family), config);
+    let endpoints = endpoints(&places, &uplinks, &others, config, room, flags);
     let used: Vec<&Uplink> = uplinks.iter().filter(|uplink| uplink.unused.is_none()).collect();
-    let routes = used.iter().flat_map(|uplink| routes(uplink, world, config, &flags)).collect();
+    let routes = used.iter().flat_map(|uplink| routes(uplink, world, config, &best)).collect();
     let limits = Some(limits(endpoints.len() + made_by_others(&others), world, config, owned, capacity));
     Desired {
         room: capacity.endpoints,
@@ -362,27 +363,26 @@ fn flags(uplink: &Uplink, family: Family, best: bool, config: &Config) -> Endpoi
     if let Some(flags) = uplink.flags {
         return flags;
     }
-    let base = base(config);
-    let stands_by = match uplink.role {
-        _ if uplink.rests_in(family) => true,
-        Some(Role::Primary | Role::Off) => false,
-        Some(Role::Backup) => true,
-        Some(Role::Secondary) => config.profile == Profile::Light && !best,
-        None => match config.profile {
-            Profile::Light => !best,
-            Profile::Heavy | Profile::Site => uplink.metered,
-        },
-    };
-    if stands_by { base | EndpointFlags::BACKUP } else { base }
+    let stands_by = uplink.rests_in(family) || is_to_stand_by(uplink, best, config);
+    if stands_by { base(config) | EndpointFlags::BACKUP } else { base(config) }
 }
 
-/// The flags of the uplinks in each family, by the order that they have now.
-fn flags_by_order<'a>(
-    uplinks: &[Uplink],
-    config: &'a Config,
-) -> impl Fn(&Uplink, Family) -> EndpointFlags + use<'a> {
+/// Whether an uplink is to stand by while it works as well as the others.
+fn is_to_stand_by(uplink: &Uplink, best: bool, config: &Config) -> bool {
+    match (uplink.flags, uplink.role, config.profile) {
+        (Some(flags), ..) => flags.contains(EndpointFlags::BACKUP),
+        (_, Some(Role::Primary | Role::Off), _) => false,
+        (_, Some(Role::Backup), _) => true,
+        (_, Some(Role::Secondary) | None, Profile::Light) => !best,
+        (_, Some(Role::Secondary), Profile::Heavy | Profile::Site) => false,
+        (_, None, Profile::Heavy | Profile::Site) => uplink.metered,
+    }
+}
+
+/// The best uplink of each family, by the order that they have now.
+fn best_of_each(uplinks: &[Uplink]) -> impl Fn(&Uplink, Family) -> bool + use<> {
     let best = Family::BOTH.map(|family| (family, best(uplinks, family)));
-    move |uplink, family| flags(uplink, family, best.contains(&(family, Some(uplink.ifindex))), config)
+    move |uplink, family| best.contains(&(family, Some(uplink.ifindex)))
 }
 
 const fn base(config: &Config) -> EndpointFlags {
@@ -458,7 +458,7 @@ fn routes(
     uplink: &Uplink,
     world: &World,
     config: &Config,
-    flags: impl Fn(&Uplink, Family) -> EndpointFlags,
+    best: impl Fn(&Uplink, Family) -> bool,
 ) -> Vec<Route> {
     uplink
         .families
@@ -472,7 +472,7 @@ fn routes(
                 kind: RouteKind::Unicast,
                 hops: vec![access.hop.clone()],
                 source: None,
-                initial_window: initial_window(flags(uplink, access.family), config),
+                initial_window: initial_window(uplink, best(uplink, access.family), config),
             };
             let refusals = vpn_networks(uplink, access.family, world).into_iter().map(|dst| Route {
                 dst,
@@ -567,10 +567,10 @@ fn sysctls(used: &[&Uplink], world: &World, config: &Config) -> BTreeMap<Sysctl,
 /// (`TCP_BPF_IW`) would not last: what has been idle falls back to what its route says (`tcp_cwnd_restart`).
 const INITIAL_WINDOW: u32 = 45;
 
-/// Only where the owner has paths stand by: whatever else begins from an uplink's address finds the route too.
-fn initial_window(flags: EndpointFlags, config: &Config) -> Option<u32> {
-    let stands_by = flags.contains(EndpointFlags::BACKUP);
-    (config.buffers == Buffers::Fit && stands_by).then_some(INITIAL_WINDOW)
+/// Only where the owner has paths stand by: whatever else begins from an uplink's address finds the route too. What rests
+/// for a moment keeps the route that it has.
+fn initial_window(uplink: &Uplink, best: bool, config: &Config) -> Option<u32> {
+    (config.buffers == Buffers::Fit && is_to_stand_by(uplink, best, config)).then_some(INITIAL_WINDOW)
 }
 
 /// What the receive buffer of a connection begins with: twice what is under way over 100 Mbit/s and 160 ms, since the

@@ -141,16 +141,26 @@ fn the_reverse_path_filter_is_loosened_where_it_is_strict() {
 #[test]
 fn what_stands_by_begins_with_what_the_scheduler_hands_over() {
     let one = |ifindex, metric| Uplink { ifindex, ..reaching(metric, uplink(None, false)) };
-    let all = [one(2, 100), one(3, 600)];
+    let mut all = [one(2, 100), one(3, 600)];
     let windows = |config: &Config| {
-        let flags = flags_by_order(&all, config);
-        let routes = all.iter().flat_map(|uplink| routes(uplink, &World::default(), config, &flags));
+        let best = best_of_each(&all);
+        let routes = all.iter().flat_map(|uplink| routes(uplink, &World::default(), config, &best));
         routes.map(|route| route.initial_window).collect::<Vec<_>>()
     };
     let light = Config::default();
     assert_eq!(windows(&light), [None, Some(INITIAL_WINDOW)]);
     assert_eq!(windows(&Config { buffers: Buffers::Keep, ..light.clone() }), [None, None]);
-    assert_eq!(windows(&Config { profile: Profile::Heavy, ..light }), [None, None]);
+    let heavy = Config { profile: Profile::Heavy, ..light };
+    assert_eq!(windows(&heavy), [None, None]);
+
+    // What rests for a while is not what stands by.
+    all[0].families[0].idle = true;
+    let flags = flags(&all[0], Family::V4, true, &heavy);
+    assert!(flags.contains(EndpointFlags::BACKUP));
+    let best = best_of_each(&all);
+    assert!(
+        all.iter().all(|uplink| routes(uplink, &World::default(), &heavy, &best)[0].initial_window.is_none())
+    );
 }
 
 #[test]
