@@ -141,7 +141,7 @@ impl Desktop {
     /// # Errors
     /// When it does not.
     pub fn start_manager(&mut self) -> Result<()> {
-        self.manager = Some(self.service("NetworkManager", &["--no-daemon"])?);
+        self.manager = Some(self.service("NetworkManager", &["--debug"])?);
         let look = || Ok(self.nmcli("-t -f RUNNING,STARTUP general").unwrap_or_default());
         await_that("NetworkManager", look, |said| said.trim() == "running:started")
             .with_context(|| self.log("NetworkManager"))

@@ -219,10 +219,23 @@ fn lives_with(config: &str, drop_in: Option<&str>, lte: &str, rest: Duration) ->
     daemon.end(Signal::SIGUSR1)?;
     let daemon = Daemon::start(lab.host("client"), config)?;
     let run = Running { daemon, server, lab };
-    run.await_status("all as wanted", back)?;
+    // NetworkManager finds out anew what is reached, and what it says meanwhile acts.
+    let settled = |status: &Value| {
+        let reached =
+            |name| uplink(status, name).is_some_and(|value| value["families"][0]["connectivity"] == "full");
+        back(status) && ["wifi0", "lte0"].into_iter().all(reached)
+    };
+    run.await_status("all as wanted, and the Internet over both", settled)?;
     run.await_endpoints(&[WIFI, &elsewhere])?;
     goes_on(&talk)?;
-    rests(run.client(), rest)?;
+    let said = || {
+        let log = machine.desktop.log("NetworkManager");
+        log.lines()
+            .filter(|line| line.contains("onnectivity"))
+            .map(|line| format!("{line}\n"))
+            .collect::<String>()
+    };
+    rests(run.client(), rest).with_context(said)?;
     let theirs = run.client().ip("mptcp endpoint")?;
     run.daemon.write_config("profile = \"heavy\"\n")?;
     ensure!(run.daemon.command(&["reload"])?.output()?.status.success(), "reload: {}", run.daemon.log());

@@ -155,6 +155,7 @@ fn everything_works_as_the_unit_starts_it() -> Result<()> {
 #[test]
 #[ignore = "takes 16 s: starts the daemon once without each capability; for whoever changes what it keeps"]
 fn each_capability_is_needed() -> Result<()> {
+    let _turn = congestion::turn()?;
     let lab = lab()?;
     let client = lab.host("client");
     let absent = |status: &Value| -> Vec<String> {
@@ -219,6 +220,7 @@ fn applications_are_converted_as_the_unit_starts_it() -> Result<()> {
 /// What `ExecStopPost` does after a daemon that has died, and what the next one finds.
 #[test]
 fn paths_outlive_a_daemon_that_dies_and_new_connections_are_the_kernels() -> Result<()> {
+    let _turn = congestion::turn()?;
     let run = running()?;
     let talk = run.talk()?;
     await_subflows(&run, &[WIFI, LTE])?;

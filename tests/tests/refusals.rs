@@ -11,7 +11,7 @@ use tests::daemon::{Daemon, binary};
 use tests::kernel;
 use tests::running::{Running, goes_on};
 use tests::traffic::{Protocol, Server};
-use tests::{Family, Lab, Scenario};
+use tests::{Family, Lab, Scenario, congestion};
 
 /// Everything that there is to load is wanted.
 const ALL: &str = "profile = \"heavy\"\nmanager = \"daemon\"\ncongestion = \"lia\"\n";
@@ -19,6 +19,7 @@ const ENDPOINTS: [&str; 2] = ["10.1.0.2 subflow dev wifi0", "10.2.0.2 subflow de
 
 #[test]
 fn an_object_that_the_verifier_refuses_is_told_once_and_the_rest_works() -> Result<()> {
+    let _turn = congestion::turn()?;
     let mut lab = Lab::start(&Scenario::load("two-providers")?, Family::V4)?;
     // One that aya loads, and one of those that it does not.
     for object in ["silence", "coupled"] {
