@@ -511,7 +511,7 @@ impl Core {
                 self.failed.remove(&old.addr);
                 self.endpoints.look_first();
             }
-            Action::AddRoute(route) => self.believe(Change::Route(route), now),
+            Action::AddRoute(route) | Action::ChangeRoute(route) => self.believe(Change::Route(route), now),
             Action::DeleteRoute(route) => self.believe(Change::RouteGone(route), now),
             Action::AddRule(rule) => self.believe(Change::Rule(rule), now),
             Action::DeleteRule(rule) => self.believe(Change::RuleGone(rule), now),
@@ -534,8 +534,10 @@ impl Core {
         self.dirty = true;
         match (action, kind) {
             (Action::Save(_), _) => self.saved = None,
-            // Another one is in its place, or it is there already: what is known is wrong.
-            (Action::AddRoute(_) | Action::AddRule(_), FailureKind::Exists) => self.routing.look(),
+            // Another one is in its place, or it is there already, or no longer: what is known is wrong.
+            (Action::AddRoute(_) | Action::AddRule(_), FailureKind::Exists) | (Action::ChangeRoute(_), _) => {
+                self.routing.look();
+            }
             (Action::AddEndpoint(new), kind) => {
                 self.endpoints.look_first();
                 // It may be there. What is not there is claimed no longer once the endpoints have been read.
@@ -574,11 +576,7 @@ impl Core {
         }
         let urgent = self.dirty.then(|| self.read(Source::is_urgent, now)).flatten();
         // Connections go before endpoints, whose deletion takes its time; but a way exists before its subflows.
-        let makes_way = |action: &Action| match action {
-            Action::AddRoute(route) => !self.world.has_way_of(route),
-            action => matches!(action, Action::AddRule(_)),
-        };
-        let early = !self.queue.iter().any(makes_way);
+        let early = !self.queue.iter().any(|one| matches!(one, Action::AddRoute(_) | Action::AddRule(_)));
         urgent
             .or_else(|| early.then(|| self.manage(now)).flatten())
             .or_else(|| self.queue.pop_front())

@@ -88,6 +88,7 @@ impl Executor {
             Action::WriteSysctl(key, value) => sysctl::write(key, value).map_err(other),
             Action::SetLimits(limits) => self.mptcp.set_limits(*limits).await.map_err(refused),
             Action::AddRoute(route) => added(self.routes.add_route(route).await),
+            Action::ChangeRoute(route) => self.routes.change_route(route).await.map(drop).map_err(other),
             Action::DeleteRoute(route) => self.routes.delete_route(route).await.map(drop).map_err(other),
             Action::AddRule(rule) => added(self.routes.add_rule(rule).await),
             Action::DeleteRule(rule) => self.routes.delete_rule(rule).await.map(drop).map_err(other),

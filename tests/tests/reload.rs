@@ -48,6 +48,9 @@ fn a_new_role_changes_the_flag_and_closes_no_subflow() -> Result<()> {
     assert_eq!(ports(&after), ports(&before));
     let told = |status: &Value| uplink(status, "lte0").is_some_and(|lte| lte["provider"] == "Example Mobile");
     run.await_status("the provider", told)?;
+    let routes = run.client().ip("-4 route show table all proto 77")?;
+    let begins = |name: &str| routes.lines().any(|line| line.contains(name) && line.contains("initcwnd 45"));
+    ensure!(begins("lte0") && !begins("wifi0"), "{routes}");
     goes_on(&talk)
 }
 

@@ -28,6 +28,8 @@ pub enum Action {
     /// Add a route. That its place is taken is a failure ([`FailureKind::Exists`](super::event::FailureKind)): what
     /// stands there may be another one.
     AddRoute(Route),
+    /// Have what begins from a route that is there begin with another window. What uses the route is never without it.
+    ChangeRoute(Route),
     /// Delete a route.
     DeleteRoute(Route),
     /// Add a rule. That its place is taken is a failure, as for a route.
@@ -222,7 +224,9 @@ impl Action {
             Self::Save(_) => Subject::State,
             Self::WriteSysctl(key, _) => Subject::Sysctl(key.clone()),
             Self::SetLimits(_) => Subject::Limits,
-            Self::AddRoute(route) | Self::DeleteRoute(route) => Subject::Route(route.table, route.dst),
+            Self::AddRoute(route) | Self::ChangeRoute(route) | Self::DeleteRoute(route) => {
+                Subject::Route(route.table, route.dst)
+            }
             Self::AddRule(rule) | Self::DeleteRule(rule) => {
                 Subject::Rule(rule.family, rule.priority, rule.src)
             }

@@ -76,11 +76,9 @@ impl World {
         }
     }
 
-    /// Whether there is a route like this one, whatever window it has sockets begin with: what loses another path needs the
-    /// window that it has.
+    /// Whether there is a route like this one, whatever window it has connections begin with.
     pub fn has_way_of(&self, route: &Route) -> bool {
-        let alike = |known: &Route| *known == Route { initial_window: known.initial_window, ..route.clone() };
-        self.routes.to(route.dst).any(alike)
+        self.routes.to(route.dst).any(|known| known.is_way_of(route))
     }
 
     /// The default routes that leave by an interface, best first: those of the main table before those that only rules

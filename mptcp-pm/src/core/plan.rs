@@ -33,7 +33,10 @@ pub fn plan(desired: &Desired, world: &World, owned: &Owned) -> Vec<Action> {
     actions.extend(limits(desired, world).map(Action::SetLimits));
     actions.extend(endpoints);
     actions.extend(early_routes.into_iter().map(Action::DeleteRoute));
-    actions.extend(missing_routes(desired, world).map(Action::AddRoute));
+    actions.extend(missing_routes(desired, world).map(|route| match world.has_way_of(&route) {
+        true => Action::ChangeRoute(route),
+        false => Action::AddRoute(route),
+    }));
     actions.extend(missing_rules(desired, world).map(Action::AddRule));
     actions.extend(rest);
     actions.extend(stale_rules(desired, world).map(Action::DeleteRule));
@@ -222,13 +225,16 @@ fn missing_routes(desired: &Desired, world: &World) -> impl Iterator<Item = Rout
     desired.routes.iter().filter(|wanted| !world.routes.contains(wanted)).cloned()
 }
 
-/// Our routes that are not wanted: those that stand where a wanted one has to go, and the others.
+/// Our routes that are not wanted: those that stand where a wanted one has to go, and the others. What is wanted with another
+/// window is changed where it is.
 fn stale_routes(desired: &Desired, world: &World) -> (Vec<Route>, Vec<Route>) {
     let place = |route: &Route| (route.table, route.dst, route.metric);
     let places: BTreeSet<_> = desired.routes.iter().map(place).collect();
     let wanted = |seen: &Route| places.contains(&place(seen)) && desired.routes.contains(seen);
     let ours = world.routes.iter().filter(|route| route.protocol == OUR_PROTOCOL);
-    ours.filter(|seen| !wanted(seen)).cloned().partition(|stale| places.contains(&place(stale)))
+    let is_changed = |seen: &Route| desired.routes.iter().any(|wanted| seen.is_way_of(wanted));
+    let stale = ours.filter(|seen| !wanted(seen) && !is_changed(seen)).cloned();
+    stale.partition(|stale| places.contains(&place(stale)))
 }
 
 fn missing_rules(desired: &Desired, world: &World) -> impl Iterator<Item = Rule> {

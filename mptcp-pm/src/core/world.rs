@@ -156,6 +156,11 @@ impl Route {
         self.dst.prefix_len() == 0
     }
 
+    /// Whether it differs from another one in nothing but the window that connections over it begin with.
+    pub fn is_way_of(&self, other: &Self) -> bool {
+        *self == Self { initial_window: self.initial_window, ..other.clone() }
+    }
+
     /// The family that it routes.
     pub fn family(&self) -> Family {
         Family::of(&self.dst.addr())

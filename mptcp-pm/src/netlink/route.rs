@@ -3,8 +3,8 @@ use std::{fmt, io};
 
 use futures_util::StreamExt;
 use netlink_packet_core::{
-    ErrorMessage, NLM_F_ACK, NLM_F_CAPPED, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage,
-    NetlinkPayload, NlasIterator, parse_string, parse_u32,
+    ErrorMessage, NLM_F_ACK, NLM_F_CAPPED, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST,
+    NetlinkMessage, NetlinkPayload, NlasIterator, parse_string, parse_u32,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
@@ -74,6 +74,9 @@ struct Operation {
 const ADD: Operation =
     Operation { name: "add", flags: NLM_F_CREATE | NLM_F_EXCL, already_so: &[Errno::EEXIST] };
 
+/// The one with the same destination, table and metric, which is never gone meanwhile. IPv4 takes the first of several.
+const CHANGE: Operation = Operation { name: "change", flags: NLM_F_REPLACE, already_so: &[] };
+
 /// `ESRCH` (routes) and `ENOENT` (rules) are success, because the kernel is often quicker: it deletes the routes of
 /// a link that goes down. So is `ENODEV` for a link that is gone, because its routes went with it.
 const DELETE: Operation =
@@ -92,6 +95,12 @@ impl Routes {
     pub async fn add_route(&mut self, route: &Route) -> Result<Outcome, Error> {
         let message = RouteNetlinkMessage::NewRoute(convert::route_message(route));
         self.execute(&ADD, &RouteText(route), message).await
+    }
+
+    /// Gives a route that is there another window to begin with.
+    pub async fn change_route(&mut self, route: &Route) -> Result<Outcome, Error> {
+        let message = RouteNetlinkMessage::NewRoute(convert::route_message(route));
+        self.execute(&CHANGE, &RouteText(route), message).await
     }
 
     /// Deletes a route: the one with the same destination, metric, next hops and protocol.

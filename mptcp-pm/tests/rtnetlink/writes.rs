@@ -70,6 +70,41 @@ fn our_routes_round_trip() {
 }
 
 #[test]
+fn a_route_gets_another_window_and_is_never_gone() {
+    in_namespace(|| async {
+        let east = cable();
+        let mut observer = Observer::start().await;
+        let mut routes = Routes::open().await.unwrap();
+        let all = [
+            route("0.0.0.0/0", vec![hop(east, "10.7.0.1")]),
+            route("::/0", vec![hop(east, "2001:db8:7::1")]),
+            route("0.0.0.0/0", vec![hop(east, "10.7.0.1"), hop(east, "10.7.0.3")]),
+        ];
+        for plain in all.map(ours) {
+            let error = routes.change_route(&plain).await.unwrap_err().to_string();
+            assert!(error.contains("change route"), "{error}");
+            routes.add_route(&plain).await.unwrap();
+            observer.all().await;
+            for window in [Some(45), Some(10), None] {
+                let changed = Route { initial_window: window, ..plain.clone() };
+                assert_eq!(routes.change_route(&changed).await.unwrap(), Outcome::Done);
+                let told = observer.all().await;
+                assert!(
+                    told.iter().all(|change| !matches!(change, Change::RouteGone(gone) if *gone == changed))
+                );
+                assert!(observer.world.routes.contains(&changed), "{told:?}");
+                assert!(
+                    !observer.world.routes.iter().any(|other| *other != changed && other.is_way_of(&changed))
+                );
+                observer.agrees().await;
+            }
+            routes.delete_route(&plain).await.unwrap();
+            observer.all().await;
+        }
+    });
+}
+
+#[test]
 fn a_route_that_went_with_its_link_is_deleted_already() {
     in_namespace(|| async {
         let east = cable();

@@ -120,6 +120,7 @@ impl Kernel {
             },
             Action::SetLimits(limits) => self.set_limits(*limits),
             Action::AddRoute(route) => self.add_route(route.clone()),
+            Action::ChangeRoute(route) => self.change_route(route.clone()),
             Action::DeleteRoute(route) => {
                 assert_eq!(route.protocol, crate::core::world::OUR_PROTOCOL, "deletes a foreign route");
                 self.delete_route(route);
@@ -237,6 +238,17 @@ impl Kernel {
         }
         self.told.push_back(Change::Route(route.clone()));
         self.routes.push(route);
+        Ok(())
+    }
+
+    /// The watch does not tell of the one that was there.
+    fn change_route(&mut self, route: Route) -> Result<(), Failure> {
+        let Some(there) = self.routes.iter_mut().find(|there| same_key(there, &route)) else {
+            return failure(FailureKind::Other, "no such route");
+        };
+        assert!(there.is_way_of(&route), "changes more than the window of {there:?}");
+        there.clone_from(&route);
+        self.told.push_back(Change::Route(route));
         Ok(())
     }
 

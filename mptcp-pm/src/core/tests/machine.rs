@@ -358,9 +358,11 @@ fn fault(action: &Action) -> Option<Fault> {
         Action::Save(_) => Some(Fault::Save),
         Action::WriteSysctl(..) => Some(Fault::Sysctl),
         Action::SetLimits(_) => Some(Fault::Limits),
-        Action::AddRoute(_) | Action::DeleteRoute(_) | Action::AddRule(_) | Action::DeleteRule(_) => {
-            Some(Fault::Routing)
-        }
+        Action::AddRoute(_)
+        | Action::ChangeRoute(_)
+        | Action::DeleteRoute(_)
+        | Action::AddRule(_)
+        | Action::DeleteRule(_) => Some(Fault::Routing),
         Action::AddEndpoint(_) => Some(Fault::Add),
         Action::DeleteEndpoint(_)
         | Action::RetireEndpoint(_)

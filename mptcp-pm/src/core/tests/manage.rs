@@ -287,7 +287,7 @@ fn a_lost_uplink_is_left_before_the_route_of_the_other_one_changes() {
     let place = |wanted: fn(&Action) -> bool| machine.log.iter().position(|(_, action)| wanted(action));
     let left = place(|action| matches!(action, Action::Manage(_, Step::Destroy(..)))).expect("it is left");
     let other =
-        place(|action| matches!(action, Action::DeleteRoute(route) if route.initial_window.is_some()));
+        place(|action| matches!(action, Action::ChangeRoute(route) if route.initial_window.is_none()));
     assert!(other.is_some_and(|other| left < other), "{:?}", machine.log);
 }
 
