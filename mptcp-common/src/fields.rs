@@ -40,6 +40,8 @@ fields! {
     Flags = "sock_common" "skc_flags";
     Namespace = "sock_common" "skc_net.net";
     Cookie = "sock_common" "skc_cookie";
+    Locked = "sock" "sk_lock.slock";
+    Owned = "sock" "sk_lock.owned";
     Queued = "sock" "sk_wmem_queued";
     PacingRate = "sock" "sk_pacing_rate";
     User = "sock" "sk_uid";

@@ -386,12 +386,13 @@ impl Structure {
         NonNull::new(argument(ctx, index) as *mut c_void).map(|start| Self { start, offsets })
     }
 
-    /// What lies some bytes behind the start of a member.
+    /// What lies some bytes behind the start of a member. One is read after the other.
     #[inline(always)]
     pub fn read_behind<T: Copy + Default>(&self, field: Field, further: usize) -> T {
         match self.place(field, further) {
-            // SAFETY: the offset comes from this kernel's BTF, and the verifier checks the read against it.
-            Some(place) => unsafe { place.cast::<T>().read() },
+            // SAFETY: the offset comes from this kernel's BTF, and the verifier checks the read against it. Volatile, since the
+            // kernel may be writing on another CPU.
+            Some(place) => unsafe { read_volatile(place.cast::<T>()) },
             None => T::default(),
         }
     }

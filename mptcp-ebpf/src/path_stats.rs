@@ -159,19 +159,20 @@ fn report(tag: Tag, tcp: &Structure, kept: &Kept) -> bool {
         // In place: the stack has no room for it.
         let sample = sample.write(Sample::default());
         sample.kept = *kept;
-        look(&mut sample.live, tcp, kept.way);
+        look(&mut sample.live, tcp, kept.way, !matches!(tag, Tag::Read));
     })
 }
 
-/// Reads what the kernel counts by itself.
+/// Reads what the kernel counts by itself. Whoever does not hold the socket's lock reads while packets go on arriving. Then
+/// what bounds or lessens a figure is read in such an order that this is too small at the most, by a byte, which the next
+/// reading mends: once too large it would stay so, since counters do not go back.
 #[inline(always)]
-fn look(live: &mut Live, tcp: &Structure, way: u32) {
+fn look(live: &mut Live, tcp: &Structure, way: u32, holds_lock: bool) {
     live.at_ns = now_ns();
     live.bytes_sent = tcp.read(Field::BytesSent);
     live.bytes_retransmitted = tcp.read(Field::BytesRetransmitted);
     live.bytes_acked = payload_acked(tcp.read(Field::BytesAcked), live, Established::is_active_at(way));
-    let fin_received = tcp.read::<u64>(Field::Flags) & SOCK_DONE != 0;
-    live.bytes_received = tcp.read::<u64>(Field::BytesReceived).saturating_sub(u64::from(fin_received));
+    live.bytes_received = tcp.read(Field::BytesReceived);
     live.delivered_ns = tcp.read::<u64>(Field::Delivered) * 1000;
     live.delivery_rate = tcp.delivery_rate();
     live.segments_out = tcp.read(Field::SegmentsOut);
@@ -201,6 +202,11 @@ fn look(live: &mut Live, tcp: &Structure, way: u32) {
         live.backup_by_us = u8::from(flags.get(Field::BackupByUs));
         live.backup_by_peer = u8::from(flags.get(Field::BackupByPeer));
     }
+    // A FIN counts first and is known later (tcp_data_queue, net/ipv4/tcp_input.c). Who finds the socket at rest after it has
+    // counted finds the flag set.
+    let is_busy = !holds_lock && (tcp.read::<u32>(Field::Locked) | tcp.read::<u32>(Field::Owned)) != 0;
+    let fin_received = tcp.read::<u64>(Field::Flags) & SOCK_DONE != 0;
+    live.bytes_received = live.bytes_received.saturating_sub(u64::from(is_busy || fin_received));
 }
 
 /// Fetches what [`look`] will read: one member of each part of the socket (`tcp_struct_check`, net/ipv4/tcp.c).
@@ -321,7 +327,7 @@ fn put_aside(socket: Socket, tcp: &Structure, kept: &Kept) -> bool {
     let Some((key, last)) = socket.keep(&LAST) else { return false };
     *key = [kept.cookie, kept.since_ns];
     last.kept = *kept;
-    look(&mut last.live, tcp, kept.way);
+    look(&mut last.live, tcp, kept.way, true);
     let done = ASIDE.insert(key, last, u64::from(BPF_NOEXIST)).is_ok();
     socket.forget(&LAST);
     if done {

@@ -56,7 +56,7 @@ fn tells_all(connections: usize, meanwhile: bool) -> Result<()> {
         let join = |client: thread::ScopedJoinHandle<'_, Result<[u64; 2]>>| {
             client.join().map_err(|_| anyhow!("the client panicked"))?
         };
-        let mut drain = || runtime.block_on(drain(&mut stats, &mut told, 2 * connections));
+        let mut drain = || runtime.block_on(drain(&mut stats, &mut told, 2 * connections, meanwhile));
         match meanwhile {
             true => drain().and_then(|()| join(client)),
             false => join(client).and_then(|sent| drain().map(|()| sent)),
@@ -66,6 +66,13 @@ fn tells_all(connections: usize, meanwhile: bool) -> Result<()> {
     told.check(Established::CapableActive, connections, [up, down])?;
     told.check(Established::CapablePassive, connections, [down, up])?;
     ensure!(told.openings.len() == 2 * connections, "{} sockets", told.openings.len());
+    ensure!(
+        told.shrunk == 0,
+        "{} had less in the end than in one of {} readings",
+        told.shrunk,
+        told.readings
+    );
+    ensure!(!meanwhile || told.readings > connections / 10, "only {} readings", told.readings);
     // Where this thread could not run for long, the beginnings of some are left out.
     let untold = told.openings.values().filter(|times| **times != 0).count() as u64;
     ensure!(meanwhile || untold > 0, "the ring buffer was never full");
@@ -139,6 +146,11 @@ struct Told {
     /// Of each socket how often it was told to have begun, less how often to have ended.
     openings: HashMap<u64, i32>,
     ended: HashMap<u32, Ended>,
+    /// The greatest figures that were read of each socket that lives: bytes received, and acknowledged.
+    read: HashMap<u64, [u64; 2]>,
+    readings: usize,
+    /// How many had less in the end.
+    shrunk: usize,
 }
 
 /// The sums of the last records of one kind.
@@ -155,7 +167,15 @@ impl Told {
         *self.openings.entry(first.kept.cookie).or_default() += 1;
     }
 
+    fn read(&mut self, now: &Sample) {
+        let greatest = self.read.entry(now.kept.cookie).or_default();
+        *greatest = [greatest[0].max(now.live.bytes_received), greatest[1].max(now.live.bytes_acked)];
+        self.readings += 1;
+    }
+
     fn close(&mut self, last: &Sample) {
+        let [received, acked] = self.read.remove(&last.kept.cookie).unwrap_or_default();
+        self.shrunk += usize::from(received > last.live.bytes_received || acked > last.live.bytes_acked);
         *self.openings.entry(last.kept.cookie).or_default() -= 1;
         let ended = self.ended.entry(last.kept.way).or_default();
         ended.number += 1;
@@ -177,9 +197,13 @@ impl Told {
     }
 }
 
-/// Takes what is told as the daemon does, until so many ends have been told.
-async fn drain(stats: &mut PathStats, told: &mut Told, ends: usize) -> Result<()> {
+/// Takes what is told as the daemon does, until so many ends have been told; and reads those that live all the time, if that
+/// is wanted.
+async fn drain(stats: &mut PathStats, told: &mut Told, ends: usize, reads: bool) -> Result<()> {
     while told.number() < ends {
+        if reads {
+            stats.read(|sample| told.read(sample))?;
+        }
         let event = tokio::time::timeout(PATIENCE, stats.next()).await;
         match event.with_context(|| format!("only {} have ended", told.number()))?? {
             Event::Opened(sample) => told.open(&sample),

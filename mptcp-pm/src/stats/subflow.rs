@@ -59,7 +59,9 @@ impl Subflow {
 
     /// Takes in a later sample.
     pub(super) fn go_on(&mut self, sample: &Sample, account: &mut Account) {
-        let last = Last::of(sample);
+        let read = Last::of(sample);
+        // What is read while a packet arrives leaves out a byte, which may be its FIN.
+        let last = Last { received: read.received.max(self.last.received), ..read };
         account.go_on(&self.last, &last);
         self.count_growth(sample, last, account);
     }
