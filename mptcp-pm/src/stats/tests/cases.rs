@@ -84,6 +84,18 @@ fn a_socket_that_is_connected_again_is_another_subflow() {
 }
 
 #[test]
+fn a_byte_that_one_reading_leaves_out_counts_once() {
+    let mut stats = stats();
+    let whole = later(&subflow(1, 1, START), START + SECOND, 0, 100, &[]);
+    let mut short = later(&whole, START + 2 * SECOND, 0, 0, &[]);
+    short.live.bytes_received -= 1;
+    for (second, sample) in (1..).zip([whole, short, later(&whole, START + 3 * SECOND, 0, 0, &[])]) {
+        read_all(&mut stats, START + second * SECOND, &[sample]);
+        assert_eq!(figures(&stats, "wlan0").received_bytes, 100, "after {second} s");
+    }
+}
+
+#[test]
 fn an_end_that_nobody_told_is_noticed() {
     let mut stats = stats();
     let sample = later(&subflow(1, 1, START), START + 5, 1000, 0, &[]);
