@@ -7,8 +7,8 @@ use core::{
     ffi::c_void,
     hint::black_box,
     intrinsics::{AtomicOrdering, atomic_xadd},
-    mem::{MaybeUninit, size_of, size_of_val},
-    ptr::{NonNull, from_ref, null, null_mut, read_volatile, write_volatile},
+    mem::{MaybeUninit, align_of, size_of, size_of_val},
+    ptr::{NonNull, from_mut, from_ref, null, null_mut, read_volatile, write_volatile},
 };
 
 use aya_ebpf::{
@@ -351,6 +351,34 @@ pub fn insert_zeros<K: Copy, V, const N: usize, const F: usize>(
 #[inline(always)]
 pub fn forget<T>(value: &mut T) -> &mut T {
     black_box(value)
+}
+
+/// Memory that is filled with zeros by words: what the compiler calls for it (`memset` of aya-ebpf) goes by bytes, and the
+/// verifier goes through each.
+///
+/// # Safety
+///
+/// Zeros must be a `T`.
+#[inline(always)]
+pub unsafe fn zeroed<T>(place: &mut MaybeUninit<T>) -> &mut T {
+    const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() == 8) };
+    for index in 0..size_of::<T>() / 8 {
+        // SAFETY: the word lies in the place. Volatile, because the compiler would make a call of a row of writes.
+        unsafe { place.as_mut_ptr().cast::<u64>().add(index).write_volatile(0) };
+    }
+    // SAFETY: it is all written, and the caller says that this makes a `T`.
+    unsafe { place.assume_init_mut() }
+}
+
+/// Copies by words, for the same reason.
+#[inline(always)]
+pub fn copy<T: Copy>(from: &T, to: &mut T) {
+    const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() == 8) };
+    let (from, to) = (from_ref(from).cast::<MaybeUninit<u64>>(), from_mut(to).cast::<MaybeUninit<u64>>());
+    for index in 0..size_of::<T>() / 8 {
+        // SAFETY: the words lie in what is lent, and make a `T` together since they come from one. Volatile as above.
+        unsafe { to.add(index).write_volatile(from.add(index).read()) };
+    }
 }
 
 /// The value that a timer was called with, likewise.

@@ -28,8 +28,8 @@ use mptcp_common::{
     },
 };
 use mptcp_ebpf::kernel::{
-    self, Context, Iteration, Offsets, Socket, Structure, call_also_at, count, delivery_rate, netns_cookie,
-    now_ns, put, setting, take_flag, tell, ticks,
+    self, Context, Iteration, Offsets, Socket, Structure, call_also_at, copy, count, delivery_rate,
+    netns_cookie, now_ns, put, setting, take_flag, tell, ticks, zeroed,
 };
 
 /// Set by the loader: the one namespace whose sockets count; the program sees those of all.
@@ -157,8 +157,9 @@ fn report(tag: Tag, tcp: &Structure, kept: &Kept) -> bool {
     let flags = if matches!(tag, Tag::Read) { BPF_RB_NO_WAKEUP } else { 0 };
     put::<Sample>(&EVENTS, tag as u64, flags.into(), |sample| {
         // In place: the stack has no room for it.
-        let sample = sample.write(Sample::default());
-        sample.kept = *kept;
+        // SAFETY: there are only numbers in it.
+        let sample = unsafe { zeroed(sample) };
+        copy(kept, &mut sample.kept);
         look(&mut sample.live, tcp, kept.way, !matches!(tag, Tag::Read));
     })
 }
@@ -326,7 +327,7 @@ fn changed(ctx: &SockOpsContext) {
 fn put_aside(socket: Socket, tcp: &Structure, kept: &Kept) -> bool {
     let Some((key, last)) = socket.keep(&LAST) else { return false };
     *key = [kept.cookie, kept.since_ns];
-    last.kept = *kept;
+    copy(kept, &mut last.kept);
     look(&mut last.live, tcp, kept.way, true);
     let done = ASIDE.insert(key, last, u64::from(BPF_NOEXIST)).is_ok();
     socket.forget(&LAST);
