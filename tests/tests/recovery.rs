@@ -1,4 +1,5 @@
 //! However the daemon ends, the next one finds its way, and connections do not notice.
+use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,7 @@ use nix::sys::signal::Signal;
 use tests::daemon::Daemon;
 use tests::kernel::{self, Subflow};
 use tests::running::{Running, goes_on, talk_options};
-use tests::traffic::{Job, Options, Protocol, Server, Spoken, bulk_up, start};
+use tests::traffic::{Job, Options, Protocol, Server, Spoken, start};
 use tests::{Family, Lab, Rng, Scenario};
 
 const HEAVY: &str = "profile = \"heavy\"\n";
@@ -91,13 +92,17 @@ fn twenty_killed_daemons_leave_the_connections_alive_and_the_last_one_nothing() 
     let talk = run.talk()?;
     let stop = AtomicBool::new(false);
     let run = thread::scope(|scope| {
-        let client = run.client().clone();
-        let uploads = Server::start(run.lab.host("server"), Protocol::Mptcp)?;
+        let (client, far) = (run.client().clone(), run.lab.host("server").clone());
+        let uploads = Server::start(&far, Protocol::Mptcp)?;
         let stop = &stop;
         let uploader = scope.spawn(move || -> Result<usize> {
             let mut intact = 0;
             while !stop.load(Ordering::Relaxed) {
-                let report = match bulk_up(&client, &uploads, Options::bytes(2 << 20)) {
+                let transfer = start(&client, &uploads, Job::BulkUp, Options::bytes(2 << 20))?;
+                if transfer.wait_for(2 << 20, Duration::from_secs(20)).is_err() && !transfer.is_over() {
+                    eprintln!("an upload stands still: {}", picture(&[&client, &far])?);
+                }
+                let report = match transfer.join() {
                     // Its handshake was under way when its access went: the kernel gives it up with the endpoint.
                     Err(error) if format!("{error:#}").starts_with("connect from client") => continue,
                     result => result?,
@@ -107,9 +112,10 @@ fn twenty_killed_daemons_leave_the_connections_alive_and_the_last_one_nothing() 
             }
             Ok(intact)
         });
-        let outcome = kill_twenty(run);
+        let mut logs = String::new();
+        let outcome = kill_twenty(run, &mut logs);
         stop.store(true, Ordering::Relaxed);
-        let uploads = uploader.join().expect("does not panic")?;
+        let uploads = uploader.join().expect("does not panic").inspect_err(|_| eprintln!("{logs}"))?;
         ensure!(uploads > 5, "only {uploads} uploads have ended");
         outcome
     })?;
@@ -132,12 +138,27 @@ fn has_both_paths(run: &Running) -> Result<()> {
     goes_on(&talk)
 }
 
-fn kill_twenty(run: Running) -> Result<Running> {
+/// What the hosts' kernels know of their connections.
+fn picture(hosts: &[&tests::Host]) -> Result<String> {
+    let mut picture = String::new();
+    for host in hosts {
+        for what in ["-Mni", "-tnioea"] {
+            let output = host.command("ss").args([what]).output()?;
+            write!(picture, "{} ss {what}:\n{}", host.name(), String::from_utf8_lossy(&output.stdout))?;
+        }
+        write!(picture, "{:#?}", kernel::dump(host)?)?;
+    }
+    Ok(picture)
+}
+
+/// Keeps what they have logged.
+fn kill_twenty(run: Running, logs: &mut String) -> Result<Running> {
     let Running { mut daemon, server, lab } = run;
     let client = lab.host("client");
     let mut rng = Rng::new(2);
     let mut moment = |longest: u64| usize::try_from(rng.bits() % longest).expect("is small");
     for round in 0..20 {
+        write!(logs, "== until it was killed in round {round}:\n{}", daemon.log())?;
         daemon.kill()?;
         if round % 3 == 0 {
             daemon = Daemon::launch(client, Some(HEAVY), &[])?;
@@ -156,6 +177,7 @@ fn kill_twenty(run: Running) -> Result<Running> {
             thread::sleep(Duration::from_millis(moment(100) as u64));
         }
     }
+    write!(logs, "== until it was killed at last:\n{}", daemon.log())?;
     daemon.kill()?;
     Ok(Running { daemon: Daemon::start(client, HEAVY)?, server, lab })
 }
