@@ -116,6 +116,10 @@ impl Executor {
                 flags.set(EndpointFlags::BACKUP, *on);
                 self.mptcp.set_flags(Target::Id(endpoint.id), flags).await.map_err(refused)
             }
+            Action::CloseInitial(addr) if is_needed(*addr).await? => {
+                tracing::debug!(%addr, "initial subflows are left alone, as a connection has no other path");
+                Ok(())
+            }
             Action::CloseInitial(addr) => self.mptcp.delete_endpoint(0, Some(*addr)).await.map_err(refused),
             Action::Ask(probe) => {
                 self.prober.ask(*probe);

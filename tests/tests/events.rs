@@ -1,6 +1,11 @@
 //! What happens to links, addresses and routes, and what becomes of connections then.
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
+use socket2::{Domain, Protocol, Socket, Type};
 use tests::daemon::await_that;
 use tests::kernel::{self, Subflow};
 use tests::running::{Running, WIFI_ROUTE, goes_on, uplink};
@@ -45,6 +50,35 @@ fn an_access_without_carrier_is_left_and_used_again() -> Result<()> {
     run.lab.link("wifi").outage(Outage::None)?;
     run.await_subflows(&[wifi, lte])?;
     goes_on(&talk)
+}
+
+/// The kernel joins no second subflow before the other end has acknowledged something. The server never speaks first here,
+/// so that the client's end stays in its handshake for as long as it says nothing.
+#[test]
+fn a_connection_in_its_handshake_outlives_the_loss_of_its_access() -> Result<()> {
+    let run = Running::start("two-providers", Family::V4, HEAVY)?;
+    let socket = || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
+    let listener = run.lab.host("server").run(socket)?;
+    listener.bind(&SocketAddr::from(([10, 9, 0, 2], 0)).into())?;
+    listener.listen(1)?;
+    let mut client = run.client().run(socket)?;
+    client.connect(&listener.local_addr()?)?;
+    let (mut server, _) = listener.accept()?;
+    run.lab.link("wifi").outage(Outage::Down)?;
+    run.await_endpoints(&[LTE])?;
+    run.await_reason("wifi0", "has no carrier")?;
+    run.lab.link("wifi").outage(Outage::None)?;
+    run.await_endpoints(&[WIFI, LTE])?;
+    for end in [&client, &server] {
+        end.set_read_timeout(Some(Duration::from_secs(30)))?;
+    }
+    let mut received = [0; 5];
+    client.write_all(b"hello")?;
+    server.read_exact(&mut received).context("a word from the client")?;
+    server.write_all(&received)?;
+    client.read_exact(&mut received).context("its echo")?;
+    assert_eq!(&received, b"hello");
+    run.await_subflows(&["10.1.0.2", "10.2.0.2"]).map(drop)
 }
 
 /// As a USB modem that is pulled out and put in again: another index, the same name and address.
@@ -295,7 +329,7 @@ fn wifi_address() -> std::net::IpAddr {
     [10, 1, 0, 2].into()
 }
 
-fn ports(subflows: &[Subflow]) -> Vec<std::net::SocketAddr> {
+fn ports(subflows: &[Subflow]) -> Vec<SocketAddr> {
     subflows.iter().map(|subflow| subflow.local).collect()
 }
 

@@ -51,7 +51,9 @@ pub enum Action {
     /// again. Those that live would be closed: who carries this out looks first, and refuses where there is one. As for
     /// deletion, the id is compared first.
     RetrySubflows(Endpoint),
-    /// Close the initial subflows that began at an address before it was an endpoint (DEL id 0).
+    /// Close the initial subflows that began at an address before it was an endpoint (DEL id 0). The kernel closes all of
+    /// them or none, and what has no other path, as in its handshake, would end a minute later though the address came
+    /// back: who carries this out looks first, and leaves all alone where there is such a connection.
     CloseInitial(IpAddr),
     /// Read the connections and their subflows from sock_diag.
     LookAtConnections,
