@@ -1,6 +1,7 @@
 //! How much a subflow may hold beyond what is under way.
 
-/// How often that is fitted, nanoseconds: several times in a round trip, since windows may double in one.
+/// It is fitted no more often than this, nanoseconds: the kernel measures once in a round trip (`tcp_rtt_estimator`,
+/// net/ipv4/tcp_input.c), which may be short.
 pub const EVERY_NS: u64 = 10_000_000;
 
 /// What it holds beyond the difference of the paths, microseconds of its rate: who writes may be late by as much.
@@ -8,6 +9,22 @@ const SLACK_US: u64 = 50_000;
 
 /// More than this is not made up for a slower path, microseconds: something is wrong with that one.
 const MOST_US: u64 = 500_000;
+
+/// The bound before anything was measured, bytes: what the scheduler hands out at a time. A subflow that has stood by and now
+/// takes over has not been asked for more when it hears what has arrived already. With less, the scheduler would not fill
+/// a first flight of that size: it asks again only when something is acknowledged.
+pub const FIRST: u32 = 64 << 10;
+
+/// The bound from the first acknowledgement after a rest to the next measurement, bytes. Such an acknowledgement says what has
+/// arrived over another path, but the scheduler hands out once more before the kernel looks at that (`ack_update_msk`,
+/// net/mptcp/options.c). More than a segment, of which Nagle's algorithm may hold back the last one.
+pub const AFTER_REST: u32 = 10 << 10;
+
+/// Whether a subflow had nothing to measure for much longer than an answer takes, by the time since the last
+/// measurement, nanoseconds, and its smoothed round-trip time, microseconds.
+pub const fn has_rested(since_ns: u64, own_us: u32) -> bool {
+    since_ns / 1000 > 4 * own_us as u64
+}
 
 /// Never less, bytes: half of what the scheduler hands out at a time (`MPTCP_SEND_BURST_SIZE`).
 const LEAST: u64 = 32 << 10;
@@ -48,6 +65,13 @@ mod tests {
         assert_eq!(bound(0, 0, u32::MAX), 32 << 10);
         assert_eq!(bound(u64::MAX, 0, u32::MAX), (u64::from(u32::MAX) * 550_000 / 1_000_000) as u32);
         assert_eq!(bound(u64::MAX, u32::MAX, 0), (u64::from(u32::MAX) * 50_000 / 1_000_000) as u32);
+    }
+
+    #[test]
+    fn only_what_was_silent_for_several_round_trips_has_rested() {
+        assert!(!has_rested(400_000_000, 100_000) && has_rested(400_001_000, 100_000));
+        assert!(!has_rested(0, 0) && has_rested(u64::MAX, u32::MAX));
+        assert!(AFTER_REST < FIRST && FIRST > LEAST as u32);
     }
 
     #[test]

@@ -7,8 +7,9 @@
 //! shortest time (`mptcp_subflow_get_send`, net/mptcp/protocol.c): as long as that one takes nothing, nobody gets anything.
 //! So the bound is a time: that by which the slowest path that carries is longer, and a little more ([`Unsent`]).
 //!
-//! `bound` sets it at the round-trip times that are measured; `adopt` finds the subflows that are older than the program,
-//! and `release` gives all of them back what they had.
+//! `bound` sets it when a subflow begins, which may be at rest until another one is lost, and at the round-trip times that
+//! are measured; `adopt` finds the subflows that are older than the program, and `release` gives all of them back what they
+//! had.
 #![no_std]
 #![no_main]
 
@@ -68,9 +69,11 @@ pub fn bound(ctx: SockOpsContext) -> u32 {
             if netns_cookie(&ctx) == setting(&NETNS_COOKIE)
                 && let Some(socket) = Socket::of(&ctx)
                 && let Some(tcp) = socket.tcp(&OFFSETS)
-                && begin(socket, &tcp)
+                && let Some(bound) = begin(socket, &tcp)
             {
                 call_also_at(&ctx, BPF_SOCK_OPS_RTT_CB_FLAG);
+                bound.at_ns = now_ns();
+                set(&ctx, &tcp, bound, unsent::FIRST);
             }
         }
         BPF_SOCK_OPS_RTT_CB => fit(&ctx),
@@ -79,10 +82,10 @@ pub fn bound(ctx: SockOpsContext) -> u32 {
     1
 }
 
-/// False for what is no subflow.
+/// None for what is no subflow.
 #[inline(always)]
-fn begin(socket: Socket, tcp: &Structure) -> bool {
-    tcp.subflow().is_some() && socket.keep(&BOUNDS).is_some()
+fn begin(socket: Socket, tcp: &Structure) -> Option<&'static mut Bound> {
+    tcp.subflow().and_then(|_| socket.keep(&BOUNDS))
 }
 
 /// Fits the bound to what the paths are like now.
@@ -91,14 +94,24 @@ fn fit(ctx: &SockOpsContext) {
     let Some(socket) = Socket::of(ctx) else { return };
     let Some(bound) = socket.kept(&BOUNDS) else { return };
     let now = now_ns();
-    if now - bound.at_ns < unsent::EVERY_NS {
+    let since = now - bound.at_ns;
+    if since < unsent::EVERY_NS {
         return;
     }
     bound.at_ns = now;
     let Some(tcp) = socket.tcp(&OFFSETS) else { return };
     let Some(subflow) = tcp.subflow() else { return };
     let own = tcp.read::<u32>(Field::Rtt) >> 3;
-    let fitting = unsent::bound(tcp.read(Field::PacingRate), own, slowest(subflow));
+    let fitting = if unsent::has_rested(since, own) {
+        unsent::AFTER_REST
+    } else {
+        unsent::bound(tcp.read(Field::PacingRate), own, slowest(subflow))
+    };
+    set(ctx, &tcp, bound, fitting);
+}
+
+#[inline(always)]
+fn set(ctx: &SockOpsContext, tcp: &Structure, bound: &mut Bound, fitting: u32) {
     // The kernel sets it too, when it comes to a subflow that has joined.
     let found: u32 = tcp.read(Field::Unsent);
     if !unsent::differs(found, fitting) {
@@ -144,7 +157,7 @@ fn slowest(subflow: Context) -> u32 {
 pub extern "C" fn adopt(ctx: *mut c_void) -> u32 {
     if let Some(socket) = Iteration::of(ctx).socket(1)
         && let Some(tcp) = socket.tcp(&OFFSETS)
-        && begin(socket, &tcp)
+        && begin(socket, &tcp).is_some()
     {
         socket.call_also_at(&tcp, BPF_SOCK_OPS_RTT_CB_FLAG);
     }

@@ -6,12 +6,16 @@ use nix::sys::signal::Signal;
 use tests::daemon::{PATIENCE, await_that};
 use tests::running::Running;
 use tests::traffic::{Job, Options, start};
-use tests::{Family, kernel};
+use tests::{Family, Outage, kernel};
 
 /// 20 Mbit/s, 80 ms.
 const SLOW: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 2, 0, 2));
 /// 50 ms of what BBR takes the path's rate for, and what the scheduler hands out at a time.
 const MOST: u64 = 300_000;
+
+/// Segments: the first flight of the path that stood by, with the window that the daemon's route gives it
+/// (`tcp_init_cwnd`), and what the scheduler hands out before it hears what has arrived.
+const MOST_REPEATED: u64 = 100;
 
 #[test]
 fn a_slow_subflow_holds_little_until_the_daemon_ends() -> Result<()> {
@@ -34,4 +38,18 @@ fn a_slow_subflow_holds_little_until_the_daemon_ends() -> Result<()> {
         |held| held.is_some_and(|held| held > MOST),
     )
     .map(drop)
+}
+
+#[test]
+fn a_path_that_takes_over_repeats_little_of_what_has_arrived() -> Result<()> {
+    let run = Running::start("two-providers", Family::V4, "service = \"handover\"\n")?;
+    let upload = start(run.client(), &run.server, Job::BulkUp, Options::bytes(1 << 30))?;
+    run.await_subflows(&["10.1.0.2", "10.2.0.2"])?;
+    // The queue of the path in use is long by then, and goes on to the server when the client has lost its link.
+    upload.wait_for(24 << 20, PATIENCE)?;
+    run.lab.link("wifi").outage(Outage::Down)?;
+    upload.wait_for(upload.bytes() + (2 << 20), PATIENCE)?;
+    let repeated = kernel::counter(run.lab.host("server"), "DuplicateData")?;
+    ensure!((1..=MOST_REPEATED).contains(&repeated), "{repeated} segments had arrived already");
+    Ok(())
 }
