@@ -3,6 +3,7 @@
 use crate::Scenario;
 use crate::scenario::Flow;
 use anyhow::{Context, Result};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The queue of a path is as many times what is under way at its full rate.
 const QUEUE: f64 = 2.0;
@@ -37,6 +38,9 @@ pub struct Pair(pub [Path; 2]);
 pub const LINKS: [&str; 2] = ["wifi", "lte"];
 /// The client's interfaces to them.
 pub const INTERFACES: [&str; 2] = ["wifi0", "lte0"];
+/// Its addresses there.
+pub const ADDRESSES: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(10, 1, 0, 2)), IpAddr::V4(Ipv4Addr::new(10, 2, 0, 2))];
 
 impl Path {
     /// A path without random loss.

@@ -1,7 +1,8 @@
 //! The path in use fails in the middle of a transfer, and comes back.
 //!
 //! Stalls are times without progress at the receiver (of messages: from one response to the next). A path is back in use
-//! when it has carried a certain amount in the direction of the content since its return.
+//! when it has carried a certain amount in the direction of the content since a subflow was established there again: the
+//! socket of one that was closed while the path was away goes on when it returns, with content that nobody waits for.
 
 use crate::network::{Congestion, Make, Network, PAIR, messages};
 use crate::options::{Words, words as of};
@@ -11,9 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tests::bench::milliseconds;
 use tests::by_hand::Role;
-use tests::pair::{Begin, LINKS};
-use tests::traffic::{self, Job, Options as Traffic, Protocol, Server, Transfer};
-use tests::{Lab, Outage};
+use tests::pair::{ADDRESSES, Begin, LINKS};
+use tests::traffic::{self, Job, Options as Traffic, Protocol, Server};
+use tests::{Lab, Outage, kernel};
 
 /// Repetitions, unless an argument says otherwise: so that the whole takes less than half an hour.
 const ROUNDS: usize = 3;
@@ -21,6 +22,8 @@ const ROUNDS: usize = 3;
 const BEFORE: Duration = Duration::from_secs(2);
 /// The path is away for this long.
 const AWAY: Duration = Duration::from_secs(3);
+/// What begins later than this is not of the loss: whatever fills the other path's queue loses packets there now and then.
+const AT_LOSS: Duration = Duration::from_millis(500);
 /// For so long it is awaited; a path that is still not used counts as this.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What its return does to the transfer is watched for this long after it is used again.
@@ -52,7 +55,7 @@ pub fn play(run: &mut Run) -> Result<()> {
                 for congestion in options.pick::<Congestion>() {
                     let make = Make { pair: PAIR, begin: Begin::First, roles: [Role::InUse, second] };
                     let words = [job.word(), second.word(), congestion.word(), outage.word()];
-                    run.measure(&words.join(", "), ["stall", "at return", "back"], |side| {
+                    run.measure(&words.join(", "), ["stall", "at loss", "at return", "back"], |side| {
                         repetition(&Network::start(side, &make, &options)?, job, congestion, outage)
                     });
                 }
@@ -62,8 +65,9 @@ pub fn play(run: &mut Run) -> Result<()> {
     run.end()
 }
 
-/// The longest stalls after loss and return, and the time from return to use.
-fn repetition(network: &Network, job: Job, congestion: Congestion, outage: Outage) -> Result<[f64; 3]> {
+/// The longest stall while the path is away, that which its loss begins, the longest after its return, and the time from
+/// return to use.
+fn repetition(network: &Network, job: Job, congestion: Congestion, outage: Outage) -> Result<[f64; 4]> {
     let server = Server::start(network.server(), Protocol::Mptcp)?;
     let endless = congestion.of(messages(Traffic::duration(Duration::from_secs(60))));
     let transfer = traffic::start(network.client(), &server, job, endless)?;
@@ -74,16 +78,13 @@ fn repetition(network: &Network, job: Job, congestion: Congestion, outage: Outag
     link.outage(outage)?;
     thread::sleep(AWAY);
     let returned = transfer.elapsed();
-    let carried = carried(&network.lab, job);
     link.outage(Outage::None)?;
-    let back = back_in_use(&network.lab, job, carried);
+    let back = back_in_use(network, job)?;
     thread::sleep(AFTER);
     network.goes_on(&transfer)?;
-    Ok([stall(&transfer, lost, returned), stall(&transfer, returned, transfer.elapsed()), milliseconds(back)])
-}
-
-fn stall(transfer: &Transfer, from: Duration, to: Duration) -> f64 {
-    milliseconds(transfer.progress().longest_gap(from, to).length)
+    let stall = |from, to| milliseconds(transfer.progress().longest_gap(from, to).length);
+    let (away, loss) = (stall(lost, returned), stall(lost, lost + AT_LOSS));
+    Ok([away, loss, stall(returned, transfer.elapsed()), milliseconds(back)])
 }
 
 /// Bytes that the first link has delivered in the direction of the content.
@@ -92,12 +93,17 @@ fn carried(lab: &Lab, job: Job) -> u64 {
     if job == Job::BulkDown { counters.down.delivered.bytes } else { counters.up.delivered.bytes }
 }
 
-/// Until it has carried more than what probes and retransmissions of a few packets are.
-fn back_in_use(lab: &Lab, job: Job, before: u64) -> Duration {
-    let enough = before + if job == Job::RequestResponse { 5_000 } else { 65_536 };
+/// Until a subflow over it has carried more than what probes and retransmissions of a few packets are.
+fn back_in_use(network: &Network, job: Job) -> Result<Duration> {
     let begin = Instant::now();
-    while carried(lab, job) < enough && begin.elapsed() < PATIENCE {
+    let is_there = || -> Result<bool> {
+        let subflows = kernel::subflows(network.client())?;
+        Ok(subflows.iter().any(|subflow| subflow.local.ip() == ADDRESSES[0]))
+    };
+    while !is_there()? && begin.elapsed() < PATIENCE {}
+    let enough = carried(&network.lab, job) + if job == Job::RequestResponse { 5_000 } else { 65_536 };
+    while carried(&network.lab, job) < enough && begin.elapsed() < PATIENCE {
         thread::sleep(LOOK);
     }
-    begin.elapsed().min(PATIENCE)
+    Ok(begin.elapsed().min(PATIENCE))
 }
