@@ -116,7 +116,7 @@ fn exchange([from, to]: &mut [TcpStream; 2]) -> Result<()> {
     Ok(to.read_exact(&mut [0; 1000])?)
 }
 
-/// The kernel makes no further subflow where one end has nothing more to send: that is found out once, and what the other
+/// The kernel makes no further subflow where one end has nothing more to send: that is found out once at most, and what the other
 /// one sends goes on coming.
 #[test]
 fn a_connection_that_one_end_has_closed_is_not_joined_in_vain() -> Result<()> {
@@ -138,7 +138,8 @@ fn a_connection_that_one_end_has_closed_is_not_joined_in_vain() -> Result<()> {
             run.await_subflows(&BOTH[..1])?;
         }
         let refused = run.daemon.log().matches("ENOTCONN").count();
-        ensure!(refused == 1, "tried {refused} times; {}", run.daemon.log());
+        // Not at all where the daemon has looked at its connections just then.
+        ensure!(refused <= 1, "tried {refused} times; {}", run.daemon.log());
         if closer == 0 {
             ends.reverse();
         }
