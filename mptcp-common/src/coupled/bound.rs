@@ -4,7 +4,8 @@
 //! (`undo_cwnd`), unchecked. Where a kernel does not run the program that it has been given for that, the answer is
 //! whatever lies on its stack: the trampoline (`arch_prepare_bpf_trampoline`, arch/x86/net/bpf_jit_comp.c) returns a place that
 //! it has never written to when `__bpf_prog_enter` (kernel/bpf/trampoline.c) says not to run the program. Linux up to 7.3 always
-//! runs those of `struct_ops`; kernels with changes of their own do not.
+//! runs those of `struct_ops`; kernels with changes of their own do not. What such a kernel leaves out at the beginning of a
+//! recovery, the look at its end puts right.
 use super::reno;
 
 /// What is known of a window: between two looks it only shrinks, or comes back to what it was before a loss.

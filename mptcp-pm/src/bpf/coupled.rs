@@ -170,11 +170,12 @@ mod tests {
         }
     }
 
-    /// What `ssthresh` answers, as the verifier sees it: half the window; and 2^20 times the window in place of it.
+    /// What `ssthresh` answers, as the verifier sees it: half the window; and 2^20 packets in place of it.
     const HALF: [u8; 16] = [0x77, 0, 0, 0, 1, 0, 0, 0, 0x25, 0, 1, 0, 2, 0, 0, 0];
-    const WILD: [u8; 16] = [0x67, 0, 0, 0, 20, 0, 0, 0, 0x25, 0, 1, 0, 2, 0, 0, 0];
+    const WILD: [u8; 16] = [0xb7, 0, 0, 0, 0, 0, 16, 0, 0x25, 0, 1, 0, 2, 0, 0, 0];
 
-    /// Each loss gets an answer that is none, as from a kernel that does not run the program for it.
+    /// Each loss gets an answer that is none, as from a kernel that does not run the program for it. Such a kernel may not
+    /// run the one that looks at the answer either, if its first process is at work just then: hence the attempts.
     #[test]
     fn no_window_jumps_whatever_the_kernel_takes_for_the_answer_to_a_loss() {
         let name = format!("wild{}", process::id());
@@ -185,10 +186,14 @@ mod tests {
         file[places[0]..][..WILD.len()].copy_from_slice(&WILD);
         let coupled =
             Coupled::register_as(&Kernel::default(), &file, &[(Algorithm::Lia, &name)]).expect("as root");
-        let greatest = thread::spawn(move || greatest_window(&name)).join().unwrap();
-        assert!(coupled.mended().unwrap() > 0, "nothing was lost");
+        let greatest = || {
+            let name = name.clone();
+            thread::spawn(move || greatest_window(&name)).join().unwrap()
+        };
         // The queue holds 40 packets.
-        assert!(greatest < 1000, "{greatest} packets");
+        let windows: Vec<_> = (0..5).map(|_| greatest()).take_while(|greatest| *greatest >= 1000).collect();
+        assert!(windows.len() < 5, "{windows:?} packets");
+        assert!(coupled.mended().unwrap() > 0, "nothing was lost");
     }
 
     /// Sends over a loopback with a short queue in a network namespace of its own.
