@@ -8,7 +8,7 @@ use core::{
     hint::black_box,
     intrinsics::{AtomicOrdering, atomic_xadd},
     mem::{MaybeUninit, align_of, size_of, size_of_val},
-    ptr::{NonNull, from_mut, from_ref, null, null_mut, read_volatile, write_volatile},
+    ptr::{self, NonNull, from_mut, from_ref, null, null_mut, read_volatile, write_volatile},
 };
 
 use aya_ebpf::{
@@ -184,6 +184,15 @@ impl Socket {
         // SAFETY: the helper takes the map and a socket; the program holds the socket, and with it what it returns,
         // to its end. Programs of one socket run one after the other: its lock is held.
         unsafe { bpf_sk_storage_get(map, self.0.as_ptr(), null_mut(), flags).cast::<T>().as_mut() }
+    }
+
+    /// Whether this is what is kept beside it. The memory of a TCP socket that has ended may be that of another one at once
+    /// (`SLAB_TYPESAFE_BY_RCU`, net/ipv4/tcp_ipv4.c), beside which something else is kept.
+    #[inline(always)]
+    pub fn keeps<T>(self, storage: &'static impl Beside<T>, value: &T) -> bool {
+        let map = from_ref(storage).cast_mut().cast();
+        // SAFETY: as with `storage`; what it returns is only compared.
+        ptr::eq(unsafe { bpf_sk_storage_get(map, self.0.as_ptr(), null_mut(), 0) }.cast(), value)
     }
 
     /// Forgets what is kept beside it; false when there was nothing.
@@ -588,20 +597,32 @@ pub fn take_flag(flags: &Array<u32>, index: u32) -> bool {
 /// Puts a record into a ring buffer; false when that is full.
 #[inline(always)]
 pub fn tell<T: 'static>(ring: &RingBuf, tag: u64, fill: impl FnOnce(&mut MaybeUninit<T>)) -> bool {
-    put(ring, tag, 0, fill)
+    put(ring, tag, 0, |body| {
+        fill(body);
+        true
+    })
 }
 
-/// The same, with flags that say whether who waits for the ring buffer is woken (`BPF_RB_NO_WAKEUP` and its like).
+/// The same, with flags that say whether who waits for the ring buffer is woken (`BPF_RB_NO_WAKEUP` and its like). What
+/// turns out not to be worth telling, as `fill` says with false, is dropped.
 #[inline(always)]
-pub fn put<T: 'static>(ring: &RingBuf, tag: u64, flags: u64, fill: impl FnOnce(&mut MaybeUninit<T>)) -> bool {
+pub fn put<T: 'static>(
+    ring: &RingBuf,
+    tag: u64,
+    flags: u64,
+    fill: impl FnOnce(&mut MaybeUninit<T>) -> bool,
+) -> bool {
     let Some(mut entry) = ring.reserve::<Record<T>>(0) else { return false };
     let record = entry.as_mut_ptr();
     // SAFETY: the entry has room for the record; `MaybeUninit` may be made of what is not written yet.
-    unsafe {
+    let is_worth_it = unsafe {
         (&raw mut (*record).tag).write(tag);
-        fill(&mut *(&raw mut (*record).body).cast());
+        fill(&mut *(&raw mut (*record).body).cast())
+    };
+    match is_worth_it {
+        true => entry.submit(flags),
+        false => entry.discard(flags),
     }
-    entry.submit(flags);
     true
 }
 

@@ -5,7 +5,7 @@
 #![no_std]
 #![no_main]
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
     bindings::{
@@ -150,18 +150,19 @@ fn has_room(bytes: u32) -> bool {
     EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) < u64::from(bytes)
 }
 
-/// Tells the daemon all figures of a subflow.
+/// Tells the daemon all figures of a subflow whose lock the program holds.
 #[inline(always)]
 fn report(tag: Tag, tcp: &Structure, kept: &Kept) -> bool {
-    // Who reads does not wait.
-    let flags = if matches!(tag, Tag::Read) { BPF_RB_NO_WAKEUP } else { 0 };
-    put::<Sample>(&EVENTS, tag as u64, flags.into(), |sample| {
-        // In place: the stack has no room for it.
-        // SAFETY: there are only numbers in it.
-        let sample = unsafe { zeroed(sample) };
-        copy(kept, &mut sample.kept);
-        look(&mut sample.live, tcp, kept.way, !matches!(tag, Tag::Read));
-    })
+    tell::<Sample>(&EVENTS, tag as u64, |sample| write(sample, tcp, kept, true))
+}
+
+/// Writes all figures in place: the stack has no room for them.
+#[inline(always)]
+fn write(sample: &mut MaybeUninit<Sample>, tcp: &Structure, kept: &Kept, holds_lock: bool) {
+    // SAFETY: there are only numbers in it.
+    let sample = unsafe { zeroed(sample) };
+    copy(kept, &mut sample.kept);
+    look(&mut sample.live, tcp, kept.way, holds_lock);
 }
 
 /// Reads what the kernel counts by itself. Whoever does not hold the socket's lock reads while packets go on arriving. Then
@@ -349,7 +350,15 @@ pub extern "C" fn read(ctx: *mut c_void) -> u32 {
         && let Some(tcp) = socket.tcp(&OFFSETS)
     {
         fetch(&tcp);
-        return u32::from(!(has_room(EVENTS_BYTES / 4 * 3) && report(Tag::Read, &tcp, kept)));
+        // Who reads does not wait.
+        let flags = u64::from(BPF_RB_NO_WAKEUP);
+        let told = has_room(EVENTS_BYTES / 4 * 3)
+            && put::<Sample>(&EVENTS, Tag::Read as u64, flags, |sample| {
+                write(sample, &tcp, kept, false);
+                // Nothing holds the socket: it may have ended meanwhile, and what was read may be another's.
+                socket.keeps(&SUBFLOWS, kept)
+            });
+        return u32::from(!told);
     }
     0
 }
