@@ -81,6 +81,11 @@ impl Flow {
         self.began.map_or(Duration::ZERO, |(at, _)| now.saturating_sub(at))
     }
 
+    /// Whether nothing is under way.
+    pub const fn is_over(&self) -> bool {
+        self.began.is_none()
+    }
+
     /// How long the transfer took that is over, or has taken so far.
     pub fn lasted(&self) -> Duration {
         self.began.map_or(Duration::ZERO, |(at, _)| self.last.saturating_sub(at))

@@ -20,7 +20,8 @@ pub enum Service {
     Handover,
     /// The path with the lowest delay; the others stand by, warm.
     Interactive,
-    /// Begins as `Interactive`; the other paths are let in once the transfer has shown that it is long.
+    /// Begins with the path of the lowest delay and those of as low a one; the others are let in once the transfer has shown that
+    /// it is long.
     Aggregate,
     /// No second subflow.
     Single,

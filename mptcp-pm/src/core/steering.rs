@@ -42,6 +42,7 @@ pub enum Part {
 pub enum Reason {
     BestUplink,
     LowestDelay,
+    SameDelay,
     OnlyPath,
     LongTransfer,
     OtherUplink,
@@ -59,6 +60,7 @@ impl Reason {
         match self {
             Self::BestUplink => "the best uplink by the owner's order",
             Self::LowestDelay => "the lowest delay",
+            Self::SameDelay => "as low a delay as the best path's",
             Self::OnlyPath => "the only path that was asked for",
             Self::LongTransfer => "the transfer is long enough for all paths",
             Self::OtherUplink => "another uplink goes before it",
@@ -86,7 +88,7 @@ pub struct Steering {
     /// Since when the one leads that does ([`Subflow::leads`]).
     led_since: Duration,
     flow: Flow,
-    /// What a long transfer gains by each path; boxed, because few transfers are long.
+    /// What a transfer gains by each path, if it is long or several carry what may become so; boxed, because few transfers are.
     gain: Option<Box<Gain>>,
     changes: Changes,
 }
@@ -220,10 +222,11 @@ impl Steering {
         let whole = known().all(|known| known.fresh);
         let lasted = self.flow.lasted();
         let more = self.flow.advance(moved, Look { backlogged, whole, slowest }, now);
-        if !self.flow.is_long() {
+        if self.flow.is_over() {
             self.end(lasted, lessons, now);
-        } else if whole {
-            let carriers: Vec<Carrier> = subflows.iter().filter_map(Carrier::of).collect();
+        }
+        let carriers: Vec<Carrier> = subflows.iter().filter_map(Carrier::of).collect();
+        if whole && (self.flow.is_long() || self.flow.is_brisk() && carriers.len() > 1) {
             let alone = || match carriers[..] {
                 [Carrier { ends, .. }] => Some(Alone { ends, rate: self.flow.rate(now) }),
                 _ => None,
@@ -490,21 +493,35 @@ fn decision(connection: &Connection, surroundings: &Surroundings<'_>) -> Decisio
     let class = all.iter().map(Candidate::class).min();
     let (best, others): (Vec<&Candidate>, Vec<&Candidate>) =
         all.iter().partition(|candidate| Some(candidate.class()) == class);
-    let Some(carrier) = carrier(connection, &best, surroundings) else { return Decision::default() };
+    let mut keep_up = best.clone();
+    keep_up.retain(|one| !lags(one, &best, connection, surroundings));
+    if keep_up.is_empty() {
+        // Each of them behind the other, up or down.
+        keep_up.clone_from(&best);
+    }
+    let Some(carrier) = carrier(connection, &keep_up, surroundings) else { return Decision::default() };
     let steering = &connection.steering;
     let lasts = steering.flow.lasts(surroundings.now);
     let shared = shares(connection, surroundings.aims);
     let sends = shared && sends(&connection.subflows);
+    // What it is given arrives no later than what the best path is given, however short the transfer.
+    let lowest = best.iter().find(|candidate| candidate.ends == carrier).and_then(|candidate| candidate.rtt);
+    let is_alike = |one: &Candidate| {
+        matches!(connection.service, Service::Aggregate)
+            && keep_up.iter().any(|known| known.ends == one.ends)
+            && is_as_quick(one, lowest, connection)
+    };
     // As long again as it has lasted.
     let is_too_short = |known: &Candidate, other: &&Candidate| {
-        let pays_after =
-            surroundings.lessons.pays_after(&beside(&known.ends, &other.ends, sends), surroundings.now);
-        pays_after.is_some_and(|pays_after| pays_after > lasts * 2)
+        let worth = surroundings.lessons.worth(&beside(&known.ends, &other.ends, sends), surroundings.now);
+        worth.is_some_and(|worth| worth.pays_after > lasts * 2)
     };
     // What this transfer has seen goes before what others have.
     let adds = |candidate: &&Candidate| {
         let is_out = steering.gain.as_ref().and_then(|gain| gain.is_out(&candidate.ends, lasts));
-        !is_out.unwrap_or_else(|| best.iter().any(|other| is_too_short(candidate, other)))
+        !is_out.unwrap_or_else(|| {
+            !is_alike(candidate) && best.iter().any(|other| is_too_short(candidate, other))
+        })
     };
     // Where what delivered most is no more, the others carry. What is not shared need not be weighed.
     let is_choice = shared && best.iter().any(adds);
@@ -513,6 +530,7 @@ fn decision(connection: &Connection, surroundings: &Surroundings<'_>) -> Decisio
             (true, _) if is_choice && !adds(candidate) => (Part::StandsBy, Reason::AddsTooLittle),
             (true, _) => (Part::Carries, Reason::LongTransfer),
             (false, true) => (Part::Carries, why(connection.service)),
+            (false, false) if is_alike(candidate) => (Part::Carries, Reason::SameDelay),
             (false, false) => (Part::StandsBy, why_not(connection.service)),
         };
         (candidate.place, part)
@@ -529,8 +547,8 @@ fn decision(connection: &Connection, surroundings: &Surroundings<'_>) -> Decisio
 }
 
 fn learn(lessons: &mut Lessons, shown: Vec<Shown>, sends: bool, now: Duration) {
-    for Shown { ends, best, pays_after } in shown {
-        lessons.learn(beside(&ends, &best, sends), pays_after, now);
+    for Shown { ends, best, worth } in shown {
+        lessons.learn(beside(&ends, &best, sends), worth, now);
     }
 }
 
@@ -598,6 +616,29 @@ fn gains(present: Option<Duration>, rtt: Duration, stayed: Duration) -> bool {
         Some(present) if rtt + rtt / 2 + MARGIN < present => true,
         Some(present) => stayed >= STAY && rtt + rtt / 4 + MARGIN < present,
     }
+}
+
+/// Whether a path has as low a delay as the best one; one that carries may be a little longer.
+fn is_as_quick(one: &Candidate, lowest: Option<Duration>, connection: &Connection) -> bool {
+    let stayed = if carries(connection, one.place) { Duration::ZERO } else { STAY };
+    lowest.is_some_and(|lowest| !gains(one.rtt, lowest, stayed))
+}
+
+/// Whether a path is known to fall behind another one of as low a delay. At its beginning a transfer does not tell in which
+/// direction it will go.
+fn lags(
+    one: &Candidate,
+    best: &[&Candidate],
+    connection: &Connection,
+    Surroundings { lessons, now, .. }: &Surroundings<'_>,
+) -> bool {
+    let is_behind = |other: &Candidate| {
+        let worth = |sends| lessons.worth(&beside(&one.ends, &other.ends, sends), *now);
+        [true, false].into_iter().filter_map(worth).any(|worth| worth.lags)
+    };
+    let others = best.iter().filter(|other| other.ends != one.ends);
+    matches!(connection.service, Service::Aggregate)
+        && others.into_iter().any(|other| is_as_quick(other, one.rtt, connection) && is_behind(other))
 }
 
 /// Whether a subflow from a way begins as a backup: it carries at once only where that is certain to be wanted.

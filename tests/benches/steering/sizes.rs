@@ -60,6 +60,9 @@ impl Words for Pair {
         ("30/30+10/60", Self([Path::new(30.0, 30.0), Path::new(10.0, 60.0)])),
         ("100/10+5/100", Self([Path::new(100.0, 10.0), Path::new(5.0, 100.0)])),
         ("20/40+20/40", Self([Path::new(20.0, 40.0), Path::new(20.0, 40.0)])),
+        // Those that answer as quickly and deliver less.
+        ("50/20+5/20", Self([Path::new(50.0, 20.0), Path::new(5.0, 20.0)])),
+        ("50/20+20/20", Self([Path::new(50.0, 20.0), Path::new(20.0, 20.0)])),
         // One that hardly helps and can hold up the other.
         ("50/20+0.5/100", Self([Path::new(50.0, 20.0), Path::new(0.5, 100.0)])),
         ("50/20/0.5%+20/80", Self([Path::new(50.0, 20.0).with_loss(0.5), Path::new(20.0, 80.0)])),

@@ -14,6 +14,7 @@ mod tests;
 
 use std::time::Duration;
 
+use super::lessons::Worth;
 use crate::core::connections::Ends;
 use crate::core::flow::per_second;
 
@@ -28,6 +29,9 @@ const SLOW_START: u32 = 3;
 /// when the others are done.
 const BURST: u64 = 1 << 16;
 
+/// Payload of a packet, more or less, bytes.
+const SEGMENT: u64 = 1400;
+
 /// Nothing is left out for longer without another look.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -35,7 +39,8 @@ const LONGEST: Duration = Duration::from_secs(3600);
 const ALONE_HOLDS_FOR: Duration = Duration::from_secs(10);
 
 /// What a path has in hand fills as large a part of the connection's window as it delivers of all while it holds the others
-/// up. From a quarter on that would be a queue of a second or more in windows such as ours: it is not suspected.
+/// up. From a quarter on that would be a queue of a second or more in windows such as ours: it is not suspected. Nor does what
+/// delivers a quarter of what the best one does make a short transfer wait for its last segment.
 const MUCH: u64 = 4;
 
 /// What was read of a subflow that carries.
@@ -56,9 +61,9 @@ pub struct Shown {
     pub ends: Ends,
     /// The one that delivered most.
     pub best: Ends,
-    /// How long a transfer takes to gain what the path costs its end; where it holds the others up, four times as long as this
-    /// one has taken to show it, if that is more.
-    pub pays_after: Duration,
+    /// What it is worth; where it holds the others up, it pays after four times as long as this transfer has taken to show
+    /// it, if that is more.
+    pub worth: Worth,
 }
 
 /// What was delivered by one path before others were let in.
@@ -100,6 +105,10 @@ struct Glance {
     round_trip: Duration,
     /// When more than one of them had delivered something for the first time.
     shared: Option<Duration>,
+    /// When they were let in.
+    first: Window,
+    /// What each has delivered since then, and when it last did.
+    finishes: Vec<Finish>,
 }
 
 impl Glance {
@@ -111,8 +120,54 @@ impl Glance {
             window: Window::begin(carriers, now),
             round_trip: slowest(carriers),
             shared: None,
+            first: Window::begin(carriers, now),
+            finishes: Vec::new(),
         }
     }
+
+    /// When it last was over, all paths may have found their rates.
+    fn is_telling(&self) -> bool {
+        self.shared.is_some_and(|shared| self.ended >= shared + self.round_trip * SLOW_START)
+    }
+
+    /// Notes what has been delivered by now. Less than a segment is an answer, not a part of the transfer.
+    fn follow(&mut self, carriers: &[Carrier], now: Duration) {
+        for (Carrier { ends, .. }, amount) in self.first.delivered(carriers) {
+            match self.finishes.iter_mut().find(|known| known.ends == ends) {
+                Some(known) if amount >= known.amount + SEGMENT => (known.amount, known.at) = (amount, now),
+                None if amount >= SEGMENT => self.finishes.push(Finish { ends, amount, at: now, peak: 0 }),
+                _ => {}
+            }
+        }
+    }
+
+    /// Those that never came near the rate of the best one in the time for it, each with that one.
+    fn slow(&self) -> Vec<(Ends, Ends)> {
+        let best = self.finishes.iter().max_by_key(|known| known.peak).filter(|_| self.is_telling());
+        let Some(best) = best else { return Vec::new() };
+        let slow = self.finishes.iter().filter(|known| lags(known.peak, best.peak));
+        slow.map(|known| (known.ends, best.ends)).collect()
+    }
+
+    /// Those that the end of the transfer has waited for, each with the best one: at half its rate at most they took half as
+    /// long again. What ends at the same time has kept up, whatever it has delivered: that may have begun later.
+    fn late(&self) -> Vec<(Ends, Ends)> {
+        let took = |known: &Finish| known.at.saturating_sub(self.first.begun);
+        let rate = |known: &Finish| per_second(known.amount, took(known));
+        let Some(best) = self.finishes.iter().max_by_key(|known| rate(known)) else { return Vec::new() };
+        let is_late = |known: &&Finish| rate(known) * 2 <= rate(best) && took(known) * 2 >= took(best) * 3;
+        self.finishes.iter().filter(is_late).map(|known| (known.ends, best.ends)).collect()
+    }
+}
+
+/// What a path has delivered of a transfer, and until when.
+#[derive(Clone, Copy, Debug)]
+struct Finish {
+    ends: Ends,
+    amount: u64,
+    at: Duration,
+    /// The most in a window, bytes per second.
+    peak: u64,
 }
 
 /// What had been moved when it began.
@@ -135,13 +190,18 @@ impl Window {
     }
 }
 
-/// The one that delivers most: it stays.
-fn best(delivered: &[(Carrier, u64)]) -> Option<Carrier> {
-    delivered.iter().max_by_key(|(_, amount)| *amount).map(|(one, _)| *one)
+/// The one that delivers most, and how much: it stays.
+fn best(delivered: &[(Carrier, u64)]) -> Option<(Carrier, u64)> {
+    delivered.iter().max_by_key(|(_, amount)| *amount).copied()
 }
 
 fn total(delivered: &[(Carrier, u64)]) -> u64 {
     delivered.iter().map(|(_, amount)| amount).sum()
+}
+
+/// Whether a path falls behind the one that delivers most.
+const fn lags(amount: u64, most: u64) -> bool {
+    amount <= most / MUCH
 }
 
 /// The round-trip time of the slowest one.
@@ -223,10 +283,10 @@ impl Gain {
         (self.window, self.glance) = (Some(Window::begin(carriers, now)), None);
         let total = total(&delivered);
         let rate = per_second(total, length);
-        let most = best(&delivered).map(|best| best.ends);
+        let Some((Carrier { ends: best, .. }, most)) = best(&delivered) else { return Vec::new() };
         let longer = |holds: bool| if holds { lasts * 4 } else { Duration::ZERO };
         let mut shown = Vec::new();
-        for (one, amount) in delivered.iter().filter(|(one, _)| Some(one.ends) != most) {
+        for (one, amount) in delivered.iter().filter(|(one, _)| one.ends != best) {
             let known = self.judged.iter().position(|known| known.ends == one.ends);
             let without = known.and_then(|known| self.judged[known].without);
             let holds_up = without.is_some_and(|without| falls_short(rate, without));
@@ -234,7 +294,8 @@ impl Gain {
                 without.is_none() && *amount < total / MUCH && self.seems_to_hold_up(one, rate, lasts);
             let saves = pays_after(one, *amount, total, length);
             let pays_after = saves.max(longer(holds_up));
-            shown.extend(most.map(|best| Shown { ends: one.ends, best, pays_after }));
+            let worth = Worth { pays_after, lags: lags(*amount, most) };
+            shown.push(Shown { ends: one.ends, best, worth });
             let is_too_short = pays_after > lasts * 2;
             if !is_too_short && !is_suspect {
                 continue;
@@ -253,7 +314,8 @@ impl Gain {
             known.without = Some(rate);
             match known.suspected.take() {
                 Some(with) if falls_short(with, rate) => {
-                    shown.extend(most.map(|best| Shown { ends: known.ends, best, pays_after: known.until }));
+                    let worth = Worth { pays_after: known.until, lags: true };
+                    shown.push(Shown { ends: known.ends, best, worth });
                 }
                 Some(_) => known.until = lasts,
                 None => {}
@@ -277,12 +339,18 @@ impl Gain {
             self.glance = Some(Glance::begin(carriers, now));
             return;
         };
+        glance.follow(carriers, now);
         let length = now.saturating_sub(glance.window.begun);
         if length < glance.round_trip {
             return;
         }
         let delivered = glance.window.delivered(carriers);
         glance.window = Window::begin(carriers, now);
+        for (one, amount) in &delivered {
+            if let Some(known) = glance.finishes.iter_mut().find(|known| known.ends == one.ends) {
+                known.peak = known.peak.max(per_second(*amount, length));
+            }
+        }
         let before = per_second(total(&glance.latest), glance.length);
         if per_second(total(&delivered), length) < before / 2 {
             return;
@@ -293,22 +361,30 @@ impl Gain {
     }
 
     /// The transfer has ended after such a time, without what it took for more than glances. Tells what those have shown of
-    /// paths that are longer than the best one; no more than that they were let in too early for a transfer as short as this.
+    /// paths that are longer than the best one, or that the end has waited for; no more than that they were let in too early
+    /// for a transfer as short as this.
     pub fn end(&self, lasted: Duration) -> Vec<Shown> {
-        let Some(Glance { latest, length, ended, round_trip, shared: Some(shared), .. }) = &self.glance
-        else {
-            return Vec::new();
-        };
-        let Some(most) = best(latest).filter(|_| *ended >= *shared + *round_trip * SLOW_START) else {
-            return Vec::new();
-        };
-        let total = total(latest);
-        let others = latest.iter().filter(|(one, _)| one.rtt > most.rtt);
-        let shown = others.map(|(one, amount)| Shown {
-            ends: one.ends,
-            best: most.ends,
-            pays_after: pays_after(one, *amount, total, *length).min(lasted * 2),
-        });
-        shown.collect()
+        let Some(glance) = &self.glance else { return Vec::new() };
+        let mut laggards = glance.slow();
+        if self.alone.is_none() {
+            laggards.extend(glance.late());
+        }
+        let lags = |ends| laggards.iter().any(|(one, _)| *one == ends);
+        let total = total(&glance.latest);
+        let mut shown = Vec::new();
+        if let Some((best, _)) = best(&glance.latest).filter(|_| glance.is_telling()) {
+            shown.extend(glance.latest.iter().filter(|(one, _)| one.rtt > best.rtt).map(|(one, amount)| {
+                let pays_after = pays_after(one, *amount, total, glance.length).min(lasted * 2);
+                let worth = Worth { pays_after, lags: lags(one.ends) };
+                Shown { ends: one.ends, best: best.ends, worth }
+            }));
+        }
+        for (ends, best) in &laggards {
+            if !shown.iter().any(|known| known.ends == *ends) {
+                let worth = Worth { pays_after: lasted * 2, lags: true };
+                shown.push(Shown { ends: *ends, best: *best, worth });
+            }
+        }
+        shown
     }
 }

@@ -42,6 +42,15 @@ impl Beside {
     }
 }
 
+/// What a way has shown to be worth beside a better one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Worth {
+    /// How long a transfer takes to gain what the way costs its end.
+    pub pays_after: Duration,
+    /// It fell behind the other one: less was delivered, or with a longer delay.
+    pub lags: bool,
+}
+
 /// All that is known.
 #[derive(Clone, Debug, Default)]
 pub struct Lessons(VecDeque<Lesson>);
@@ -49,32 +58,32 @@ pub struct Lessons(VecDeque<Lesson>);
 #[derive(Clone, Debug)]
 struct Lesson {
     of: Beside,
-    /// How long a transfer takes to gain what the way costs its end.
-    pays_after: Duration,
+    worth: Worth,
     at: Duration,
 }
 
 impl Lessons {
-    /// A transfer has shown how long one has to go on for a way to pay.
-    pub fn learn(&mut self, of: Beside, pays_after: Duration, now: Duration) {
+    /// A transfer has shown what a way is worth.
+    pub fn learn(&mut self, of: Beside, worth: Worth, now: Duration) {
         self.0.retain(|known| known.of != of && now < known.at + HOLDS_FOR);
         if self.0.len() == MOST {
             self.0.pop_front();
         }
-        self.0.push_back(Lesson { of, pays_after, at: now });
+        self.0.push_back(Lesson { of, worth, at: now });
     }
 
-    /// How long a transfer has to go on for a way to pay, with this host or as with most others; none where that is not
-    /// known.
-    pub fn pays_after(&self, of: &Beside, now: Duration) -> Option<Duration> {
+    /// What a way is worth, with this host or as with most others; none where that is not known.
+    pub fn worth(&self, of: &Beside, now: Duration) -> Option<Worth> {
         let counts = |known: &&Lesson| now < known.at + HOLDS_FOR && known.of.is_like(of);
         let known = || self.0.iter().filter(counts);
         if let Some(own) = known().find(|known| known.of.remote == of.remote) {
-            return Some(own.pays_after);
+            return Some(own.worth);
         }
-        let mut others: Vec<Duration> = known().map(|known| known.pays_after.min(EXPECTED)).collect();
+        let mut others: Vec<Duration> = known().map(|known| known.worth.pays_after.min(EXPECTED)).collect();
         others.sort_unstable();
-        (others.len() >= OTHERS).then(|| others[others.len() / 2])
+        let lag = known().filter(|known| known.worth.lags).count();
+        (others.len() >= OTHERS)
+            .then(|| Worth { pays_after: others[others.len() / 2], lags: lag > others.len() / 2 })
     }
 
     /// Ways that are no more: an address that comes back may be that of another network.

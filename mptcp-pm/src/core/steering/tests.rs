@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 
 use proptest::prelude::*;
 
+use super::lessons::Worth;
 use super::*;
 use crate::core::action::NewEndpoint;
 use crate::core::world::EndpointFlags;
@@ -117,10 +118,72 @@ fn a_little_less_delay_is_no_reason_to_move_and_much_less_is_only_after_a_while(
 #[test]
 fn much_less_delay_is_a_reason_to_move_at_once() {
     let mut connection = connection(Service::Aggregate);
-    measure(&mut connection, [70, 60, 90], 0, now(1000));
+    measure(&mut connection, [90, 60, 90], 0, now(1000));
     assert_eq!(carrying(&mut connection, now(1000)), [1]);
     measure(&mut connection, [30, 60, 90], 1, now(1050));
     assert_eq!(carrying(&mut connection, now(1050)), [0]);
+}
+
+/// What is short gets a second path of as low a delay from its beginning, and keeps it while that is a little longer.
+#[test]
+fn of_as_low_a_delay_two_carry_from_the_beginning() {
+    let mut connection = connection(Service::Aggregate);
+    for (step, (rtts, expected)) in [
+        ([27, 20, 5], &[0, 1][..]),
+        ([31, 20, 5], &[0, 1]),
+        ([33, 20, 5], &[1]),
+        ([28, 20, 5], &[1]),
+        ([27, 20, 5], &[0, 1]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let at = now(1000 + 1100 * step as u64);
+        measure(&mut connection, rtts, 0, at);
+        assert_eq!(carrying(&mut connection, at), expected, "{rtts:?}");
+    }
+    connection.service = Service::Interactive;
+    assert_eq!(carrying(&mut connection, now(9000)).len(), 1);
+}
+
+fn knowing(of: &[(u8, u8, bool)], pays_after: Duration) -> Lessons {
+    let mut lessons = Lessons::default();
+    for (way, best, sends) in of {
+        let known = beside(&ends(*way), &ends(*best), *sends);
+        lessons.learn(known, Worth { pays_after, lags: true }, now(1000));
+    }
+    lessons
+}
+
+/// Whatever it is that will be sent: at the beginning nobody knows. It is let in where the transfer is long enough for that.
+#[test]
+fn what_is_known_to_fall_behind_is_left_for_a_path_of_as_low_a_delay() {
+    for sends in [true, false] {
+        let mut connection = connection(Service::Aggregate);
+        measure(&mut connection, [20, 20, 5], 0, now(1000));
+        assert_eq!(carrying(&mut connection, now(1000)), [0, 1]);
+        let lessons = knowing(&[(1, 0, sends)], now(800));
+        assert_eq!(carrying_after(&lessons, &mut connection, now(1050)), [0], "though it began on the other");
+        for step in 0..10 {
+            measure(&mut connection, [20, 20, 5], step * 1_000_000, now(3000 + step * 100));
+            let expected: &[u8] = if step < if sends { 5 } else { 3 } { &[0] } else { &[0, 1] };
+            let carrying = carrying_after(&lessons, &mut connection, now(3000 + step * 100));
+            assert_eq!(carrying, expected, "after {step}00 ms, {sends}");
+        }
+    }
+    let mut connection = connection(Service::Aggregate);
+    measure(&mut connection, [60, 20, 5], 0, now(1000));
+    let lessons = knowing(&[(1, 0, true)], now(800));
+    assert_eq!(carrying_after(&lessons, &mut connection, now(1000)), [1], "a longer one is no better");
+}
+
+/// Up one is behind, down the other.
+#[test]
+fn where_each_falls_behind_the_other_one_carries() {
+    let mut connection = connection(Service::Aggregate);
+    measure(&mut connection, [20, 20, 5], 0, now(1000));
+    let lessons = knowing(&[(1, 0, true), (0, 1, false)], now(800));
+    assert_eq!(carrying_after(&lessons, &mut connection, now(1000)), [0, 1]);
 }
 
 #[test]

@@ -105,7 +105,7 @@ impl Trial {
             }
             shown.extend(self.gain.advance(&carriers, self.at, self.at));
         }
-        shown.iter().filter(|shown| shown.ends == ends(1)).map(|shown| shown.pays_after).collect()
+        shown.iter().filter(|shown| shown.ends == ends(1)).map(|shown| shown.worth.pays_after).collect()
     }
 
     fn is_out(&self, way: u8) -> bool {
@@ -165,7 +165,7 @@ fn short(first: Path, second: Path, length: u64) -> Option<Duration> {
     }
     let shown = gain.end(Duration::from_millis(length));
     assert!(shown.iter().all(|shown| shown.ends == ends(1) && shown.best == ends(0)), "{shown:?}");
-    shown.first().map(|shown| shown.pays_after)
+    shown.first().map(|shown| shown.worth.pays_after)
 }
 
 /// 100 Mbit/s and 10 ms beside 5 and 100 ms: a twentieth, a round trip and 64 KB that take 105 ms, so four seconds. Beside 0.5
@@ -192,6 +192,51 @@ fn a_path_that_adds_much_is_let_in_early_the_next_time_too() {
 #[test]
 fn of_a_path_that_was_there_for_a_moment_nothing_is_told() {
     assert_eq!(short((6_250_000, 20), (2_500_000, 80), 550), None);
+}
+
+/// A transfer over two paths of 20 ms that is read every 50 ms, and over after such a time, in milliseconds: the ways that have
+/// fallen behind. What either has delivered by a time, bytes.
+fn behind(length: u64, delivered: impl Fn(u64) -> [u64; 2]) -> Vec<u8> {
+    let mut gain = Gain::of(None, true, Duration::ZERO);
+    for at in (0..=length).step_by(50) {
+        let [first, second] = delivered(at);
+        let carrier = |way, moved| Carrier { ends: ends(way), moved, rtt: Duration::from_millis(20) };
+        let now = Duration::from_millis(at);
+        let shown = gain.advance(&[carrier(0, first), carrier(1, second)], now, now);
+        assert!(shown.is_empty(), "{shown:?}");
+    }
+    let shown = gain.end(Duration::from_millis(length));
+    let lags = |way: &u8| shown.iter().any(|shown| shown.ends == ends(*way) && shown.worth.lags);
+    (0..2).filter(lags).collect()
+}
+
+const NOBODY: [u8; 0] = [];
+
+/// 50 Mbit/s and 5: one never comes near the other, though neither ends before.
+#[test]
+fn a_path_that_never_comes_near_the_rate_of_the_best_one_is_behind() {
+    assert_eq!(behind(300, |at| [at * 6250, at * 625]), [1]);
+    assert_eq!(behind(300, |at| [at * 625, at * 6250]), [0]);
+}
+
+/// 100 KB: half of it was over after 50 ms, the other half takes four times as long.
+#[test]
+fn a_path_that_the_end_waits_for_is_behind() {
+    assert_eq!(behind(200, |at| [at.min(50) * 1000, at * 250]), [1]);
+    let answered = |at: u64| [at.min(50) * 1000 + u64::from(at >= 200) * 100, at * 250];
+    assert_eq!(behind(200, answered), [1], "what the other end has to say is short");
+}
+
+/// Both 20 Mbit/s; one has ended 50 ms before the other, or begun 100 ms later with a slow start.
+#[test]
+fn a_path_as_fast_as_the_other_is_not_behind() {
+    assert_eq!(behind(300, |at| [at.min(250) * 2500, at * 2500]), NOBODY);
+    let late = |at: u64| (at.saturating_sub(100) / 20).min(30);
+    let joined = |at: u64| (0..late(at)).map(|flight| (14_600 << flight).min(50_000)).sum();
+    for length in [200, 300, 400] {
+        assert_eq!(behind(length, |at| [at * 2500, joined(at)]), NOBODY, "{length}");
+    }
+    assert_eq!(behind(300, |at| [at * 6250, at * 2500]), NOBODY, "nor is one of two fifths");
 }
 
 proptest! {
