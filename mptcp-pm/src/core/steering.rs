@@ -225,8 +225,8 @@ impl Steering {
         if self.flow.is_over() {
             self.end(lasted, lessons, now);
         }
-        let carriers: Vec<Carrier> = subflows.iter().filter_map(Carrier::of).collect();
-        if whole && (self.flow.is_long() || self.flow.is_brisk() && carriers.len() > 1) {
+        if whole && (self.flow.is_long() || self.flow.is_brisk() && is_shared(subflows)) {
+            let carriers: Vec<Carrier> = subflows.iter().filter_map(Carrier::of).collect();
             let alone = || match carriers[..] {
                 [Carrier { ends, .. }] => Some(Alone { ends, rate: self.flow.rate(now) }),
                 _ => None,
@@ -493,23 +493,17 @@ fn decision(connection: &Connection, surroundings: &Surroundings<'_>) -> Decisio
     let class = all.iter().map(Candidate::class).min();
     let (best, others): (Vec<&Candidate>, Vec<&Candidate>) =
         all.iter().partition(|candidate| Some(candidate.class()) == class);
-    let mut keep_up = best.clone();
-    keep_up.retain(|one| !lags(one, &best, connection, surroundings));
-    if keep_up.is_empty() {
-        // Each of them behind the other, up or down.
-        keep_up.clone_from(&best);
-    }
+    let keep_up = keep_up(connection, &best, surroundings);
     let Some(carrier) = carrier(connection, &keep_up, surroundings) else { return Decision::default() };
     let steering = &connection.steering;
     let lasts = steering.flow.lasts(surroundings.now);
     let shared = shares(connection, surroundings.aims);
     let sends = shared && sends(&connection.subflows);
     // What it is given arrives no later than what the best path is given, however short the transfer.
-    let lowest = best.iter().find(|candidate| candidate.ends == carrier).and_then(|candidate| candidate.rtt);
     let is_alike = |one: &Candidate| {
-        matches!(connection.service, Service::Aggregate)
-            && keep_up.iter().any(|known| known.ends == one.ends)
-            && is_as_quick(one, lowest, connection)
+        is_aggregate(connection)
+            && keep_up.iter().any(|known| known.place == one.place)
+            && is_as_quick(connection, one, carrier)
     };
     // As long again as it has lasted.
     let is_too_short = |known: &Candidate, other: &&Candidate| {
@@ -526,7 +520,7 @@ fn decision(connection: &Connection, surroundings: &Surroundings<'_>) -> Decisio
     // Where what delivered most is no more, the others carry. What is not shared need not be weighed.
     let is_choice = shared && best.iter().any(adds);
     let best = best.iter().map(|candidate| {
-        let part = match (shared, candidate.ends == carrier) {
+        let part = match (shared, candidate.place == carrier.place) {
             (true, _) if is_choice && !adds(candidate) => (Part::StandsBy, Reason::AddsTooLittle),
             (true, _) => (Part::Carries, Reason::LongTransfer),
             (false, true) => (Part::Carries, why(connection.service)),
@@ -543,7 +537,12 @@ fn decision(connection: &Connection, surroundings: &Surroundings<'_>) -> Decisio
         };
         (candidate.place, part)
     });
-    Decision { carrier: Some(carrier), parts: best.chain(others).collect() }
+    Decision { carrier: Some(carrier.ends), parts: best.chain(others).collect() }
+}
+
+/// Whether several subflows carry.
+fn is_shared(subflows: &[Subflow]) -> bool {
+    subflows.iter().filter_map(Carrier::of).nth(1).is_some()
 }
 
 fn learn(lessons: &mut Lessons, shown: Vec<Shown>, sends: bool, now: Duration) {
@@ -565,7 +564,11 @@ fn sends(subflows: &[Subflow]) -> bool {
 
 /// Whether all good paths carry. Where nothing is measured there is no telling when a transfer is long.
 const fn shares(connection: &Connection, aims: &Aims) -> bool {
-    matches!(connection.service, Service::Aggregate) && (connection.steering.is_long() || !aims.measured)
+    is_aggregate(connection) && (connection.steering.is_long() || !aims.measured)
+}
+
+const fn is_aggregate(connection: &Connection) -> bool {
+    matches!(connection.service, Service::Aggregate)
 }
 
 const fn why(service: Service) -> Reason {
@@ -585,23 +588,25 @@ const fn why_not(service: Service) -> Reason {
 }
 
 /// The one that carries while one carries; none without candidates.
-fn carrier(connection: &Connection, best: &[&Candidate], surroundings: &Surroundings<'_>) -> Option<Ends> {
+fn carrier<'a>(
+    connection: &Connection,
+    best: &[&'a Candidate],
+    surroundings: &Surroundings<'_>,
+) -> Option<&'a Candidate> {
     // Of those that are alike the initial one, and then always the same.
     let tie = |candidate: &Candidate| (candidate.ends != connection.ends, candidate.ends);
-    let by_order = best.iter().min_by_key(|candidate| (candidate.rank, tie(candidate)))?;
+    let best = || best.iter().copied();
+    let by_order = best().min_by_key(|candidate| (candidate.rank, tie(candidate)))?;
     if !is_by_delay(connection, surroundings.aims) {
-        return Some(by_order.ends);
+        return Some(by_order);
     }
-    let timed = best.iter().filter_map(|candidate| Some((candidate.rtt?, candidate)));
+    let timed = best().filter_map(|candidate| Some((candidate.rtt?, candidate)));
     let Some((rtt, fastest)) = timed.min_by_key(|(rtt, candidate)| (*rtt, tie(candidate))) else {
-        return Some(by_order.ends);
+        return Some(by_order);
     };
     let stayed = surroundings.now.saturating_sub(connection.steering.led_since);
-    let present = best.iter().find(|candidate| connection.subflows[candidate.place].leads);
-    Some(match present {
-        Some(known) if !gains(known.rtt, rtt, stayed) => known.ends,
-        _ => fastest.ends,
-    })
+    let present = best().find(|candidate| connection.subflows[candidate.place].leads);
+    Some(present.filter(|known| !gains(known.rtt, rtt, stayed)).unwrap_or(fastest))
 }
 
 const fn is_by_delay(connection: &Connection, aims: &Aims) -> bool {
@@ -618,27 +623,34 @@ fn gains(present: Option<Duration>, rtt: Duration, stayed: Duration) -> bool {
     }
 }
 
-/// Whether a path has as low a delay as the best one; one that carries may be a little longer.
-fn is_as_quick(one: &Candidate, lowest: Option<Duration>, connection: &Connection) -> bool {
-    let stayed = if carries(connection, one.place) { Duration::ZERO } else { STAY };
-    lowest.is_some_and(|lowest| !gains(one.rtt, lowest, stayed))
+/// Those that are not known to fall behind another one of as low a delay, or all where each of them falls behind.
+fn keep_up<'a>(
+    connection: &Connection,
+    best: &[&'a Candidate],
+    surroundings: &Surroundings<'_>,
+) -> Vec<&'a Candidate> {
+    if !is_aggregate(connection) {
+        return best.to_vec();
+    }
+    let lags = |one: &Candidate| {
+        let alike = best.iter().filter(|other| is_as_quick(connection, other, one));
+        alike.filter(|other| other.place != one.place).any(|other| lags(one, other, surroundings))
+    };
+    let keep_up: Vec<&Candidate> = best.iter().copied().filter(|one| !lags(one)).collect();
+    if keep_up.is_empty() { best.to_vec() } else { keep_up }
 }
 
-/// Whether a path is known to fall behind another one of as low a delay. At its beginning a transfer does not tell in which
-/// direction it will go.
-fn lags(
-    one: &Candidate,
-    best: &[&Candidate],
-    connection: &Connection,
-    Surroundings { lessons, now, .. }: &Surroundings<'_>,
-) -> bool {
-    let is_behind = |other: &Candidate| {
-        let worth = |sends| lessons.worth(&beside(&one.ends, &other.ends, sends), *now);
-        [true, false].into_iter().filter_map(worth).any(|worth| worth.lags)
-    };
-    let others = best.iter().filter(|other| other.ends != one.ends);
-    matches!(connection.service, Service::Aggregate)
-        && others.into_iter().any(|other| is_as_quick(other, one.rtt, connection) && is_behind(other))
+/// Whether a path has as low a delay as another one; one that carries may be a little longer.
+fn is_as_quick(connection: &Connection, one: &Candidate, other: &Candidate) -> bool {
+    let stayed = if carries(connection, one.place) { Duration::ZERO } else { STAY };
+    other.rtt.is_some_and(|rtt| !gains(one.rtt, rtt, stayed))
+}
+
+/// Whether a path is known to fall behind another one. At its beginning a transfer does not tell in which direction it will
+/// go.
+fn lags(one: &Candidate, other: &Candidate, Surroundings { lessons, now, .. }: &Surroundings<'_>) -> bool {
+    let worth = |sends| lessons.worth(&beside(&one.ends, &other.ends, sends), *now);
+    [true, false].into_iter().filter_map(worth).any(|worth| worth.lags)
 }
 
 /// Whether a subflow from a way begins as a backup: it carries at once only where that is certain to be wanted.

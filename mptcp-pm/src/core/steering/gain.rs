@@ -8,12 +8,14 @@
 //! That it holds the others up is seen by what all of them deliver, with it and without it. That less is delivered than before
 //! it was let in is a suspicion: a path that loses packets delivers less after a while, too. So it is left out for a trial.
 //!
-//! Both take a second and more. What a transfer has shown that is over before that, its latest round trip tells.
+//! Both take a second and more. What a transfer has shown that is over before that, `glance` tells.
+mod glance;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
+use self::glance::Glance;
 use super::lessons::Worth;
 use crate::core::connections::Ends;
 use crate::core::flow::per_second;
@@ -22,15 +24,9 @@ use crate::core::flow::per_second;
 const WINDOW: Duration = Duration::from_secs(1);
 const ROUND_TRIPS: u32 = 4;
 
-/// So many round trips after its first data a path has shown something of what it may add.
-const SLOW_START: u32 = 3;
-
 /// What the kernel hands to a path at once, bytes (`MPTCP_SEND_BURST_SIZE`, net/mptcp/protocol.c): it may only begin to send that
 /// when the others are done.
 const BURST: u64 = 1 << 16;
-
-/// Payload of a packet, more or less, bytes.
-const SEGMENT: u64 = 1400;
 
 /// Nothing is left out for longer without another look.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -88,86 +84,6 @@ pub struct Gain {
     /// While a path may not have found its rate yet.
     glance: Option<Glance>,
     judged: Vec<Judged>,
-}
-
-/// What paths have delivered in the latest of some short windows, but for those at the end of the transfer, when not all of
-/// them have something to deliver any more.
-#[derive(Clone, Debug)]
-struct Glance {
-    latest: Vec<(Carrier, u64)>,
-    /// In such a time.
-    length: Duration,
-    /// Until then.
-    ended: Duration,
-    /// The window that is open.
-    window: Window,
-    /// That of the slowest path, before it has a queue.
-    round_trip: Duration,
-    /// When more than one of them had delivered something for the first time.
-    shared: Option<Duration>,
-    /// When they were let in.
-    first: Window,
-    /// What each has delivered since then, and when it last did.
-    finishes: Vec<Finish>,
-}
-
-impl Glance {
-    fn begin(carriers: &[Carrier], now: Duration) -> Self {
-        Self {
-            latest: Vec::new(),
-            length: Duration::ZERO,
-            ended: now,
-            window: Window::begin(carriers, now),
-            round_trip: slowest(carriers),
-            shared: None,
-            first: Window::begin(carriers, now),
-            finishes: Vec::new(),
-        }
-    }
-
-    /// When it last was over, all paths may have found their rates.
-    fn is_telling(&self) -> bool {
-        self.shared.is_some_and(|shared| self.ended >= shared + self.round_trip * SLOW_START)
-    }
-
-    /// Notes what has been delivered by now. Less than a segment is an answer, not a part of the transfer.
-    fn follow(&mut self, carriers: &[Carrier], now: Duration) {
-        for (Carrier { ends, .. }, amount) in self.first.delivered(carriers) {
-            match self.finishes.iter_mut().find(|known| known.ends == ends) {
-                Some(known) if amount >= known.amount + SEGMENT => (known.amount, known.at) = (amount, now),
-                None if amount >= SEGMENT => self.finishes.push(Finish { ends, amount, at: now, peak: 0 }),
-                _ => {}
-            }
-        }
-    }
-
-    /// Those that never came near the rate of the best one in the time for it, each with that one.
-    fn slow(&self) -> Vec<(Ends, Ends)> {
-        let best = self.finishes.iter().max_by_key(|known| known.peak).filter(|_| self.is_telling());
-        let Some(best) = best else { return Vec::new() };
-        let slow = self.finishes.iter().filter(|known| lags(known.peak, best.peak));
-        slow.map(|known| (known.ends, best.ends)).collect()
-    }
-
-    /// Those that the end of the transfer has waited for, each with the best one: at half its rate at most they took half as
-    /// long again. What ends at the same time has kept up, whatever it has delivered: that may have begun later.
-    fn late(&self) -> Vec<(Ends, Ends)> {
-        let took = |known: &Finish| known.at.saturating_sub(self.first.begun);
-        let rate = |known: &Finish| per_second(known.amount, took(known));
-        let Some(best) = self.finishes.iter().max_by_key(|known| rate(known)) else { return Vec::new() };
-        let is_late = |known: &&Finish| rate(known) * 2 <= rate(best) && took(known) * 2 >= took(best) * 3;
-        self.finishes.iter().filter(is_late).map(|known| (known.ends, best.ends)).collect()
-    }
-}
-
-/// What a path has delivered of a transfer, and until when.
-#[derive(Clone, Copy, Debug)]
-struct Finish {
-    ends: Ends,
-    amount: u64,
-    at: Duration,
-    /// The most in a window, bytes per second.
-    peak: u64,
 }
 
 /// What had been moved when it began.
@@ -330,61 +246,20 @@ impl Gain {
         alone.is_some_and(|alone| falls_short(rate, alone.rate))
     }
 
-    /// Notes what those that were let in have delivered in the latest round trip of the slowest one.
+    /// Notes what the paths show soon after they were let in.
     fn glance(&mut self, carriers: &[Carrier], now: Duration) {
         if !self.is_fresh(now) {
             return;
         }
-        let Some(glance) = &mut self.glance else {
-            self.glance = Some(Glance::begin(carriers, now));
-            return;
-        };
-        glance.follow(carriers, now);
-        let length = now.saturating_sub(glance.window.begun);
-        if length < glance.round_trip {
-            return;
+        match &mut self.glance {
+            Some(glance) => glance.advance(carriers, now),
+            none => *none = Some(Glance::begin(carriers, now)),
         }
-        let delivered = glance.window.delivered(carriers);
-        glance.window = Window::begin(carriers, now);
-        for (one, amount) in &delivered {
-            if let Some(known) = glance.finishes.iter_mut().find(|known| known.ends == one.ends) {
-                known.peak = known.peak.max(per_second(*amount, length));
-            }
-        }
-        let before = per_second(total(&glance.latest), glance.length);
-        if per_second(total(&delivered), length) < before / 2 {
-            return;
-        }
-        let is_sharing = delivered.iter().filter(|(_, amount)| *amount > 0).count() > 1;
-        glance.shared = glance.shared.or(is_sharing.then_some(now));
-        (glance.latest, glance.length, glance.ended) = (delivered, length, now);
     }
 
-    /// The transfer has ended after such a time, without what it took for more than glances. Tells what those have shown of
-    /// paths that are longer than the best one, or that the end has waited for; no more than that they were let in too early
-    /// for a transfer as short as this.
+    /// The transfer has ended after such a time, without what it took for more than glances. Tells what those have shown.
     pub fn end(&self, lasted: Duration) -> Vec<Shown> {
-        let Some(glance) = &self.glance else { return Vec::new() };
-        let mut laggards = glance.slow();
-        if self.alone.is_none() {
-            laggards.extend(glance.late());
-        }
-        let lags = |ends| laggards.iter().any(|(one, _)| *one == ends);
-        let total = total(&glance.latest);
-        let mut shown = Vec::new();
-        if let Some((best, _)) = best(&glance.latest).filter(|_| glance.is_telling()) {
-            shown.extend(glance.latest.iter().filter(|(one, _)| one.rtt > best.rtt).map(|(one, amount)| {
-                let pays_after = pays_after(one, *amount, total, glance.length).min(lasted * 2);
-                let worth = Worth { pays_after, lags: lags(one.ends) };
-                Shown { ends: one.ends, best: best.ends, worth }
-            }));
-        }
-        for (ends, best) in &laggards {
-            if !shown.iter().any(|known| known.ends == *ends) {
-                let worth = Worth { pays_after: lasted * 2, lags: true };
-                shown.push(Shown { ends: *ends, best: *best, worth });
-            }
-        }
-        shown
+        let is_shared = self.alone.is_none();
+        self.glance.as_ref().map_or_else(Vec::new, |glance| glance.end(lasted, is_shared))
     }
 }

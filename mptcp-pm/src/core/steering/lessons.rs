@@ -47,7 +47,7 @@ impl Beside {
 pub struct Worth {
     /// How long a transfer takes to gain what the way costs its end.
     pub pays_after: Duration,
-    /// It fell behind the other one: less was delivered, or with a longer delay.
+    /// It fell behind the other one: it delivered much less, or the end of the transfer waited for it.
     pub lags: bool,
 }
 
