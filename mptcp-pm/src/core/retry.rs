@@ -15,6 +15,11 @@ pub const LAST_ATTEMPTS: u32 = 5;
 /// The first pause; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
+/// The first one after the kernel has refused a priority: of a subflow that joins it takes none before the other end has confirmed
+/// that, a round trip after it says that there is one (`__mptcp_subflow_active`, net/mptcp/protocol.h). Until then what is better
+/// carries nothing.
+const UNCONFIRMED: Duration = Duration::from_millis(10);
+
 /// No pause is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
@@ -77,7 +82,7 @@ impl Retries {
     pub fn verdict(&self, subject: &Subject, now: Duration) -> Verdict {
         let Ok(place) = self.place(subject) else { return Verdict::Now };
         let (_, attempts) = &self.attempts[place];
-        let until = attempts.last + attempts.pause();
+        let until = attempts.last + attempts.pause(subject);
         match attempts.count >= self.limit {
             true => Verdict::GivenUp,
             false if until <= now => Verdict::Now,
@@ -134,8 +139,9 @@ impl Retries {
 
     /// Forgets what is long ago, and the errors of what is no longer wanted.
     pub fn prune(&mut self, wanted: impl Fn(&Subject) -> bool, now: Duration) {
-        self.attempts
-            .retain(|(subject, attempts)| now < attempts.last + attempts.pause() * 2 + forget_after(subject));
+        self.attempts.retain(|(subject, attempts)| {
+            now < attempts.last + attempts.pause(subject) * 2 + forget_after(subject)
+        });
         for (subject, attempts) in &mut self.attempts {
             attempts.wanted = wanted(subject);
             // How the last attempt at subflows goes is not known yet.
@@ -161,11 +167,15 @@ impl Retries {
 }
 
 impl Attempts {
-    fn pause(&self) -> Duration {
+    fn pause(&self, subject: &Subject) -> Duration {
+        let first = match subject {
+            Subject::Part(_, Deed::SetBackup, ..) if self.error.is_some() => UNCONFIRMED,
+            _ => FIRST_PAUSE,
+        };
         let free = if self.error.is_none() { FREE } else { 1 };
         match self.count.checked_sub(free) {
             None => Duration::ZERO,
-            Some(step) => (FIRST_PAUSE * 2_u32.saturating_pow(step.min(24))).min(LONGEST_PAUSE),
+            Some(step) => (first * 2_u32.saturating_pow(step.min(24))).min(LONGEST_PAUSE),
         }
     }
 }

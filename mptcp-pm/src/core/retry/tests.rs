@@ -1,5 +1,9 @@
 //! The arithmetic of pauses and of the pacer.
+use std::net::SocketAddr;
+
 use super::*;
+use crate::core::action::Step;
+use crate::core::connections::Ends;
 
 const LATER: Duration = Duration::from_secs(1_000);
 
@@ -22,6 +26,23 @@ fn what_fails_waits_twice_as_long_each_time_and_ends() {
     let pauses: Vec<_> = [0, 1, 2, 3, 8, 15, 16].map(|count| pause(&failing(count))).into();
     let expected = [Some(0), Some(100), Some(200), Some(400), Some(12_800), Some(1_638_400), None];
     assert_eq!(pauses, expected);
+}
+
+/// A priority that was refused; one that somebody else has changed back is another matter.
+#[test]
+fn what_the_other_end_has_not_confirmed_is_tried_again_soon() {
+    let local = SocketAddr::from(([10, 0, 0, 2], 40000));
+    let ends = Ends::new(local, SocketAddr::from(([192, 0, 2, 1], 443)));
+    let subject = Step::SetBackup(ends, false).subject(1);
+    let mut retries = Retries::default();
+    for expected in [10, 20, 40] {
+        retries.record(subject.clone(), Some("there is none".into()), LATER);
+        let at = LATER + Duration::from_millis(expected);
+        assert_eq!(retries.verdict(&subject, LATER), Verdict::NotBefore(at));
+    }
+    retries.forget(&subject);
+    (0..3).for_each(|_| retries.record(subject.clone(), None, LATER));
+    assert_eq!(retries.verdict(&subject, LATER), Verdict::NotBefore(LATER + FIRST_PAUSE));
 }
 
 #[test]
