@@ -69,6 +69,7 @@ fields! {
     UlpData = "inet_connection_sock" "icsk_ulp_data";
     CongestionPrivate = "inet_connection_sock" "icsk_ca_priv";
     CongestionName = "tcp_congestion_ops" "name";
+    OwnPace = "tcp_congestion_ops" "cong_control";
     BytesSent = "tcp_sock" "bytes_sent";
     BytesAcked = "tcp_sock" "bytes_acked";
     BytesReceived = "tcp_sock" "bytes_received";

@@ -26,6 +26,9 @@ pub const fn has_rested(since_ns: u64, own_us: u32) -> bool {
     since_ns / 1000 > 4 * own_us as u64
 }
 
+/// The window that subflows begin with, segments (`TCP_INIT_CWND`, include/net/tcp.h).
+pub const USUAL_WINDOW: u32 = 10;
+
 /// Never less, bytes: half of what the scheduler hands out at a time (`MPTCP_SEND_BURST_SIZE`).
 const LEAST: u64 = 32 << 10;
 

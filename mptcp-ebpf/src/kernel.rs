@@ -117,6 +117,15 @@ fn bound_unsent(of: *mut c_void, mut bytes: u32) -> bool {
     unsafe { bpf_setsockopt(of, SOL_TCP, TCP_NOTSENT_LOWAT, (&raw mut bytes).cast(), length) == 0 }
 }
 
+/// Gives the context's socket another first window, segments; false when it has sent data.
+#[inline(always)]
+pub fn set_first_window(ctx: &SockOpsContext, mut segments: u32) -> bool {
+    const TCP_BPF_IW: i32 = 1001;
+    let length = size_of::<u32>() as i32;
+    // SAFETY: the helper reads `length` bytes.
+    unsafe { bpf_setsockopt(ctx.as_ptr(), SOL_TCP, TCP_BPF_IW, (&raw mut segments).cast(), length) == 0 }
+}
+
 /// Of `include/uapi/linux/tcp.h`.
 const SOL_TCP: i32 = 6;
 
@@ -134,6 +143,14 @@ pub fn call_also_at(ctx: &SockOpsContext, flags: u32) {
     let already = unsafe { (*ctx.ops).bpf_sock_ops_cb_flags };
     // It fails only for flags that this kernel does not know.
     let _ = ctx.set_cb_flags((already | flags) as i32);
+}
+
+/// Takes that back.
+#[inline(always)]
+pub fn call_no_longer_at(ctx: &SockOpsContext, flags: u32) {
+    // SAFETY: as above.
+    let already = unsafe { (*ctx.ops).bpf_sock_ops_cb_flags };
+    let _ = ctx.set_cb_flags((already & !flags) as i32);
 }
 
 /// A socket that the kernel has handed to the program, of whatever sort.

@@ -7,7 +7,12 @@
 //! shortest time (`mptcp_subflow_get_send`, net/mptcp/protocol.c): as long as that one takes nothing, nobody gets anything.
 //! So the bound is a time: that by which the slowest path that carries is longer, and a little more ([`Unsent`]).
 //!
-//! `bound` sets it when a subflow begins, which may be at rest until another one is lost, and at the round-trip times that
+//! What joins with a greater first window than usual, as the daemon's route of an uplink that stands by says, begins with
+//! the send buffer of a usual one all the same. The connection's is the sum of its subflows' (`__mptcp_sync_sndbuf`,
+//! net/mptcp/protocol.h), and only an application that waits for room there makes the kernel enlarge that of the subflow in use
+//! (`mptcp_set_nospace`, net/mptcp/protocol.c): 100 KB would fit, and then wait for a round trip behind it.
+//!
+//! `bound` sets the bound when a subflow begins, which may be at rest until another one is lost, and at the round-trip times that
 //! are measured; `adopt` finds the subflows that are older than the program, and `release` gives all of them back what they
 //! had.
 #![no_std]
@@ -17,7 +22,8 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTT_CB,
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG,
+        BPF_SOCK_OPS_PARSE_HDR_OPT_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTT_CB,
         BPF_SOCK_OPS_RTT_CB_FLAG,
     },
     btf_maps::SkStorage,
@@ -30,7 +36,8 @@ use mptcp_common::{
     unsent,
 };
 use mptcp_ebpf::kernel::{
-    Context, Iteration, Offsets, Socket, Structure, call_also_at, netns_cookie, now_ns, set_unsent, setting,
+    Context, Iteration, Offsets, Socket, Structure, call_also_at, call_no_longer_at, netns_cookie, now_ns,
+    set_first_window, set_unsent, setting,
 };
 
 /// Set by the loader: the one namespace whose sockets count; the program sees those of all.
@@ -51,6 +58,10 @@ pub struct Bound {
     before: u32,
     /// Whether another one was set: 1 if so.
     is_set: u32,
+    /// The first window that it gets when its send buffer is there, segments; 0 if it has it.
+    window: u32,
+    /// Nothing: the size is a whole number of words.
+    pad: u32,
 }
 
 #[btf_map]
@@ -74,8 +85,11 @@ pub fn bound(ctx: SockOpsContext) -> u32 {
                 call_also_at(&ctx, BPF_SOCK_OPS_RTT_CB_FLAG);
                 bound.at_ns = now_ns();
                 set(&ctx, &tcp, bound, unsent::FIRST);
+                begin_small(&ctx, &tcp, bound);
             }
         }
+        // The first packet after the handshake: nothing was sent before.
+        BPF_SOCK_OPS_PARSE_HDR_OPT_CB => grow(&ctx),
         BPF_SOCK_OPS_RTT_CB => fit(&ctx),
         _ => {}
     }
@@ -86,6 +100,31 @@ pub fn bound(ctx: SockOpsContext) -> u32 {
 #[inline(always)]
 fn begin(socket: Socket, tcp: &Structure) -> Option<&'static mut Bound> {
     tcp.subflow().and_then(|_| socket.keep(&BOUNDS))
+}
+
+/// The send buffer is set next, by the window (`tcp_init_transfer`, net/ipv4/tcp_input.c). Only where nothing is sent before the
+/// other end has answered once more; and not with BBR, which takes its first pace from that window.
+#[inline(always)]
+fn begin_small(ctx: &SockOpsContext, tcp: &Structure, bound: &mut Bound) {
+    let window: u32 = tcp.read(Field::Window);
+    let joins = || tcp.subflow().is_some_and(|subflow| subflow.flag(Field::MpJoin));
+    let paces = || tcp.follow(Field::CongestionOps).is_some_and(|ops| ops.member::<u64>(Field::OwnPace) != 0);
+    if window > unsent::USUAL_WINDOW && joins() && !paces() && set_first_window(ctx, unsent::USUAL_WINDOW) {
+        bound.window = window;
+        call_also_at(ctx, BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG);
+    }
+}
+
+#[inline(always)]
+fn grow(ctx: &SockOpsContext) {
+    let Some(socket) = Socket::of(ctx) else { return };
+    let Some(bound) = socket.kept(&BOUNDS) else { return };
+    if bound.window != 0 {
+        // It fails only where something has been sent meanwhile.
+        set_first_window(ctx, bound.window);
+        bound.window = 0;
+        call_no_longer_at(ctx, BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG);
+    }
 }
 
 /// Fits the bound to what the paths are like now.

@@ -41,14 +41,32 @@ pub fn subflows(host: &Host) -> Result<Vec<Subflow>> {
 /// # Errors
 /// When `ss` fails.
 pub fn unsent(host: &Host, from: IpAddr) -> Result<Option<u64>> {
-    let output = host.command("ss").args(["-tniHO", "state", "established"]).output()?;
+    Ok(line(host, from)?.map(|line| figure(&line, "notsent:").unwrap_or(0)))
+}
+
+/// The window of the subflow from an address, segments, and its send buffer, bytes; none where there is no such subflow.
+///
+/// # Errors
+/// When `ss` fails.
+pub fn window_and_send_buffer(host: &Host, from: IpAddr) -> Result<Option<(u64, u64)>> {
+    let figures = |line: String| Some((figure(&line, "cwnd:")?, figure(&line, "tb")?));
+    Ok(line(host, from)?.and_then(figures))
+}
+
+/// What `ss` prints of the subflow from an address.
+fn line(host: &Host, from: IpAddr) -> Result<Option<String>> {
+    let output = host.command("ss").args(["-tnimHO", "state", "established"]).output()?;
     ensure!(output.status.success(), "ss: {}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout)?;
     let mut lines = text.lines().filter(|line| line.contains("tcp-ulp-mptcp"));
     let found = lines.find(|line| subflow(line).is_some_and(|subflow| subflow.local.ip() == from));
-    let bytes =
-        |line: &str| line.split_whitespace().find_map(|word| word.strip_prefix("notsent:")?.parse().ok());
-    Ok(found.map(|line| bytes(line).unwrap_or(0)))
+    Ok(found.map(str::to_owned))
+}
+
+/// `notsent:1420`, or `tb46080` of `skmem:(r0,rb131072,t0,tb46080,…)`.
+fn figure(line: &str, name: &str) -> Option<u64> {
+    let mut words = line.split(|between: char| between.is_whitespace() || between == ',');
+    words.find_map(|word| word.strip_prefix(name)?.parse().ok())
 }
 
 /// `0 0 10.1.0.2%wifi0:4711 10.9.0.2:80 cubic … tcp-ulp-mptcp flags:Jjecv token:…`

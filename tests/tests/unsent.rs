@@ -40,6 +40,19 @@ fn a_slow_subflow_holds_little_until_the_daemon_ends() -> Result<()> {
     .map(drop)
 }
 
+/// Else the connection's would be large enough for an application not to wait, and the kernel would not enlarge that of the path
+/// in use.
+#[test]
+fn a_path_that_stands_by_has_a_large_window_and_a_usual_send_buffer() -> Result<()> {
+    let run = Running::start("two-providers", Family::V4, "service = \"handover\"\n")?;
+    let _transfer = start(run.client(), &run.server, Job::RequestResponse, Options::bytes(500))?;
+    run.await_subflows(&["10.1.0.2", "10.2.0.2"])?;
+    let has = || kernel::window_and_send_buffer(run.client(), SLOW);
+    let is_so =
+        |found: &Option<(u64, u64)>| found.is_some_and(|(window, buffer)| window == 45 && buffer < 100_000);
+    await_that("the window of its route, and a send buffer as of ten segments", has, is_so).map(drop)
+}
+
 #[test]
 fn a_path_that_takes_over_repeats_little_of_what_has_arrived() -> Result<()> {
     let run = Running::start("two-providers", Family::V4, "service = \"handover\"\n")?;
