@@ -93,7 +93,6 @@ pub type ControlName = [u8; 16];
 /// `of` is the context of a sockops program, or a socket whose lock is held.
 #[inline(always)]
 fn set_congestion_control(of: *mut c_void, name: &ControlName) -> bool {
-    const TCP_CONGESTION: i32 = 13;
     let mut name = *name;
     // SAFETY: the verifier checks what `of` is; the helper reads as many bytes of the name as it is told.
     unsafe {
@@ -105,29 +104,29 @@ fn set_congestion_control(of: *mut c_void, name: &ControlName) -> bool {
 /// Bounds what the context's socket takes beyond what is under way, bytes; false when the kernel does not.
 #[inline(always)]
 pub fn set_unsent(ctx: &SockOpsContext, bytes: u32) -> bool {
-    bound_unsent(ctx.as_ptr(), bytes)
-}
-
-/// `of` is the context of a sockops program, or a socket whose lock is held.
-#[inline(always)]
-fn bound_unsent(of: *mut c_void, mut bytes: u32) -> bool {
-    const TCP_NOTSENT_LOWAT: i32 = 25;
-    let length = size_of::<u32>() as i32;
-    // SAFETY: the verifier checks what `of` is; the helper reads `length` bytes.
-    unsafe { bpf_setsockopt(of, SOL_TCP, TCP_NOTSENT_LOWAT, (&raw mut bytes).cast(), length) == 0 }
+    set_number(ctx.as_ptr(), TCP_NOTSENT_LOWAT, bytes)
 }
 
 /// Gives the context's socket another first window, segments; false when it has sent data.
 #[inline(always)]
-pub fn set_first_window(ctx: &SockOpsContext, mut segments: u32) -> bool {
-    const TCP_BPF_IW: i32 = 1001;
-    let length = size_of::<u32>() as i32;
-    // SAFETY: the helper reads `length` bytes.
-    unsafe { bpf_setsockopt(ctx.as_ptr(), SOL_TCP, TCP_BPF_IW, (&raw mut segments).cast(), length) == 0 }
+pub fn set_first_window(ctx: &SockOpsContext, segments: u32) -> bool {
+    set_number(ctx.as_ptr(), TCP_BPF_IW, segments)
 }
 
-/// Of `include/uapi/linux/tcp.h`.
+/// `of` is the context of a sockops program, or a socket whose lock is held.
+#[inline(always)]
+fn set_number(of: *mut c_void, option: i32, mut number: u32) -> bool {
+    let length = size_of::<u32>() as i32;
+    // SAFETY: the verifier checks what `of` is; the helper reads `length` bytes.
+    unsafe { bpf_setsockopt(of, SOL_TCP, option, (&raw mut number).cast(), length) == 0 }
+}
+
+/// Of `include/uapi/linux/tcp.h` and `bpf.h`.
 const SOL_TCP: i32 = 6;
+const TCP_CONGESTION: i32 = 13;
+const TCP_NOTSENT_LOWAT: i32 = 25;
+const TCP_BPF_IW: i32 = 1001;
+const TCP_BPF_SOCK_OPS_CB_FLAGS: i32 = 1008;
 
 /// Segments of a size in microseconds, as bytes per second; 0 when nothing was measured.
 #[inline(always)]
@@ -139,18 +138,20 @@ fn rate(delivered: u32, interval_us: u32, size: u32) -> u64 {
 /// already.
 #[inline(always)]
 pub fn call_also_at(ctx: &SockOpsContext, flags: u32) {
-    // SAFETY: `ops` is the kernel's context, of which programs may read this.
-    let already = unsafe { (*ctx.ops).bpf_sock_ops_cb_flags };
     // It fails only for flags that this kernel does not know.
-    let _ = ctx.set_cb_flags((already | flags) as i32);
+    let _ = ctx.set_cb_flags((called_at(ctx) | flags) as i32);
 }
 
 /// Takes that back.
 #[inline(always)]
 pub fn call_no_longer_at(ctx: &SockOpsContext, flags: u32) {
-    // SAFETY: as above.
-    let already = unsafe { (*ctx.ops).bpf_sock_ops_cb_flags };
-    let _ = ctx.set_cb_flags((already & !flags) as i32);
+    let _ = ctx.set_cb_flags((called_at(ctx) & !flags) as i32);
+}
+
+#[inline(always)]
+fn called_at(ctx: &SockOpsContext) -> u32 {
+    // SAFETY: `ops` is the kernel's context, of which programs may read this.
+    unsafe { (*ctx.ops).bpf_sock_ops_cb_flags }
 }
 
 /// A socket that the kernel has handed to the program, of whatever sort.
@@ -236,26 +237,14 @@ impl Socket {
     /// already; false when it cannot (before 6.12).
     #[inline(always)]
     pub fn call_also_at(self, tcp: &Structure, flags: u32) -> bool {
-        const TCP_BPF_SOCK_OPS_CB_FLAGS: i32 = 1008;
-        let mut flags = flags | u32::from(tcp.read::<u8>(Field::CalledAt));
-        let length = size_of::<u32>() as i32;
-        // SAFETY: the helper reads `length` bytes of `flags`; the iterator holds the socket's lock.
-        let done = unsafe {
-            bpf_setsockopt(
-                self.0.as_ptr(),
-                SOL_TCP,
-                TCP_BPF_SOCK_OPS_CB_FLAGS,
-                (&raw mut flags).cast(),
-                length,
-            )
-        };
-        done == 0
+        let already = u32::from(tcp.read::<u8>(Field::CalledAt));
+        set_number(self.0.as_ptr(), TCP_BPF_SOCK_OPS_CB_FLAGS, already | flags)
     }
 
     /// Bounds what it takes beyond what is under way, bytes. Only for iterators, which hold its lock.
     #[inline(always)]
     pub fn set_unsent(self, bytes: u32) -> bool {
-        bound_unsent(self.0.as_ptr(), bytes)
+        set_number(self.0.as_ptr(), TCP_NOTSENT_LOWAT, bytes)
     }
 
     /// Gives it another congestion control; false when there is none of this name. Only for iterators, which hold its lock.

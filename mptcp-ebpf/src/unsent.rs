@@ -80,12 +80,13 @@ pub fn bound(ctx: SockOpsContext) -> u32 {
             if netns_cookie(&ctx) == setting(&NETNS_COOKIE)
                 && let Some(socket) = Socket::of(&ctx)
                 && let Some(tcp) = socket.tcp(&OFFSETS)
-                && let Some(bound) = begin(socket, &tcp)
+                && let Some(subflow) = tcp.subflow()
+                && let Some(bound) = socket.keep(&BOUNDS)
             {
                 call_also_at(&ctx, BPF_SOCK_OPS_RTT_CB_FLAG);
                 bound.at_ns = now_ns();
                 set(&ctx, &tcp, bound, unsent::FIRST);
-                begin_small(&ctx, &tcp, bound);
+                begin_small(&ctx, &tcp, subflow, bound);
             }
         }
         // The first packet after the handshake: nothing was sent before.
@@ -96,20 +97,14 @@ pub fn bound(ctx: SockOpsContext) -> u32 {
     1
 }
 
-/// None for what is no subflow.
-#[inline(always)]
-fn begin(socket: Socket, tcp: &Structure) -> Option<&'static mut Bound> {
-    tcp.subflow().and_then(|_| socket.keep(&BOUNDS))
-}
-
 /// The send buffer is set next, by the window (`tcp_init_transfer`, net/ipv4/tcp_input.c). Only where nothing is sent before the
 /// other end has answered once more; and not with BBR, which takes its first pace from that window.
 #[inline(always)]
-fn begin_small(ctx: &SockOpsContext, tcp: &Structure, bound: &mut Bound) {
+fn begin_small(ctx: &SockOpsContext, tcp: &Structure, subflow: Context, bound: &mut Bound) {
     let window: u32 = tcp.read(Field::Window);
-    let joins = || tcp.subflow().is_some_and(|subflow| subflow.flag(Field::MpJoin));
+    let joins = subflow.flag(Field::MpJoin);
     let paces = || tcp.follow(Field::CongestionOps).is_some_and(|ops| ops.member::<u64>(Field::OwnPace) != 0);
-    if window > unsent::USUAL_WINDOW && joins() && !paces() && set_first_window(ctx, unsent::USUAL_WINDOW) {
+    if window > unsent::USUAL_WINDOW && joins && !paces() && set_first_window(ctx, unsent::USUAL_WINDOW) {
         bound.window = window;
         call_also_at(ctx, BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG);
     }
@@ -196,7 +191,8 @@ fn slowest(subflow: Context) -> u32 {
 pub extern "C" fn adopt(ctx: *mut c_void) -> u32 {
     if let Some(socket) = Iteration::of(ctx).socket(1)
         && let Some(tcp) = socket.tcp(&OFFSETS)
-        && begin(socket, &tcp).is_some()
+        && tcp.subflow().is_some()
+        && socket.keep(&BOUNDS).is_some()
     {
         socket.call_also_at(&tcp, BPF_SOCK_OPS_RTT_CB_FLAG);
     }

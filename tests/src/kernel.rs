@@ -25,13 +25,9 @@ pub struct Subflow {
 /// # Errors
 /// When `ss` fails or prints something else.
 pub fn subflows(host: &Host) -> Result<Vec<Subflow>> {
-    let output = host.command("ss").args(["-tniHO", "state", "established"]).output()?;
-    ensure!(output.status.success(), "ss: {}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout)?;
-    let lines = text.lines().filter(|line| line.contains("tcp-ulp-mptcp"));
-    let mut subflows = lines
-        .map(|line| subflow(line).with_context(|| format!("read {line:?}")))
-        .collect::<Result<Vec<_>>>()?;
+    let lines = lines(host)?;
+    let read = lines.iter().map(|line| subflow(line).with_context(|| format!("read {line:?}")));
+    let mut subflows = read.collect::<Result<Vec<_>>>()?;
     subflows.sort();
     Ok(subflows)
 }
@@ -53,14 +49,17 @@ pub fn window_and_send_buffer(host: &Host, from: IpAddr) -> Result<Option<(u64, 
     Ok(line(host, from)?.and_then(figures))
 }
 
-/// What `ss` prints of the subflow from an address.
 fn line(host: &Host, from: IpAddr) -> Result<Option<String>> {
+    let is_from = |line: &String| subflow(line).is_some_and(|subflow| subflow.local.ip() == from);
+    Ok(lines(host)?.into_iter().find(is_from))
+}
+
+/// What `ss` prints of the established subflows.
+fn lines(host: &Host) -> Result<Vec<String>> {
     let output = host.command("ss").args(["-tnimHO", "state", "established"]).output()?;
     ensure!(output.status.success(), "ss: {}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout)?;
-    let mut lines = text.lines().filter(|line| line.contains("tcp-ulp-mptcp"));
-    let found = lines.find(|line| subflow(line).is_some_and(|subflow| subflow.local.ip() == from));
-    Ok(found.map(str::to_owned))
+    Ok(text.lines().filter(|line| line.contains("tcp-ulp-mptcp")).map(str::to_owned).collect())
 }
 
 /// `notsent:1420`, or `tb46080` of `skmem:(r0,rb131072,t0,tb46080,…)`.
