@@ -1,5 +1,5 @@
-//! A long transfer finds out that an access adds next to nothing, and the next one with the same host does without it; after
-//! some hosts, one with another host does, too.
+//! What connections have shown of an access the next ones know: that it adds next to nothing, with the same host or, after
+//! some hosts, with another one; and that it is the quicker one.
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -26,8 +26,8 @@ struct Setting {
 }
 
 impl Setting {
-    fn start(job: Job) -> Result<Self> {
-        let lab = Lab::start(&PAIR.scenario(Begin::First)?, Family::V4)?;
+    fn start(begin: Begin, job: Job) -> Result<Self> {
+        let lab = Lab::start(&PAIR.scenario(begin)?, Family::V4)?;
         let config = "manager = \"daemon\"\nservice = \"aggregate\"\n";
         let daemon = Daemon::start_in_charge(lab.host("client"), config, &["env"])?;
         let server = Server::start(lab.host("server"), Protocol::Mptcp)?;
@@ -70,12 +70,41 @@ impl Setting {
         assert!(transfer.join()?.intact());
         Ok(self.carried() - begun)
     }
+
+    /// How many priorities a connection is told until the first path carries and the second one stands by; then it moves
+    /// data for a second and ends.
+    fn told(&self) -> Result<u64> {
+        let told = || kernel::counter(self.client(), "MPPrioTx");
+        let before = told()?;
+        // One of its own, which keeps no connection.
+        let server = Server::start(self.lab.host("server"), Protocol::Mptcp)?;
+        let options = Options { hold: true, ..Options::bytes(SHORT) };
+        let transfer = traffic::start(self.client(), &server, self.job, options)?;
+        // In order of their addresses.
+        let roles = |seen: &Vec<kernel::Subflow>| seen.iter().map(|one| one.backup).eq([false, true]);
+        await_that("the first path in use", || kernel::subflows(self.client()), roles)?;
+        let told = told()? - before;
+        transfer.go()?;
+        assert!(transfer.join()?.intact());
+        drop(server);
+        await_that("no connection", || kernel::subflows(self.client()), Vec::is_empty)?;
+        Ok(told)
+    }
+}
+
+/// It need not stand by until that is measured, which would take it a round trip more.
+#[test]
+fn what_is_known_to_be_the_quicker_access_carries_from_its_beginning() -> Result<()> {
+    let setting = Setting::start(Begin::Second, Job::BulkDown)?;
+    assert_eq!(setting.told()?, 2, "the one to carry, the other to stand by");
+    assert_eq!(setting.told()?, 1, "the other to stand by");
+    setting.daemon.stop()
 }
 
 #[test]
 fn what_a_long_transfer_has_shown_of_an_access_the_next_one_knows() -> Result<()> {
     for job in [Job::BulkUp, Job::BulkDown] {
-        let setting = Setting::start(job)?;
+        let setting = Setting::start(Begin::First, job)?;
         setting.learn(None)?;
         let further = setting.further(None)?;
         assert!(further < LITTLE, "{further} bytes over the slow access of the second transfer");
@@ -86,7 +115,7 @@ fn what_a_long_transfer_has_shown_of_an_access_the_next_one_knows() -> Result<()
 
 #[test]
 fn what_three_hosts_have_shown_of_an_access_is_expected_of_a_fourth() -> Result<()> {
-    let setting = Setting::start(Job::BulkDown)?;
+    let setting = Setting::start(Begin::First, Job::BulkDown)?;
     let hosts: [IpAddr; 4] = [11, 12, 13, 14].map(|host| [10, 9, 0, host].into());
     for host in hosts {
         setting.lab.host("server").ip(&format!("address add {host}/24 dev eth0"))?;

@@ -507,7 +507,9 @@ fn decision(connection: &Connection, surroundings: &Surroundings<'_>) -> Decisio
     };
     // As long again as it has lasted.
     let is_too_short = |known: &Candidate, other: &&Candidate| {
-        let worth = surroundings.lessons.worth(&beside(&known.ends, &other.ends, sends), surroundings.now);
+        let worth = surroundings
+            .lessons
+            .worth(&beside(known.ends.local().ip(), &other.ends, sends), surroundings.now);
         worth.is_some_and(|worth| worth.pays_after > lasts * 2)
     };
     // What this transfer has seen goes before what others have.
@@ -547,13 +549,13 @@ fn is_shared(subflows: &[Subflow]) -> bool {
 
 fn learn(lessons: &mut Lessons, shown: Vec<Shown>, sends: bool, now: Duration) {
     for Shown { ends, best, worth } in shown {
-        lessons.learn(beside(&ends, &best, sends), worth, now);
+        lessons.learn(beside(ends.local().ip(), &best, sends), worth, now);
     }
 }
 
-/// A subflow's way beside that of another one.
-fn beside(one: &Ends, best: &Ends, sends: bool) -> Beside {
-    Beside { way: one.local().ip(), best: best.local().ip(), remote: best.remote().ip(), sends }
+/// A way beside that of a subflow.
+fn beside(way: IpAddr, best: &Ends, sends: bool) -> Beside {
+    Beside { way, best: best.local().ip(), remote: best.remote().ip(), sends }
 }
 
 /// Whether a connection sends more than it receives, where most has moved.
@@ -632,11 +634,12 @@ fn keep_up<'a>(
     if !is_aggregate(connection) {
         return best.to_vec();
     }
-    let lags = |one: &Candidate| {
-        let alike = best.iter().filter(|other| is_as_quick(connection, other, one));
-        alike.filter(|other| other.place != one.place).any(|other| lags(one, other, surroundings))
+    let keeps_up = |one: &&Candidate| {
+        let others = best.iter().filter(|other| other.place != one.place);
+        let mut alike = others.filter(|other| is_as_quick(connection, other, one));
+        !alike.any(|other| lags(one.ends.local().ip(), &other.ends, surroundings))
     };
-    let keep_up: Vec<&Candidate> = best.iter().copied().filter(|one| !lags(one)).collect();
+    let keep_up: Vec<&Candidate> = best.iter().copied().filter(keeps_up).collect();
     if keep_up.is_empty() { best.to_vec() } else { keep_up }
 }
 
@@ -646,17 +649,46 @@ fn is_as_quick(connection: &Connection, one: &Candidate, other: &Candidate) -> b
     other.rtt.is_some_and(|rtt| !gains(one.rtt, rtt, stayed))
 }
 
-/// Whether a path is known to fall behind another one. At its beginning a transfer does not tell in which direction it will
-/// go.
-fn lags(one: &Candidate, other: &Candidate, Surroundings { lessons, now, .. }: &Surroundings<'_>) -> bool {
-    let worth = |sends| lessons.worth(&beside(&one.ends, &other.ends, sends), *now);
+/// Whether a way is known to fall behind that of a subflow. At its beginning a transfer does not tell in which direction it
+/// will go.
+fn lags(way: IpAddr, other: &Ends, Surroundings { lessons, now, .. }: &Surroundings<'_>) -> bool {
+    let worth = |sends| lessons.worth(&beside(way, other, sends), *now);
     [true, false].into_iter().filter_map(worth).any(|worth| worth.lags)
 }
 
 /// Whether a subflow from a way begins as a backup: it carries at once only where that is certain to be wanted.
-pub fn begins_standing_by(connection: &Connection, way: IpAddr, aims: &Aims) -> bool {
-    match shares(connection, aims) {
-        true => aims.is_reluctant(way),
-        false => is_by_delay(connection, aims) || aims.rank(way) != Some(0) || aims.is_reluctant(way),
-    }
+pub fn begins_standing_by(
+    connection: &Connection,
+    way: IpAddr,
+    remote: IpAddr,
+    surroundings: &Surroundings<'_>,
+) -> bool {
+    let aims = surroundings.aims;
+    let is_wanted = match (shares(connection, aims), is_by_delay(connection, aims)) {
+        (true, _) => true,
+        (false, true) => is_known_to_carry(connection, way, remote, surroundings),
+        (false, false) => aims.rank(way) == Some(0),
+    };
+    aims.is_reluctant(way) || !is_wanted
+}
+
+/// Whether a way is known to be worth leaving what the connection has for, or to carry beside it. It would carry a round
+/// trip later if it stood by until that is measured: no priority is taken before the other end has confirmed it.
+fn is_known_to_carry(
+    connection: &Connection,
+    way: IpAddr,
+    remote: IpAddr,
+    surroundings: &Surroundings<'_>,
+) -> bool {
+    let Surroundings { aims, health, .. } = surroundings;
+    let Some((own, _)) = health.rtt(way, remote) else { return false };
+    let present =
+        |ends: &Ends, subflow| rtt(subflow, aims.place(ends.local().ip()), connection.service, health);
+    let is_alike = |ends: &Ends, rtt| {
+        is_aggregate(connection) && !gains(Some(own), rtt, STAY) && !lags(way, ends, surroundings)
+    };
+    connection.subflows.iter().all(|subflow| {
+        let ends = &subflow.ends;
+        present(ends, subflow).is_some_and(|rtt| gains(Some(rtt), own, Duration::ZERO) || is_alike(ends, rtt))
+    })
 }

@@ -176,7 +176,7 @@ fn connect(connection: &Connection, around: &Surroundings<'_>) -> Vec<Step> {
     ways.filter(|way| !used(way) && !rests(way) && around.health.state(way.addr).is_usable())
         .filter_map(|way| {
             let remote = targets(connection, aims).find(|remote| is_same_family(way, remote))?;
-            Some(create(connection, way, remote, aims))
+            Some(create(connection, way, remote, around))
         })
         .filter(|step| may_begin(step, connection, around))
         .collect()
@@ -209,7 +209,7 @@ fn answer(connection: &Connection, around: &Surroundings<'_>) -> Vec<Step> {
                 from && subflow.ends.remote() == remote
             });
             if !reached && (place == 0 || way.flags.contains(EndpointFlags::FULLMESH)) {
-                steps.push(create(connection, way, remote, aims));
+                steps.push(create(connection, way, remote, around));
             }
         }
     }
@@ -304,7 +304,7 @@ fn is_same_family(way: &NewEndpoint, remote: &SocketAddr) -> bool {
 }
 
 /// The id is taken when it is done.
-fn create(connection: &Connection, way: &NewEndpoint, remote: SocketAddr, aims: &Aims) -> Step {
-    let backup = steering::begins_standing_by(connection, way.addr, aims);
+fn create(connection: &Connection, way: &NewEndpoint, remote: SocketAddr, around: &Surroundings<'_>) -> Step {
+    let backup = steering::begins_standing_by(connection, way.addr, remote.ip(), around);
     Step::Create(NewSubflow { local: way.addr, ifindex: way.ifindex, id: 0, backup, remote })
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::lessons::Worth;
 use super::*;
 use crate::core::action::NewEndpoint;
+use crate::core::alarm::Probe;
 use crate::core::world::EndpointFlags;
 
 const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 443);
@@ -149,7 +150,7 @@ fn of_as_low_a_delay_two_carry_from_the_beginning() {
 fn knowing(of: &[(u8, u8, bool)], pays_after: Duration) -> Lessons {
     let mut lessons = Lessons::default();
     for (way, best, sends) in of {
-        let known = beside(&ends(*way), &ends(*best), *sends);
+        let known = beside(address(*way), &ends(*best), *sends);
         lessons.learn(known, Worth { pays_after, lags: true }, now(1000));
     }
     lessons
@@ -175,6 +176,35 @@ fn what_is_known_to_fall_behind_is_left_for_a_path_of_as_low_a_delay() {
     measure(&mut connection, [60, 20, 5], 0, now(1000));
     let lessons = knowing(&[(1, 0, true)], now(800));
     assert_eq!(carrying_after(&lessons, &mut connection, now(1000)), [1], "a longer one is no better");
+}
+
+/// A second connection to a host begins on the way that is not the quickest.
+#[test]
+fn what_is_known_to_carry_does_not_begin_standing_by() {
+    let begins = |service, [own, present]: [Option<u64>; 2], lessons: &Lessons| {
+        let (aims, mut health) = (aims(), Health::default());
+        health.exist(aims.ways.iter().map(|way| (way.addr, way.ifindex)));
+        for (way, rtt) in aims.ways.iter().zip([own, present]) {
+            let probe = Probe { local: way.addr, ifindex: way.ifindex, remote: SERVER.ip() };
+            rtt.into_iter().for_each(|rtt| health.answered(&probe, now(rtt), now(500)));
+        }
+        let mut connection = connection(service);
+        connection.subflows.truncate(1);
+        let surroundings = Surroundings { aims: &aims, health: &health, lessons, now: now(1000) };
+        begins_standing_by(&connection, address(0), SERVER.ip(), &surroundings)
+    };
+    let nothing = &Lessons::default();
+    for service in [Service::Interactive, Service::Aggregate] {
+        assert!(!begins(service, [Some(20), Some(80)], nothing), "quicker: {service:?}");
+        assert!(begins(service, [Some(80), Some(20)], nothing), "longer: {service:?}");
+        assert!(begins(service, [None, Some(80)], nothing), "not known: {service:?}");
+        assert!(begins(service, [Some(20), None], nothing), "beside what is not known: {service:?}");
+    }
+    assert!(begins(Service::Interactive, [Some(20), Some(20)], nothing), "one carries");
+    assert!(!begins(Service::Aggregate, [Some(20), Some(20)], nothing), "both carry");
+    let lags = knowing(&[(0, 1, true)], now(800));
+    assert!(begins(Service::Aggregate, [Some(20), Some(20)], &lags), "it falls behind");
+    assert!(!begins(Service::Handover, [Some(80), Some(20)], nothing), "the owner's first");
 }
 
 /// Up one is behind, down the other.
