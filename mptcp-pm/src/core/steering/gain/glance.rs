@@ -1,7 +1,7 @@
 //! What a transfer has shown of its paths that is over within a second: its latest round trip, and when each path has ended.
 use std::time::Duration;
 
-use super::{Carrier, Shown, Window, best, lags, pays_after, slowest, total};
+use super::{BURST, Carrier, Shown, Window, best, lags, pays_after, slowest, total};
 use crate::core::connections::Ends;
 use crate::core::flow::per_second;
 use crate::core::steering::lessons::Worth;
@@ -130,20 +130,24 @@ impl Glance {
         self.shared.is_some_and(|shared| self.ended >= shared + self.round_trip * SLOW_START)
     }
 
-    /// Those that never came near the rate of the best one in the time for it.
+    /// Those that never came near the rate of the best one in the time for it. What was handed something only once may have had
+    /// nothing else to deliver.
     fn slow(&self) -> Vec<Behind> {
         if !self.is_telling() {
             return Vec::new();
         }
-        self.behind(|known| known.peak, |one, best| lags(one.peak, best.peak))
+        self.behind(|known| known.peak, |one, best| one.amount > BURST && lags(one.peak, best.peak))
     }
 
-    /// Those that the end of the transfer has waited for: at half the best one's rate at most they took half as long again.
-    /// What ends at the same time has kept up, whatever it has delivered: that may have begun later.
+    /// Those that the end of the transfer has waited for: they took half as long again as the best one, which would have
+    /// delivered their part too by then. What ends at the same time has kept up, whatever it has delivered: that may have begun
+    /// later.
     fn late(&self) -> Vec<Behind> {
         let took = |known: &Finish| known.at.saturating_sub(self.first.begun);
         let rate = |known: &Finish| per_second(known.amount, took(known));
-        self.behind(rate, |one, best| rate(one) * 2 <= rate(best) && took(one) * 2 >= took(best) * 3)
+        self.behind(rate, |one, best| {
+            took(one) * 2 >= took(best) * 3 && per_second(one.amount + best.amount, took(one)) < rate(best)
+        })
     }
 
     /// Those that fall behind the one of the greatest rate.

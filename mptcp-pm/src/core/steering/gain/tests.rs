@@ -239,6 +239,14 @@ fn a_path_as_fast_as_the_other_is_not_behind() {
     assert_eq!(behind(300, |at| [at * 6250, at * 2500]), NOBODY, "nor is one of two fifths");
 }
 
+/// One was handed 64 KB and nothing more; or it ended later, but the other one would have taken as long for everything.
+#[test]
+fn a_path_that_had_no_more_to_deliver_is_not_behind() {
+    let once = |at: u64| (at.saturating_sub(50) * 600).min(65_512);
+    assert_eq!(behind(250, |at| [at.min(200) * 2400, once(at)]), NOBODY);
+    assert_eq!(behind(250, |at| [at.min(150) * 2000, at * 800]), NOBODY);
+}
+
 proptest! {
     /// Whatever the paths are: what delivers most carries, and there are no more changes than the length has doublings.
     #[test]
