@@ -108,7 +108,9 @@ impl Drop for Emulator {
 }
 
 /// Gives the calling thread real-time priority and exact timers, as far as the machine permits: what measures
-/// or keeps time must not wait behind the load that it watches.
+/// or keeps time must not wait behind the load that it watches. In turns with those of the same priority: a write to
+/// `ip_forward` is begun anew, without a pause, as long as another task has the kernel's lock of links (`rtnl_trylock`,
+/// net/ipv4/devinet.c), which that task would else never get the processor to release.
 pub fn keep_time() {
     prefer(OBSERVER);
 }
@@ -118,7 +120,7 @@ fn prefer(priority: &str) {
     let _ = nix::sys::prctl::set_timerslack(1);
     let tid = nix::unistd::gettid().to_string();
     let status = Command::new("chrt")
-        .args(["--fifo", "--pid", priority, &tid])
+        .args(["--rr", "--pid", priority, &tid])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
