@@ -36,8 +36,8 @@ use mptcp_common::{
     unsent,
 };
 use mptcp_ebpf::kernel::{
-    Context, Iteration, Offsets, Socket, Structure, call_also_at, call_no_longer_at, netns_cookie, now_ns,
-    set_first_window, set_unsent, setting,
+    Context, ControlName, Iteration, Offsets, Socket, Structure, call_also_at, call_no_longer_at,
+    netns_cookie, now_ns, set_first_window, set_unsent, setting, use_congestion_control,
 };
 
 /// Set by the loader: the one namespace whose sockets count; the program sees those of all.
@@ -66,6 +66,9 @@ pub struct Bound {
 
 #[btf_map]
 static BOUNDS: SkStorage<Bound> = SkStorage::new();
+
+/// Every kernel has this one (net/ipv4/tcp_cong.c).
+const OTHER: ControlName = *b"reno\0\0\0\0\0\0\0\0\0\0\0\0";
 
 /// The license that some of the helpers ask for.
 #[unsafe(link_section = "license")]
@@ -98,15 +101,31 @@ pub fn bound(ctx: SockOpsContext) -> u32 {
 }
 
 /// The send buffer is set next, by the window (`tcp_init_transfer`, net/ipv4/tcp_input.c). Only where nothing is sent before the
-/// other end has answered once more; and not with BBR, which takes its first pace from that window.
+/// other end has answered once more.
 #[inline(always)]
 fn begin_small(ctx: &SockOpsContext, tcp: &Structure, subflow: Context, bound: &mut Bound) {
     let window: u32 = tcp.read(Field::Window);
     let joins = subflow.flag(Field::MpJoin);
-    let paces = || tcp.follow(Field::CongestionOps).is_some_and(|ops| ops.member::<u64>(Field::OwnPace) != 0);
-    if window > unsent::USUAL_WINDOW && joins && !paces() && set_first_window(ctx, unsent::USUAL_WINDOW) {
+    if window <= unsent::USUAL_WINDOW || !joins {
+        return;
+    }
+    if tcp.follow(Field::CongestionOps).is_some_and(|ops| ops.member::<u64>(Field::OwnPace) != 0) {
+        begin_control(ctx, tcp);
+    }
+    if set_first_window(ctx, unsent::USUAL_WINDOW) {
         bound.window = window;
         call_also_at(ctx, BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG);
+    }
+}
+
+/// BBR takes its first pace from the window that it finds when it begins (`bbr_init_pacing_rate_from_rtt`,
+/// net/ipv4/tcp_bbr.c), so it begins before that is made small. The kernel begins a control that is set where there was
+/// another, and does not begin it again (`icsk_ca_initialized`).
+#[inline(always)]
+fn begin_control(ctx: &SockOpsContext, tcp: &Structure) {
+    let own = tcp.congestion_control();
+    if use_congestion_control(ctx, &OTHER) {
+        use_congestion_control(ctx, &own);
     }
 }
 

@@ -40,13 +40,31 @@ pub fn unsent(host: &Host, from: IpAddr) -> Result<Option<u64>> {
     Ok(line(host, from)?.map(|line| figure(&line, "notsent:").unwrap_or(0)))
 }
 
-/// The window of the subflow from an address, segments, and its send buffer, bytes; none where there is no such subflow.
+/// What a subflow may send.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowance {
+    /// Segments under way.
+    pub window: u64,
+    /// Bytes in its socket.
+    pub send_buffer: u64,
+    /// Bits per second.
+    pub pace: u64,
+}
+
+/// What the subflow from an address may send; none where there is no such subflow.
 ///
 /// # Errors
 /// When `ss` fails.
-pub fn window_and_send_buffer(host: &Host, from: IpAddr) -> Result<Option<(u64, u64)>> {
-    let figures = |line: String| Some((figure(&line, "cwnd:")?, figure(&line, "tb")?));
-    Ok(line(host, from)?.and_then(figures))
+pub fn allowance(host: &Host, from: IpAddr) -> Result<Option<Allowance>> {
+    let read = |line: String| {
+        let (_, pace) = line.split_once("pacing_rate ")?;
+        Some(Allowance {
+            window: figure(&line, "cwnd:")?,
+            send_buffer: figure(&line, "tb")?,
+            pace: pace.split_once("bps")?.0.parse().ok()?,
+        })
+    };
+    Ok(line(host, from)?.and_then(read))
 }
 
 fn line(host: &Host, from: IpAddr) -> Result<Option<String>> {

@@ -10,10 +10,11 @@ use super::{Error, Kernel};
 const OBJECT: &str = "unsent";
 
 /// Without these it would let longer paths go without anything, or not know what to give back.
-pub(super) const NEEDED: [Field; 11] = [
+pub(super) const NEEDED: [Field; 12] = [
     Field::Rtt,
     Field::PacingRate,
     Field::Unsent,
+    Field::CongestionName,
     Field::IsMptcp,
     Field::UlpData,
     Field::Connection,
