@@ -60,7 +60,12 @@ impl Flow {
             (self.began, self.long, self.brisk) = (None, false, false);
         }
         if grown > 0 {
-            self.brisk = backlogged || grown >= SOME;
+            let was_brisk = std::mem::replace(&mut self.brisk, backlogged || grown >= SOME);
+            let was_little = self.amount() < grown + SOME;
+            if self.brisk && !was_brisk && was_little {
+                // What went before was a question and its answer.
+                self.began = None;
+            }
             self.last = now;
             self.began.get_or_insert((now, moved));
             let is_old = self.lasts(now) >= (slowest * LONG).max(AT_LEAST);

@@ -241,6 +241,25 @@ fn a_long_transfer_gets_every_good_path_and_a_pause_ends_it() {
     assert_eq!(carrying(&mut connection, now(2800)), [0]);
 }
 
+/// The question was 300 ms before: what is asked for may be short all the same.
+#[test]
+fn a_transfer_begins_with_the_answer_not_with_the_question() {
+    let mut connection = connection(Service::Aggregate);
+    let mut has = |moved: u64, at: Duration| {
+        for (way, rtt, moved) in [(0, 20, moved), (1, 80, 0)] {
+            read(&mut connection, &Figures { backlogged: false, ..figures(way, rtt, moved) }, at);
+        }
+        connection.steering.measured(&mut connection.subflows, &mut Lessons::default(), at);
+        carrying(&mut connection, at)
+    };
+    assert_eq!(has(500, now(1000)), [0]);
+    for step in 0..5 {
+        let expected: &[u8] = if step < 4 { &[0] } else { &[0, 1] };
+        let moved = 500 + (step + 1) * 300_000;
+        assert_eq!(has(moved, now(1300 + step * 100)), expected, "after {} ms", step * 100);
+    }
+}
+
 /// A subflow that has just joined is read by itself: that the others show nothing new then is no pause.
 #[test]
 fn a_reading_of_one_subflow_ends_no_transfer() {
